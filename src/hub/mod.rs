@@ -1,0 +1,5 @@
+//! Who is connected: clients, fan-out, presence, open runs, the health snapshot. One thread owns them all.
+
+pub mod outbox;
+pub mod reply;
+pub mod run_events;

@@ -1,0 +1,168 @@
+//! Every limit of the program, by name. The manual pages quote these numbers and a test compares them.
+//!
+//! Sizes that memory must answer for are upper bounds: `sys::memory` scales them down on small machines.
+
+use std::time::Duration;
+
+// ── WebSocket ──────────────────────────────────────────────────────────────────────────────────────────
+/// Largest frame before `connect` succeeded; one byte more closes 1009 (protocol 1).
+pub const PREAUTH_FRAME_BYTES: usize = 64 * 1024;
+/// Largest incoming message after hello-ok, advertised as `policy.maxPayload`.
+pub const MAX_PAYLOAD_BYTES: usize = 25 * 1024 * 1024;
+/// Unsent bytes of one client before it counts as slow, advertised as `policy.maxBufferedBytes`.
+pub const MAX_BUFFERED_BYTES: usize = 50 * 1024 * 1024;
+/// Unsent bytes of all clients together: this fraction of memory (1/8).
+pub const TOTAL_BUFFERED_MEMORY_FRACTION: u64 = 8;
+/// The reader takes no further request while more than this of answers waits for its client.
+pub const UNSENT_ANSWERS_BYTES: usize = 1024 * 1024;
+/// No progress on a blocked write for this long ends the client.
+pub const WRITE_STALL: Duration = Duration::from_secs(30);
+/// From the end of the upgrade to a successful `connect`.
+pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(15);
+/// Interval of the `tick` event, advertised as `policy.tickIntervalMs`.
+pub const TICK_INTERVAL: Duration = Duration::from_secs(30);
+/// A client from which nothing was read for this long is pinged; two more such periods and it is dead.
+pub const PING_AFTER: Duration = Duration::from_secs(30);
+/// Periods of silence after which a client is dead (the first one sends the ping).
+pub const DEAD_AFTER_PERIODS: u32 = 3;
+/// Fragments of one message; the next one closes 1008.
+pub const MAX_FRAGMENTS: u32 = 16_384;
+/// A frame whose first byte has been read must be complete within this time, plus `FRAME_BYTES_PER_SEC`.
+pub const FRAME_DEADLINE: Duration = Duration::from_secs(30);
+/// Slowest acceptable sender of a large frame.
+pub const FRAME_BYTES_PER_SEC: u64 = 64 * 1024;
+/// Messages announced larger than this draw on the budget for all inbound messages.
+pub const BIG_MESSAGE_BYTES: usize = 256 * 1024;
+/// Inbound messages above `BIG_MESSAGE_BYTES`, all connections together: this fraction of memory (1/8).
+pub const INBOUND_MEMORY_FRACTION: u64 = 8;
+/// A writer thread without work ends after this.
+pub const WRITER_IDLE: Duration = Duration::from_secs(30);
+/// Unread input discarded after a close frame or a refusing answer, in bytes and time.
+pub const LINGER_BYTES: usize = 64 * 1024;
+pub const LINGER_TIME: Duration = Duration::from_secs(1);
+/// Close reasons are cut here, on a UTF-8 boundary.
+pub const CLOSE_REASON_BYTES: usize = 120;
+/// Consecutive `unauthorized role` answers before the connection is closed with the next one.
+pub const UNAUTHORIZED_ROLE_REPEATS: u32 = 10;
+/// Method names in error texts are cut here.
+pub const METHOD_NAME_CHARS: usize = 200;
+
+// ── Connections ────────────────────────────────────────────────────────────────────────────────────────
+pub const MAX_HTTP_CONNECTIONS: usize = 256;
+pub const MAX_WEBSOCKETS: usize = 2048;
+/// Sockets that have not finished the handshake: in total, and per address (loopback: only the total).
+pub const MAX_UNAUTHENTICATED: usize = 512;
+pub const MAX_UNAUTHENTICATED_PER_ADDRESS: usize = 64;
+/// Descriptors kept back for files, models and the rest when caps are derived from the descriptor limit.
+pub const RESERVED_DESCRIPTORS: u64 = 64;
+/// Pause after accept failed for want of a resource; logged once per `ACCEPT_LOG_EVERY`.
+pub const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+pub const ACCEPT_LOG_EVERY: Duration = Duration::from_secs(10);
+/// An idle connection thread waits this long for the next socket before it ends.
+pub const POOL_IDLE: Duration = Duration::from_secs(10);
+/// Stacks of connection and writer threads in release builds; debug builds take four times as much.
+pub const CONNECTION_STACK: usize = 256 * 1024;
+pub const WRITER_STACK: usize = 128 * 1024;
+/// Bind attempts on EADDRINUSE: retries and their distance.
+pub const BIND_RETRIES: u32 = 4;
+pub const BIND_RETRY_PAUSE: Duration = Duration::from_millis(500);
+
+// ── HTTP ───────────────────────────────────────────────────────────────────────────────────────────────
+pub const HTTP_HEAD_BYTES: usize = 16 * 1024;
+pub const HTTP_HEADERS: usize = 100;
+/// A fresh connection's first byte, and from the first byte of a request to the end of its head.
+pub const HTTP_FIRST_BYTE: Duration = Duration::from_secs(10);
+pub const HTTP_HEAD_DEADLINE: Duration = Duration::from_secs(10);
+pub const HTTP_KEEPALIVE: Duration = Duration::from_secs(5);
+pub const HTTP_BODY_STALL: Duration = Duration::from_secs(30);
+pub const HTTP_BODY_DEADLINE: Duration = Duration::from_secs(300);
+
+// ── Owners ─────────────────────────────────────────────────────────────────────────────────────────────
+pub const HUB_QUEUE: usize = 4096;
+/// Messages the hub takes before it sends one merged `presence`, `health` or text delta.
+pub const HUB_BATCH: usize = 256;
+pub const STORE_QUEUE: usize = 256;
+pub const STORE_QUEUE_BYTES: usize = 8 * 1024 * 1024;
+pub const POOL_JOBS: usize = 64;
+pub const POOL_THREADS: usize = 4;
+pub const RUNS_QUEUE: usize = 1024;
+pub const QUEUED_RUNS_PER_SESSION: usize = 20;
+/// Counters and other `soon` files: at most one write per file in this time.
+pub const SOON_WRITE: Duration = Duration::from_secs(30);
+/// A large `sessions.json` is rewritten no faster than this on average; its journal carries the changes meanwhile.
+pub const STORE_REWRITE_BYTES_PER_SEC: u64 = 16 * 1024;
+pub const MAINTENANCE: Duration = Duration::from_secs(60);
+
+// ── Presence ───────────────────────────────────────────────────────────────────────────────────────────
+pub const PRESENCE_TTL: Duration = Duration::from_secs(300);
+pub const PRESENCE_ENTRIES: usize = 200;
+pub const SYSTEM_EVENTS_PER_SESSION: usize = 20;
+
+// ── Devices and auth ───────────────────────────────────────────────────────────────────────────────────
+pub const SIGNATURE_SKEW: Duration = Duration::from_secs(120);
+pub const PAIRING_REQUEST_TTL: Duration = Duration::from_secs(300);
+pub const PENDING_PAIRINGS: usize = 200;
+pub const RATE_MAX_ATTEMPTS: u32 = 10;
+pub const RATE_WINDOW: Duration = Duration::from_secs(60);
+pub const RATE_LOCKOUT: Duration = Duration::from_secs(300);
+/// Addresses the limiter remembers; the least recently used goes first.
+pub const RATE_ENTRIES: usize = 4096;
+/// Control-plane calls (`config.apply`, `config.patch`, `update.run`) per window.
+pub const CONTROL_PLANE_CALLS: u32 = 3;
+pub const CONTROL_PLANE_WINDOW: Duration = Duration::from_secs(60);
+
+// ── Runs ───────────────────────────────────────────────────────────────────────────────────────────────
+pub const LANE_MAIN: usize = 4;
+pub const DEDUPE_TTL: Duration = Duration::from_secs(300);
+pub const DEDUPE_ENTRIES: usize = 1000;
+pub const RUN_RESULT_TTL: Duration = Duration::from_secs(600);
+pub const RUN_TIMEOUT: Duration = Duration::from_secs(600);
+pub const CHAT_DELTA_EVERY: Duration = Duration::from_millis(150);
+/// Above this much text, assistant events of one run come no closer than `ASSISTANT_EVENT_EVERY`.
+pub const ASSISTANT_DENSE_BYTES: usize = 16 * 1024;
+pub const ASSISTANT_EVENT_EVERY: Duration = Duration::from_millis(50);
+/// Threads of aborted runs that have not ended yet (a name look-up cannot be interrupted).
+pub const LEFTOVER_RUNS: usize = 16;
+pub const ATTACHMENT_BYTES: usize = 5 * 1024 * 1024;
+/// Visible text of one model answer.
+pub const ANSWER_BYTES: usize = 16 * 1024 * 1024;
+/// Tool rounds of one turn before it ends with an error.
+pub const TOOL_ROUNDS: usize = 64;
+
+// ── Models ─────────────────────────────────────────────────────────────────────────────────────────────
+pub const MODEL_CONNECT: Duration = Duration::from_secs(10);
+pub const MODEL_FIRST_BYTE: Duration = Duration::from_secs(120);
+pub const MODEL_PER_READ: Duration = Duration::from_secs(120);
+/// Requests to providers for one turn's model call, retries and fallbacks together.
+pub const MODEL_REQUESTS: u32 = 4;
+pub const MODEL_ERROR_BODY: u64 = 64 * 1024;
+pub const MODEL_LINE_BYTES: usize = 4 * 1024 * 1024;
+pub const MODEL_BUFFER: usize = 16 * 1024;
+pub const CONTEXT_TOKENS: u64 = 200_000;
+pub const OUTPUT_TOKENS: u64 = 8192;
+pub const OUTPUT_TOKENS_SENT: u64 = 32_000;
+
+// ── Chat history ───────────────────────────────────────────────────────────────────────────────────────
+pub const HISTORY_TEXT_CHARS: usize = 12_000;
+pub const HISTORY_MESSAGE_BYTES: usize = 128 * 1024;
+pub const HISTORY_TOTAL_BYTES: usize = 6 * 1024 * 1024;
+
+// ── Log ────────────────────────────────────────────────────────────────────────────────────────────────
+pub const LOG_QUEUE: usize = 1024;
+pub const LOG_FILE_BYTES: u64 = 8 * 1024 * 1024;
+pub const LOG_RING_BYTES: usize = 256 * 1024;
+pub const LOG_LINE_BYTES: usize = 16 * 1024;
+pub const LOG_RETENTION: Duration = Duration::from_secs(24 * 3600);
+
+// ── Life cycle ─────────────────────────────────────────────────────────────────────────────────────────
+pub const STOP_BUDGET: Duration = Duration::from_secs(5);
+pub const RESTART_DRAIN: Duration = Duration::from_secs(90);
+pub const WRITERS_AT_STOP: Duration = Duration::from_secs(1);
+pub const LOCK_WAIT: Duration = Duration::from_secs(5);
+pub const FORCE_TERM_WAIT: Duration = Duration::from_millis(700);
+pub const FORCE_TOTAL: Duration = Duration::from_secs(2);
+pub const FORCE_BIND_WAIT: Duration = Duration::from_secs(3);
+/// `config.openclaw.json`, an include, a state file: larger than this is refused.
+pub const CONFIG_BYTES: u64 = 8 * 1024 * 1024;
+pub const INCLUDE_BYTES: u64 = 2 * 1024 * 1024;
+pub const INCLUDE_DEPTH: usize = 10;
