@@ -63,6 +63,11 @@ pub const POOL_IDLE: Duration = Duration::from_secs(10);
 /// Stacks of connection and writer threads in release builds; debug builds take four times as much.
 pub const CONNECTION_STACK: usize = 256 * 1024;
 pub const WRITER_STACK: usize = 128 * 1024;
+/// Stack of a thread: debug builds have larger frames.
+pub const fn stack(release: usize) -> usize {
+    if cfg!(debug_assertions) { release * 4 } else { release }
+}
+
 /// Bind attempts on EADDRINUSE: retries and their distance.
 pub const BIND_RETRIES: u32 = 4;
 pub const BIND_RETRY_PAUSE: Duration = Duration::from_millis(500);
