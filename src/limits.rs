@@ -63,6 +63,8 @@ pub const POOL_IDLE: Duration = Duration::from_secs(10);
 /// Stacks of connection and writer threads in release builds; debug builds take four times as much.
 pub const CONNECTION_STACK: usize = 256 * 1024;
 pub const WRITER_STACK: usize = 128 * 1024;
+/// Stack of the threads that run handlers with files.
+pub const POOL_STACK: usize = 512 * 1024;
 /// Stack of a thread: debug builds have larger frames.
 pub const fn stack(release: usize) -> usize {
     if cfg!(debug_assertions) { release * 4 } else { release }
