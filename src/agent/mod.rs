@@ -10,3 +10,6 @@ pub mod models;
 pub mod runs;
 pub mod turn;
 pub mod workspace;
+
+#[cfg(test)]
+pub(crate) mod fake;

@@ -407,6 +407,23 @@ fn sounds_like_an_error(message: &str) -> bool {
     HINTS.iter().any(|hint| text.contains(hint))
 }
 
+/// Whether a URL's host is this machine: by address or as `localhost`, never by the look of a name.
+pub fn is_loopback_url(url: &str) -> bool {
+    let host = host_of(url);
+    host.eq_ignore_ascii_case("localhost") || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+/// Host of a URL, without port and credentials.
+pub fn host_of(url: &str) -> &str {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let authority = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    match authority.strip_prefix('[') {
+        Some(rest) => rest.split(']').next().unwrap_or_default(),
+        None => authority.rsplit_once(':').map_or(authority, |(host, _)| host),
+    }
+}
+
 /// The start of a body that is not JSON, on one line.
 pub fn short_text(body: &[u8]) -> String {
     let text = String::from_utf8_lossy(&body[..body.len().min(2048)]);
@@ -564,6 +581,21 @@ pub(crate) mod tests {
             let error = ModelError::from_status(400, &body, true);
             assert!(!error.user_text("p").is_empty());
             assert!(error.raw_text().len() < 4096);
+        }
+    }
+
+    #[test]
+    fn loopback_is_an_address_not_a_look() {
+        for (url, want) in [
+            ("http://127.0.0.1:1/v1", true),
+            ("http://localhost", true),
+            ("http://[::1]:8080/x", true),
+            ("http://127.evil.com/v1", false),
+            ("http://localhost.evil.com", false),
+            ("http://127.0.0.1@evil.com/", false),
+            ("https://api.openai.com/v1", false),
+        ] {
+            assert_eq!(is_loopback_url(url), want, "{url}");
         }
     }
 
