@@ -22,6 +22,11 @@ pub mod sessions;
 pub mod transcript;
 pub mod writer;
 
+#[cfg(test)]
+mod devices_tests;
+#[cfg(test)]
+mod mutation;
+
 pub use devices::Devices;
 pub use entry::{Entry, NewEntry};
 pub use message::{Block, Message, Usage};
