@@ -111,7 +111,8 @@ fn identity(config: &mut Value, out: &mut Migrated) {
     if !lookup(config, "agents.list").is_some_and(Value::is_array) {
         insert(config, "agents.list", json!([{"id":"main","default":true}]));
     }
-    let list = config.pointer_mut("/agents/list").and_then(Value::as_array_mut).expect("made above");
+    // `agents` is no object: the check says so.
+    let Some(list) = config.pointer_mut("/agents/list").and_then(Value::as_array_mut) else { return };
     let chosen = list.iter().position(|a| a.get("default") == Some(&Value::Bool(true))).unwrap_or(0);
     if list.is_empty() {
         list.push(json!({"id":"main","default":true}));
