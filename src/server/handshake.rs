@@ -15,7 +15,7 @@ use crate::hub::{Event, Registration, Snapshot};
 use crate::ids;
 use crate::limits;
 use crate::policy::connect_order::{self, Admission, JudgeFacts, Opening};
-use crate::policy::device::{self, Challenge};
+use crate::policy::device::{Challenge, VerifiedDevice};
 use crate::policy::net;
 use crate::policy::pairing::{self, Pairing, TokenRule};
 use crate::protocol::connect::{CAP_TOOL_EVENTS, Refusal};
@@ -23,8 +23,9 @@ use crate::protocol::hello::{self, HelloAuth, HelloParts, IssuedToken, SessionDe
 use crate::protocol::roles::Scopes;
 use crate::protocol::{ErrorShape, frame};
 use crate::rpc::context::wall_ms;
+use crate::rpc::devices::{approved_scopes, view};
 use crate::rpc::{Caller, Context, Live};
-use crate::store::device_record::{PairedDevice, PendingRequest};
+use crate::store::device_record::PendingRequest;
 use crate::store::devices::{PairRequest, Refresh};
 use crate::ws::Close;
 
@@ -130,7 +131,7 @@ fn admit(ctx: &Arc<Context>, peer: &Peer, opening: &Opening, challenge: Challeng
             head: &peer.head,
             caller: &caller,
             challenge,
-            paired: record.as_ref().zip(approved.as_ref()).map(|(r, a)| view(r, a, opening, token_scopes.as_ref())),
+            paired: record.as_ref().zip(approved.as_ref()).map(|(r, a)| view(r, a, opening.role.name(), token_scopes.as_ref())),
             whois: &|ip| super::tailscale::whois(ip),
             mono_ms: ctx.uptime_ms(),
         };
@@ -186,27 +187,6 @@ fn admit(ctx: &Arc<Context>, peer: &Peer, opening: &Opening, challenge: Challeng
     Ok(Entry { live, caller, admission, auth_epoch, device_epoch, token })
 }
 
-fn approved_scopes(record: &PairedDevice) -> Scopes {
-    Scopes::new(if record.approved_scopes.is_empty() { &record.scopes } else { &record.approved_scopes })
-}
-
-fn view<'a>(
-    record: &'a PairedDevice,
-    approved: &'a Scopes,
-    opening: &Opening,
-    token_scopes: Option<&'a Scopes>,
-) -> device::PairedDevice<'a> {
-    let token = record.tokens.get(opening.role.name()).zip(token_scopes);
-    device::PairedDevice {
-        public_key: &record.public_key,
-        roles: &record.roles,
-        scopes: approved,
-        platform: record.platform.as_deref(),
-        device_family: record.device_family.as_deref(),
-        token: token.map(|(t, scopes)| device::TokenView { token: &t.token, scopes, revoked: !t.is_valid() }),
-    }
-}
-
 /// The token that the connect returns, by the rules of `policy::pairing`.
 fn issue(ctx: &Context, opening: &Opening, device_id: &str) -> Option<Issued> {
     let now = wall_ms();
@@ -214,7 +194,7 @@ fn issue(ctx: &Context, opening: &Opening, device_id: &str) -> Option<Issued> {
     let record = ctx.devices.get(device_id)?;
     let approved = approved_scopes(&record);
     let held = record.tokens.get(opening.role.name()).map(|t| Scopes::new(&t.scopes));
-    let rule = pairing::token_on_connect(&view(&record, &approved, opening, held.as_ref()), opening.role, &asked);
+    let rule = pairing::token_on_connect(&view(&record, &approved, opening.role.name(), held.as_ref()), opening.role, &asked);
     let token = match rule {
         TokenRule::None => return None,
         TokenRule::Keep => record.tokens.get(opening.role.name())?.clone(),
@@ -249,7 +229,7 @@ fn request(
     ctx: &Context,
     opening: &Opening,
     caller: &net::Caller,
-    device: &device::VerifiedDevice,
+    device: &VerifiedDevice,
     silent: bool,
 ) -> (PendingRequest, bool) {
     let client = &opening.params.client;
