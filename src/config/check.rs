@@ -6,6 +6,7 @@ use super::get_path::lookup;
 use super::include::type_name;
 use super::issue::Issue;
 use super::schema::{Literal, Object, Schema, Type, push_step};
+use super::typed::duration_ms;
 
 /// More issues than this help nobody.
 const MAX_ISSUES: usize = 100;
@@ -251,7 +252,24 @@ fn cross_rules(value: &Value, issues: &mut Vec<Issue>) {
             )));
         }
     }
+    heartbeat_rules(value, issues);
     channel_rules(value, issues);
+}
+
+fn heartbeat_rules(value: &Value, issues: &mut Vec<Issue>) {
+    let agents = lookup(value, "agents.list").and_then(Value::as_array).into_iter().flatten().enumerate();
+    let every = agents
+        .filter_map(|(n, agent)| Some((format!("agents.list.{n}.heartbeat.every"), lookup(agent, "heartbeat.every")?)))
+        .chain(
+            lookup(value, "agents.defaults.heartbeat.every")
+                .map(|every| ("agents.defaults.heartbeat.every".to_owned(), every)),
+        );
+    for (path, every) in every {
+        let text = every.as_str().unwrap_or_default();
+        if !text.trim().is_empty() && duration_ms(text, 60_000).is_none() {
+            issues.push(Issue::new(path, "invalid duration (use ms, s, m, h)"));
+        }
+    }
 }
 
 fn channel_rules(value: &Value, issues: &mut Vec<Issue>) {
@@ -379,6 +397,10 @@ mod tests {
                 &["gateway.controlUi.enabled: Invalid input: expected boolean, received string"],
             ),
             (json!({"agents":{"list":{}}}), &["agents.list: Invalid input: expected array, received object"]),
+            (
+                json!({"agents":{"defaults":{"heartbeat":{"every":"soon"}}}}),
+                &["agents.defaults.heartbeat.every: invalid duration (use ms, s, m, h)"],
+            ),
             (json!({"channels":{"fax":{}}}), &["channels.fax: unknown channel id: fax"]),
             (
                 json!({"agents":{"defaults":{"heartbeat":{"target":"fax"}},"list":[{"id":"a","heartbeat":{"target":"pigeon"}}]}}),
