@@ -1,5 +1,8 @@
 //! Is this configuration legal? Every issue of one pass, with paths and messages as the reference words them (config A3).
 
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
 use serde_json::Value;
 
 use super::get_path::lookup;
@@ -43,8 +46,13 @@ const PLUGIN_CHANNEL_IDS: &[&str] = &[
 
 /// Everything that is wrong with an effective-to-be configuration; empty = valid.
 pub fn check(value: &Value) -> Vec<Issue> {
-    let mut checker =
-        Checker { schema: Schema::new(), path: String::new(), pattern: String::new(), issues: Vec::new() };
+    let mut checker = Checker {
+        schema: Schema::new(),
+        path: String::new(),
+        pattern: String::new(),
+        issues: Vec::new(),
+        objects: BTreeMap::new(),
+    };
     let root = checker.schema.root();
     checker.value(&root, Some(value));
     let mut issues = checker.issues;
@@ -62,6 +70,8 @@ struct Checker {
     /// Where we are in the schema: `agents.list[]`.
     pattern: String,
     issues: Vec<Issue>,
+    /// Lines of the schema that were met already.
+    objects: BTreeMap<usize, Rc<Object>>,
 }
 
 impl Checker {
@@ -96,7 +106,10 @@ impl Checker {
                 }
             }
             (Type::Object(line), Some(Value::Object(_))) => {
-                let object = self.schema.object(*line, &self.pattern);
+                // A list of a thousand models takes its line apart once.
+                let found = self.objects.get(line).cloned();
+                let object = found.unwrap_or_else(|| Rc::new(self.schema.object(*line, &self.pattern)));
+                self.objects.insert(*line, object.clone());
                 self.object(&object, value);
             }
             (Type::Either(kinds), _) => self.either(kinds, value),
