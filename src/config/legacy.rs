@@ -118,7 +118,7 @@ fn identity(config: &mut Value, out: &mut Migrated) {
         list.push(json!({"id":"main","default":true}));
     }
     if let Some(agent) = list[chosen].as_object_mut() {
-        let present = agent.remove("identity").unwrap_or_else(|| json!({}));
+        let present = agent.shift_remove("identity").unwrap_or_else(|| json!({}));
         agent.insert("identity".into(), deep_merge(identity, present));
     }
 }
@@ -148,7 +148,7 @@ fn thread_bindings(value: &mut Value, path: &mut String, out: &mut Migrated) {
     match value {
         Value::Object(map) => {
             if let Some(Value::Object(bindings)) = map.get_mut("threadBindings")
-                && let Some(hours) = bindings.remove("ttlHours")
+                && let Some(hours) = bindings.shift_remove("ttlHours")
             {
                 super::schema::push_step(path, "threadBindings");
                 let (old, new) = (format!("{path}.ttlHours"), format!("{path}.idleHours"));

@@ -157,6 +157,13 @@ impl Loaded {
         self.warnings.iter().map(line).collect()
     }
 
+    /// The log line of a reload that is refused; the old configuration stays (config A5).
+    pub fn reload_skipped(&self) -> String {
+        let issues: Vec<String> =
+            self.issues.iter().map(|issue| format!("{}: {}", issue.path, issue.message)).collect();
+        format!("config reload skipped (invalid config): {}", issues.join(", "))
+    }
+
     /// The answer of `config.get`: secrets replaced; of an invalid file only the issues (config A6).
     pub fn view(&self) -> Value {
         let valid = self.valid();
@@ -282,6 +289,10 @@ mod tests {
         assert_eq!(
             loaded.invalid_block(&paths),
             "Config invalid\nFile: ~/.openclaw/openclaw.json\nProblem:\n  - gateway.port: Invalid input: expected number, received string\n  - gateway: Unrecognized key: \"frob\"\n\nRun: openclaw doctor --fix"
+        );
+        assert_eq!(
+            of("{foo:1}").reload_skipped(),
+            "config reload skipped (invalid config): : Unrecognized key: \"foo\""
         );
         let (old, paths) = run(MemorySource::new().with_file(PATH, "{routing:{agents:{}}}"));
         assert!(old.invalid_block(&paths).contains("\nLegacy config keys detected:\n  - routing.agents: "));

@@ -318,6 +318,39 @@ mod tests {
     }
 
     #[test]
+    fn edits_of_mutated_texts_are_right_or_refused() {
+        let seed = "// a\n{\n  gateway: { mode: 'local', // b\n    remote: {}, },\n  ui: [1, { x: \"y\" }], /* c */\n  env: { A: 'z' }\n}\n";
+        let mut random = 0xDEAD_BEEF_1234_5678u64;
+        let mut next = move || {
+            random ^= random << 13;
+            random ^= random >> 7;
+            random ^= random << 17;
+            random as usize
+        };
+        let mut done = 0;
+        for _ in 0..10_000 {
+            let mut bytes = seed.as_bytes().to_vec();
+            for _ in 0..1 + next() % 3 {
+                let at = next() % bytes.len();
+                match next() % 3 {
+                    0 => bytes[at] = b"{}[]'\",:/\n *a"[next() % 13],
+                    1 => bytes.insert(at, b"{}[]'\",:/\n *a"[next() % 13]),
+                    _ => drop(bytes.remove(at)),
+                }
+            }
+            let text = String::from_utf8(bytes).unwrap();
+            let Ok(edited) = with_token(Some(&text), "T") else { continue };
+            let mut wanted = text::parse(&text).unwrap();
+            put(&mut wanted, &["gateway", "auth"], json!({"mode":"token","token":"T"}));
+            let got = text::parse(&edited).unwrap();
+            assert_eq!(got["gateway"]["auth"]["token"], "T");
+            assert_eq!(got.as_object().unwrap().len(), wanted.as_object().unwrap().len(), "{text}");
+            done += 1;
+        }
+        assert!(done > 1000, "{done}");
+    }
+
+    #[test]
     fn first_files() {
         let value = text::parse(&dev_config(Path::new("/w"))).unwrap();
         assert_eq!(value["agents"]["list"][0]["identity"]["name"], "C3-PO");

@@ -76,8 +76,8 @@ impl Scanner<'_> {
             let rest = &self.text[self.at..];
             let length = if rest.starts_with("//") {
                 rest.find(['\n', '\r', '\u{2028}', '\u{2029}']).unwrap_or(rest.len())
-            } else if rest.starts_with("/*") {
-                rest[2..].find("*/").map_or(rest.len(), |end| end + 4)
+            } else if let Some(inside) = rest.strip_prefix("/*") {
+                inside.find("*/").map_or(rest.len(), |end| end + 4)
             } else {
                 match rest.chars().next() {
                     Some(c) if c.is_whitespace() || c == '\u{feff}' => self.at += c.len_utf8(),
