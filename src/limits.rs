@@ -109,6 +109,10 @@ pub const MAINTENANCE: Duration = Duration::from_secs(60);
 // ── Presence ───────────────────────────────────────────────────────────────────────────────────────────
 pub const PRESENCE_TTL: Duration = Duration::from_secs(300);
 pub const PRESENCE_ENTRIES: usize = 200;
+/// Texts that clients bring into presence: a system event's text, any other field, items of a list.
+pub const PRESENCE_TEXT_BYTES: usize = 4096;
+pub const PRESENCE_FIELD_CHARS: usize = 256;
+pub const PRESENCE_LIST_ITEMS: usize = 32;
 pub const SYSTEM_EVENTS_PER_SESSION: usize = 20;
 
 // ── Devices and auth ───────────────────────────────────────────────────────────────────────────────────
