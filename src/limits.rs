@@ -199,6 +199,8 @@ pub const WS_LOG_SLOW: Duration = Duration::from_millis(50);
 pub const WS_LOG_VALUE_CHARS: usize = 240;
 
 // ── Life cycle ─────────────────────────────────────────────────────────────────────────────────────────
+/// How long the end of the process waits for its last log lines.
+pub const LOG_FLUSH: Duration = Duration::from_millis(500);
 pub const STOP_BUDGET: Duration = Duration::from_secs(5);
 pub const RESTART_DRAIN: Duration = Duration::from_secs(90);
 pub const WRITERS_AT_STOP: Duration = Duration::from_secs(1);

@@ -63,6 +63,8 @@ pub enum Event {
         close: Close,
         done: Sender<Vec<Arc<Outbox>>>,
     },
+    /// The thread ends.
+    End,
 }
 
 /// A client that has passed the handshake.
@@ -120,6 +122,8 @@ pub struct Setup {
     pub closed_runs: Sender<ClosedRun>,
     /// Queues a line for the next turn of the main session.
     pub queue_system_event: Box<dyn Fn(&str, u64) + Send>,
+    /// Called when the thread panics: the state is gone, the process has to end in order.
+    pub on_death: Box<dyn FnOnce() + Send>,
 }
 
 /// The hub's address. Sending waits when the hub is behind; after its end nothing is sent and nobody is told.
@@ -135,6 +139,11 @@ impl HubHandle {
     pub fn send(&self, event: Event) {
         // A hub that is gone means that the gateway stops.
         let _ = self.tx.send(event);
+    }
+
+    /// The same without waiting: a hub that is behind will look by itself.
+    pub fn nudge(&self, event: Event) {
+        let _ = self.tx.try_send(event);
     }
 
     pub fn run(&self, event: RunEvent) {
@@ -156,7 +165,7 @@ impl HubHandle {
     }
 }
 
-/// Starts the hub's thread. It ends when every handle is gone.
+/// Starts the hub's thread. It ends with [`Event::End`].
 pub fn start(setup: Setup) -> std::io::Result<(HubHandle, JoinHandle<()>)> {
     let (tx, rx) = bounded(limits::HUB_QUEUE);
     let now = now();
@@ -191,8 +200,25 @@ pub fn start(setup: Setup) -> std::io::Result<(HubHandle, JoinHandle<()>)> {
         beats: handle.beats.clone(),
         closing: false,
     };
-    let thread = std::thread::Builder::new().name("hub".into()).spawn(move || hub.run(&rx))?;
+    let mourner = Mourner(Some(setup.on_death));
+    let thread = std::thread::Builder::new().name("hub".into()).spawn(move || {
+        let _mourner = mourner;
+        hub.run(&rx);
+    })?;
     Ok((handle, thread))
+}
+
+/// Tells `main` when the thread that holds it panics.
+struct Mourner(Option<Box<dyn FnOnce() + Send>>);
+
+impl Drop for Mourner {
+    fn drop(&mut self) {
+        if std::thread::panicking()
+            && let Some(tell) = self.0.take()
+        {
+            tell();
+        }
+    }
 }
 
 struct Hub {
@@ -235,6 +261,9 @@ impl Hub {
             };
             let now = now();
             for event in first.into_iter().chain(rx.try_iter().take(limits::HUB_BATCH)) {
+                if matches!(event, Event::End) {
+                    return;
+                }
                 self.handle(event, now);
             }
             self.after_batch(now);
@@ -276,6 +305,7 @@ impl Hub {
                 let outboxes = self.clients.close_all(&close);
                 let _ = done.try_send(outboxes);
             }
+            Event::End => {}
         }
     }
 

@@ -14,11 +14,10 @@ pub fn get(ctx: &Context, _caller: &Caller, _params: Value) -> Result<Payload, E
 }
 
 pub fn schema(_ctx: &Context, _caller: &Caller, _params: Value) -> Result<Payload, ErrorShape> {
-    let document = config::schema_doc::document();
     let at = jiff::Timestamp::from_millisecond(wall_ms() as i64).unwrap_or_default();
     Ok(json!({
-        "schema": document.schema,
-        "uiHints": document.hints,
+        "schema": config::schema_doc::json_schema(),
+        "uiHints": config::schema_doc::ui_hints(),
         "version": COMPAT_VERSION,
         "generatedAt": at.to_string(),
     })

@@ -1,10 +1,11 @@
 //! What handlers see: the state of the running gateway, and who is calling.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use parking_lot::{Mutex, RwLock};
+use parking_lot::RwLock;
 
 use super::jobs::Jobs;
 use crate::agent::runs::RunsHandle;
@@ -25,6 +26,17 @@ pub struct Live {
     pub config: Arc<Config>,
     pub auth: ResolvedAuth,
     pub origins: OriginRules,
+    /// Variables from `.env` files and the configuration.
+    pub env: BTreeMap<String, String>,
+    pub max_buffered: usize,
+}
+
+impl Live {
+    /// An environment variable of the process, or else of `.env` files and the configuration.
+    pub fn var(&self, name: &str) -> Option<String> {
+        let own = std::env::var(name).ok().filter(|value| !value.trim().is_empty());
+        own.or_else(|| self.env.get(name).cloned())
+    }
 }
 
 /// One run of the gateway, as its handlers see it.
@@ -32,13 +44,15 @@ pub struct Context {
     pub paths: Paths,
     pub port: u16,
     pub started: Instant,
-    pub live: RwLock<Arc<Live>>,
+    /// The dev profile or `gateway --dev`.
+    pub dev: bool,
+    pub live: Arc<RwLock<Arc<Live>>>,
     pub hub: HubHandle,
     pub sessions: Sessions,
     pub devices: Devices,
     pub runs: RunsHandle,
     pub jobs: Jobs,
-    pub limiter: Mutex<RateLimiter>,
+    pub limiter: RateLimiter,
     pub system_events: Arc<SystemEvents>,
     pub log: LogHandle,
     /// `set-heartbeats`.

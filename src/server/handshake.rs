@@ -14,6 +14,7 @@ use crate::hub::outbox::Outbox;
 use crate::hub::{Event, Registration, Snapshot};
 use crate::ids;
 use crate::limits;
+use crate::policy::auth;
 use crate::policy::connect_order::{self, Admission, JudgeFacts, Opening};
 use crate::policy::device::{Challenge, VerifiedDevice};
 use crate::policy::net;
@@ -64,7 +65,7 @@ pub fn run(ctx: &Arc<Context>, peer: &Peer, reader: &mut Reader, outbox: &Arc<Ou
     };
     let opening = match connect_order::open(frame::parse(payload(&first), true)) {
         Ok(opening) => opening,
-        Err(refused) => return refuse(outbox, refused.0.as_deref(), refused.1),
+        Err(refused) => return refuse(outbox, Some(&refused.request_id), refused.refusal),
     };
     reader.handled();
     match admit(ctx, peer, &opening, Challenge { nonce: &nonce, ts_ms, now_ms: wall_ms() }) {
@@ -120,6 +121,7 @@ fn admit(ctx: &Arc<Context>, peer: &Peer, opening: &Opening, challenge: Challeng
     let live = ctx.live();
     let gateway = &live.config.gateway;
     let caller = net::Caller::resolve(&peer.head, &live.auth.proxies, gateway.allow_real_ip_fallback);
+    let whois = auth::wants_whois(&live.auth, &peer.head, &caller).and_then(super::tailscale::whois);
     let admission = {
         let approved = record.as_ref().map(approved_scopes);
         let token_scopes = record.as_ref().and_then(|r| r.tokens.get(opening.role.name())).map(|t| Scopes::new(&t.scopes));
@@ -132,10 +134,10 @@ fn admit(ctx: &Arc<Context>, peer: &Peer, opening: &Opening, challenge: Challeng
             caller: &caller,
             challenge,
             paired: record.as_ref().zip(approved.as_ref()).map(|(r, a)| view(r, a, opening.role.name(), token_scopes.as_ref())),
-            whois: &|ip| super::tailscale::whois(ip),
+            whois: whois.as_deref(),
             mono_ms: ctx.uptime_ms(),
         };
-        connect_order::judge(opening, &facts, &mut ctx.limiter.lock())?
+        connect_order::judge(opening, &facts, &ctx.limiter)?
     };
     let token = match (&admission.device, admission.pairing) {
         (None, _) => None,
@@ -299,7 +301,6 @@ fn hello_maker(
     Box::new(move |snapshot| {
         let config = &live.config;
         let main = crate::agent::keys::main_of(config.agents.default_id(), config).key;
-        let max_buffered = config.gateway.max_buffered_bytes.unwrap_or(limits::MAX_BUFFERED_BYTES);
         hello::hello_ok(&HelloParts {
             protocol: caller.protocol,
             conn_id: &caller.conn_id,
@@ -327,7 +328,7 @@ fn hello_maker(
                 }),
             },
             max_payload: limits::MAX_PAYLOAD_BYTES as u64,
-            max_buffered_bytes: max_buffered as u64,
+            max_buffered_bytes: live.max_buffered as u64,
             tick_interval_ms: limits::TICK_INTERVAL.as_millis() as u64,
         })
     })

@@ -44,7 +44,7 @@ pub fn serve(doors: &Arc<Doors>, upgrade: Upgrade, ticket: &mut Ticket) -> Resul
     }
     let ctx = &doors.ctx;
     let conn_id: Arc<str> = ids::new_uuid().into();
-    let max_buffered = ctx.config().gateway.max_buffered_bytes.unwrap_or(limits::MAX_BUFFERED_BYTES);
+    let max_buffered = ctx.live().max_buffered;
     let name = format!("ws-{}", &conn_id[..8]);
     let outbox = Outbox::new(name, Box::new(TcpWire(stream.clone())), doors.outgoing.clone(), max_buffered);
     let before = Limits { message_bytes: limits::PREAUTH_FRAME_BYTES as u64, fragments: limits::MAX_FRAGMENTS };
