@@ -31,7 +31,7 @@ pub use tail::Tail;
 
 use console::{Console, Streams};
 use entry::{Entry, local_zone};
-use file::{LogFile, Place};
+use file::LogFile;
 use redact::Redactor;
 use worker::{Control, Shared, Worker};
 
@@ -152,10 +152,16 @@ impl LogHandle {
 
     /// `logs.tail` (protocol 12), from the file or, without one, from memory. Reads the disk: not for an inline method.
     pub fn tail(&self, cursor: Option<u64>, limit: usize, max_bytes: u64) -> io::Result<Tail> {
-        match self.file_path() {
-            Some(path) => tail::read(&path, cursor, limit, max_bytes),
-            None => Ok(self.shared.ring.lock().tail(cursor, limit, max_bytes)),
+        let Some(path) = self.file_path() else {
+            return Ok(self.shared.ring.lock().tail(cursor, limit, max_bytes));
+        };
+        let found = tail::read(&path, cursor, limit, max_bytes);
+        // A file that could not be written at all: its lines stayed in memory.
+        let ring = self.shared.ring.lock();
+        if ring.is_empty() || found.as_ref().is_ok_and(|found| found.size > 0) {
+            return found;
         }
+        Ok(ring.tail(cursor, limit, max_bytes))
     }
 
     /// Lines that found the queue full since the start.
@@ -268,10 +274,8 @@ impl SharedLogger for Front {
 /// Starts the threads. The strings are warnings for the log once it stands.
 fn start(options: Options, streams: Option<Streams>) -> io::Result<(Front, LogHandle, Vec<String>)> {
     let (redactor, warning) = Redactor::new(options.redact, &options.redact_patterns);
-    let (place, mut warnings) = match options.file_level {
-        Level::Silent if options.file.is_none() => (Place::Memory, Vec::new()),
-        _ => file::choose(options.file.as_deref(), &options.dirs),
-    };
+    // Also when the file is silent: a reload may give it a voice.
+    let (place, mut warnings) = file::choose(options.file.as_deref(), &options.dirs);
     warnings.extend(warning);
     let shared = Arc::new(Shared::default());
     shared.file_level.store(options.file_level as u8, Ordering::Relaxed);
@@ -426,6 +430,17 @@ mod tests {
         let tail = handle.tail(None, 10, 1000).unwrap();
         assert_eq!((tail.file.as_str(), tail.lines.len(), handle.file_path()), (tail::IN_MEMORY, 1, None));
         assert!(tail.lines[0].contains("kept in memory"));
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_written_leaves_its_lines_in_memory() {
+        let dir = TempDir::new("nofile");
+        // A directory where the file should be.
+        let options = Options { file: Some(dir.0.clone()), ..options(&dir) };
+        let (front, handle, _) = start(options, None).unwrap();
+        say(&front, log::Level::Info, "gateway", "still readable");
+        assert!(handle.flush(PATIENCE));
+        assert_eq!(handle.tail(None, 10, 9999).unwrap().lines.len(), 1);
     }
 
     #[test]

@@ -250,6 +250,17 @@ pub fn parent_is_launchd() -> bool {
     false
 }
 
+/// Whether a supervisor restarts us (DECISIONS 86): decides exit 78 and the console's format, nothing else.
+/// `INVOCATION_ID` and `JOURNAL_STREAM` are inherited by terminals and prove nothing.
+pub fn is_supervised(env: &dyn Fn(&str) -> Option<String>) -> bool {
+    let set = |name: &str| env(name).is_some_and(|value| !value.is_empty());
+    set("OPENCLAW_SERVICE_MARKER")
+        || set("NOTIFY_SOCKET")
+        || env("SYSTEMD_EXEC_PID").is_some_and(|pid| pid == std::process::id().to_string())
+        || parent_is_procd()
+        || parent_is_launchd()
+}
+
 fn proc_file(pid: u32, name: &str) -> Option<Vec<u8>> {
     if !cfg!(target_os = "linux") {
         return None;
@@ -360,6 +371,23 @@ mod tests {
         assert!(!alive(pid), "a zombie counts as dead");
         child.wait().unwrap();
         assert!(matches!(signal(pid, Sig::Term), Err(SignalError::Gone)));
+    }
+
+    #[test]
+    fn supervisors_are_known_by_what_cannot_be_inherited() {
+        let own = std::process::id().to_string();
+        for (name, value, supervised) in [
+            ("OPENCLAW_SERVICE_MARKER", "openclaw", true),
+            ("OPENCLAW_SERVICE_MARKER", "", false),
+            ("NOTIFY_SOCKET", "@x", true),
+            ("SYSTEMD_EXEC_PID", own.as_str(), true),
+            ("SYSTEMD_EXEC_PID", "1", false),
+            ("INVOCATION_ID", "abc", false),
+            ("JOURNAL_STREAM", "1:2", false),
+        ] {
+            let env = |asked: &str| (asked == name).then(|| value.to_owned());
+            assert_eq!(is_supervised(&env), supervised, "{name}={value}");
+        }
     }
 
     #[test]
