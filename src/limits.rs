@@ -170,6 +170,17 @@ pub const CONTEXT_TOKENS: u64 = 200_000;
 pub const OUTPUT_TOKENS: u64 = 8192;
 pub const OUTPUT_TOKENS_SENT: u64 = 32_000;
 
+// ── Workspace ──────────────────────────────────────────────────────────────────────────────────────────
+/// Characters of one workspace file and of all of them in a prompt (agent 4); with less room the rest is left out.
+pub const BOOTSTRAP_FILE_CHARS: usize = 20_000;
+pub const BOOTSTRAP_TOTAL_CHARS: usize = 150_000;
+pub const BOOTSTRAP_MIN_CHARS: usize = 64;
+/// Bytes of a workspace file that are read at all.
+pub const BOOTSTRAP_READ_BYTES: u64 = 2 * 1024 * 1024;
+/// Messages and bytes of a transcript that are read for a model.
+pub const CONTEXT_MESSAGES: usize = 2000;
+pub const CONTEXT_BYTES: usize = 8 * 1024 * 1024;
+
 // ── Chat history ───────────────────────────────────────────────────────────────────────────────────────
 pub const HISTORY_TEXT_CHARS: usize = 12_000;
 pub const HISTORY_MESSAGE_BYTES: usize = 128 * 1024;

@@ -7,8 +7,10 @@
 pub mod history;
 pub mod keys;
 pub mod models;
+pub mod prompt;
 pub mod runs;
 pub mod turn;
+pub mod visible;
 pub mod workspace;
 
 #[cfg(test)]
