@@ -17,11 +17,14 @@ pub struct Model {
     shared: Arc<Shared>,
 }
 
+type Stream = Arc<Vec<u8>>;
+
 #[derive(Default)]
 struct Shared {
     spent_nanos: AtomicU64,
     requests: AtomicU64,
-    streams: Mutex<HashMap<(usize, usize), Arc<Vec<u8>>>>,
+    /// By count and bytes.
+    streams: Mutex<HashMap<(usize, usize), Stream>>,
 }
 
 impl Model {
@@ -73,7 +76,7 @@ impl Shared {
         Ok(())
     }
 
-    fn stream(&self, count: usize, bytes: usize) -> Arc<Vec<u8>> {
+    fn stream(&self, count: usize, bytes: usize) -> Stream {
         let mut streams = self.streams.lock().expect("no holder panics");
         streams.entry((count, bytes)).or_insert_with(|| Arc::new(build(count, bytes))).clone()
     }

@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use super::{ROUNDS, median, micros, millis, per_second};
+use super::{ROUNDS, TURN, TURNS, median, micros, millis, per_second};
 use crate::device::Device;
 use crate::process::Server;
 use crate::swarm::Swarm;
@@ -24,12 +24,11 @@ pub fn connect(bench: &Bench, table: &mut Table) -> Result<()> {
         Client::connect(&ours.door, device.as_ref())?.close()?;
     }
     let mut strangers: Vec<Option<Device>> = (0..8).map(|_| None).collect();
-    let time = Duration::from_millis(bench.many(1000) as u64);
     let shake = |door: &Door, devices: &mut [Option<Device>]| {
-        per_second(devices, time, |device| Client::connect(door, device.as_ref())?.close())
+        per_second(devices, TURN, |device| Client::connect(door, device.as_ref())?.close())
     };
     let (mut token, mut paired, mut bare) = (Vec::new(), Vec::new(), Vec::new());
-    for _ in 0..ROUNDS {
+    for _ in 0..bench.many(TURNS) {
         token.push(shake(&ours.door, &mut strangers)?);
         bare.push(shake(&limit.door, &mut strangers)?);
         paired.push(shake(&ours.door, &mut devices)?);
@@ -74,11 +73,10 @@ fn round_trips(server: &Server, count: usize, times: &mut Vec<f64>) -> Result<()
 /// Requests per second of 16 clients, in turns; the median for each server.
 pub fn rates<const N: usize>(bench: &Bench, servers: [&Server; N]) -> Result<[f64; N]> {
     let mut rates: [Vec<f64>; N] = std::array::from_fn(|_| Vec::new());
-    for _ in 0..ROUNDS {
+    for _ in 0..bench.many(TURNS) {
         for (server, rates) in servers.iter().zip(&mut rates) {
             let mut clients = clients(&server.door, 16)?;
-            let time = Duration::from_millis(bench.many(1000) as u64);
-            rates.push(per_second(&mut clients, time, |client| client.call("health", "{}").map(|_| ()))?);
+            rates.push(per_second(&mut clients, TURN, |client| client.call("health", "{}").map(|_| ()))?);
             clients.into_iter().try_for_each(Client::close)?;
         }
     }
@@ -93,9 +91,9 @@ pub fn fanout(bench: &Bench, table: &mut Table) -> Result<()> {
     let home = bench.home("fanout", 0)?;
     let (ours, limit) = bench.pair(&home)?;
     let mut both = [Fan::new(ours)?, Fan::new(limit)?];
-    for _ in 0..ROUNDS {
+    for _ in 0..2 * ROUNDS {
         for fan in &mut both {
-            fan.round(bench.many(200))?;
+            fan.round(bench.many(100))?;
         }
     }
     let [ours, limit] = &mut both;
@@ -157,12 +155,11 @@ impl Fan {
 pub fn http(bench: &Bench, table: &mut Table) -> Result<()> {
     let home = bench.home("http", 0)?;
     let (ours, limit) = bench.pair(&home)?;
-    let time = Duration::from_millis(bench.many(1000) as u64);
     let (mut our_rates, mut limit_rates) = (Vec::new(), Vec::new());
-    for _ in 0..ROUNDS {
+    for _ in 0..bench.many(TURNS) {
         for (server, rates) in [(&ours, &mut our_rates), (&limit, &mut limit_rates)] {
             let mut pages = (0..8).map(|_| Page::open(&server.door)).collect::<Result<Vec<_>>>()?;
-            rates.push(per_second(&mut pages, time, Page::get_health)?);
+            rates.push(per_second(&mut pages, TURN, Page::get_health)?);
         }
     }
     let limit = Some(median(&mut limit_rates));

@@ -29,6 +29,9 @@ pub const MODES: &[(&str, Measure)] = &[
 ];
 
 const ROUNDS: usize = 5;
+/// Rates are taken in short turns: the shorter, the less one side gets of a busy moment.
+const TURNS: usize = 15;
+const TURN: Duration = Duration::from_millis(300);
 
 pub fn median<T: PartialOrd + Copy>(values: &mut [T]) -> T {
     values.sort_by(|a, b| a.partial_cmp(b).expect("no measure is NaN"));
