@@ -14,13 +14,14 @@ pub struct Home {
     pub root: PathBuf,
     pub port: u16,
     pub token: String,
+    keep: bool,
 }
 
 impl Home {
     /// A fresh home below `base` whose only model is the endpoint on `model_port`.
-    pub fn create(base: &Path, name: &str, model_port: u16, sessions: usize) -> Result<Home> {
+    pub fn create(base: &Path, name: &str, model_port: u16, sessions: usize, keep: bool) -> Result<Home> {
         let root = base.join(format!("{name}-{}", std::process::id()));
-        let home = Home { root, port: free_port()?, token: format!("bench-token-{}", std::process::id()) };
+        let home = Home { root, port: free_port()?, token: format!("bench-token-{}", std::process::id()), keep };
         let state = home.state();
         fs::create_dir_all(home.root.join("tmp"))?;
         fs::create_dir_all(&state)?;
@@ -100,6 +101,8 @@ impl Home {
 
 impl Drop for Home {
     fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.root);
+        if !self.keep {
+            let _ = fs::remove_dir_all(&self.root);
+        }
     }
 }

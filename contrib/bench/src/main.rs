@@ -31,13 +31,14 @@ pub fn fail<T>(message: impl Into<String>) -> Result<T> {
 }
 
 const USAGE: &str = "\
-usage: openclaw-bench [--gateway FILE] [--only MODE,MODE,...] [--quick] [--dir DIR] [--self-test]
+usage: openclaw-bench [--gateway FILE] [--only MODE,MODE,...] [--quick] [--keep] [--dir DIR] [--self-test]
        openclaw-bench --limit-server [--port N] [--echo] [--hello-bytes N] [--health-bytes N]
 
   --gateway FILE   the program to measure (default: target/release/openclaw of this repository)
   --only MODES     some of: start connect rpc idle fanout agent http growth big cli stop sessions10k
   --quick          a tenth of the work: to see that everything runs, not to judge
   --dir DIR        where the temporary homes go (default: beside this program; a real disk, not tmpfs)
+  --keep           leave the homes behind, with the gateway's log and console output
   --self-test      measure the limit server against itself: every ratio should come out near 1
   --limit-server   be the limit server, until standard input ends; --echo makes it an echo server
 
@@ -49,12 +50,13 @@ pub struct Bench {
     pub sizes: Sizes,
     pub self_test: bool,
     quick: bool,
+    keep: bool,
     base: PathBuf,
 }
 
 impl Bench {
     pub fn home(&self, name: &str, sessions: usize) -> Result<Home> {
-        Home::create(&self.base, name, self.model.port, sessions)
+        Home::create(&self.base, name, self.model.port, sessions, self.keep)
     }
 
     /// Recipe for the server under test.
@@ -96,6 +98,7 @@ struct Options {
     only: Vec<String>,
     dir: Option<PathBuf>,
     quick: bool,
+    keep: bool,
     self_test: bool,
     limit_server: bool,
     echo: bool,
@@ -110,6 +113,7 @@ impl Options {
             only: measures::MODES.iter().map(|(name, _)| (*name).to_owned()).collect(),
             dir: None,
             quick: false,
+            keep: false,
             self_test: false,
             limit_server: false,
             echo: false,
@@ -127,6 +131,7 @@ impl Options {
                 "--port" => options.port = value()?.parse()?,
                 "--hello-bytes" => options.sizes.hello = value()?.parse()?,
                 "--health-bytes" => options.sizes.health = value()?.parse()?,
+                "--keep" => options.keep = true,
                 "--quick" => options.quick = true,
                 "--self-test" => options.self_test = true,
                 "--limit-server" => options.limit_server = true,
@@ -153,6 +158,9 @@ fn run(options: Options) -> Result<ExitCode> {
         ));
     };
     process::end_children_on_signals();
+    // Stores hold secrets: the gateway would write them for their owner alone, and so do we.
+    // SAFETY: changes one number of this process.
+    unsafe { libc::umask(0o077) };
     let beside = || std::env::current_exe().ok().and_then(|exe| Some(exe.parent()?.join("bench-homes")));
     let base = options.dir.or_else(beside).unwrap_or_else(std::env::temp_dir);
     std::fs::create_dir_all(&base)?;
@@ -162,6 +170,7 @@ fn run(options: Options) -> Result<ExitCode> {
         sizes: options.sizes,
         self_test: options.self_test,
         quick: options.quick,
+        keep: options.keep,
         base: base.canonicalize()?,
     };
     if !bench.self_test {

@@ -148,3 +148,40 @@ fn request_body(read: &mut impl BufRead) -> Result<Option<Vec<u8>>> {
     }
     Ok(Some(body))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_shape_counts() {
+        assert_eq!(shape("chunks:200x5"), Some((200, 5)));
+        assert_eq!(shape(r#"{"a":"chunks:1x2","b":"[Fri] chunks:30x40"}"#), Some((30, 40)));
+        assert_eq!(shape("chunks:x"), None);
+        assert_eq!(shape("nothing"), None);
+    }
+
+    #[test]
+    fn a_kept_connection_answers_both_kinds_of_bodies() {
+        let model = Model::start().unwrap();
+        let mut stream = TcpStream::connect(("127.0.0.1", model.port)).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        let plain = "POST /v1/chat/completions HTTP/1.1\r\nContent-Length: 12\r\n\r\nchunks:3x400";
+        let chunked = "POST /x HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n7\r\nchunks:\r\n5\r\n3x400\r\n0\r\n\r\n";
+        for request in [plain, chunked] {
+            stream.write_all(request.as_bytes()).unwrap();
+            let mut answer = Vec::new();
+            let mut piece = [0; 4096];
+            while !answer.ends_with(b"0\r\n\r\n") {
+                let read = std::io::Read::read(&mut stream, &mut piece).unwrap();
+                assert!(read > 0, "closed early");
+                answer.extend_from_slice(&piece[..read]);
+            }
+            let text = String::from_utf8(answer).unwrap();
+            assert_eq!(text.matches(&"w".repeat(400)).count(), 3);
+            assert!(text.contains("data: [DONE]"));
+        }
+        assert_eq!(model.take_spent().1, 2);
+        assert_eq!(model.take_spent(), (Duration::ZERO, 0));
+    }
+}

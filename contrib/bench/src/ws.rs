@@ -276,3 +276,31 @@ fn closed(payload: &[u8]) -> String {
         _ => "closed without a code".into(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lengths_of_all_three_sizes() {
+        for length in [0, 1, 125, 126, 65_535, 65_536, 100_000] {
+            let mut frame = Vec::new();
+            encode(&mut frame, TEXT, &vec![b'a'; length]);
+            let head = frame.len() - length;
+            assert_eq!(
+                frame[head..].iter().enumerate().find(|(at, byte)| **byte ^ frame[head - 4 + at % 4] != b'a'),
+                None
+            );
+            // A server's frame is the same without mask.
+            frame[1] &= 0x7f;
+            frame.drain(head - 4..head);
+            let bounds = bounds(&frame).unwrap().unwrap();
+            assert_eq!((bounds.opcode, bounds.end - bounds.head, bounds.end), (TEXT, length, frame.len()));
+            for cut in 0..head.min(frame.len()) {
+                assert!(super::bounds(&frame[..cut]).unwrap().is_none());
+            }
+        }
+        assert!(bounds(&[0x01, 0x00]).is_err(), "a fragment");
+        assert!(bounds(&[0x81, 0x80]).is_err(), "a masked frame");
+    }
+}

@@ -99,15 +99,17 @@ pub fn growth(bench: &Bench, table: &mut Table) -> Result<()> {
     let request = |client: &mut Client| client.call("health", "{}").map(|_| ());
     each(&mut clients, 1000 / 16 + 1, request)?;
     let before = settled(&ours)?;
-    each(&mut clients, bench.many(500_000) / 16, request)?;
-    table.row("growth over 500,000 requests", Unit::Memory, settled(&ours)? - before, None, at_most);
+    let count = bench.many(500_000);
+    each(&mut clients, count / 16, request)?;
+    table.row(&format!("growth over {count} requests"), Unit::Memory, settled(&ours)? - before, None, at_most);
     clients.into_iter().try_for_each(Client::close)?;
 
     let connect = |_: &mut ()| Client::connect(&ours.door, None)?.close();
     each(&mut [(); 8], 1000 / 8, connect)?;
     let before = settled(&ours)?;
-    each(&mut [(); 8], bench.many(10_000) / 8, connect)?;
-    table.row("growth over 10,000 connects", Unit::Memory, settled(&ours)? - before, None, at_most);
+    let count = bench.many(10_000);
+    each(&mut [(); 8], count / 8, connect)?;
+    table.row(&format!("growth over {count} connects"), Unit::Memory, settled(&ours)? - before, None, at_most);
     Ok(())
 }
 

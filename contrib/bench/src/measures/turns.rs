@@ -106,7 +106,7 @@ pub fn sessions10k(bench: &Bench, table: &mut Table) -> Result<()> {
     let (disk, handed) = ((after.0 - before.0) as f64 / turns as f64, (after.1 - before.1) as f64 / turns as f64);
     // Where there is no disk below (tmpfs), what was handed to write() is all there is to count.
     let written = if disk > 0.0 { disk } else { handed };
-    table.row("  written per turn, over 100 turns", Unit::Bytes, written, None, Target::AtMost(32e3));
+    table.row(&format!("  written per turn, over {turns} turns"), Unit::Bytes, written, None, Target::AtMost(32e3));
     table.row("  handed to write() per turn", Unit::Bytes, handed, None, Target::None);
     Ok(())
 }
