@@ -91,6 +91,12 @@ pub const QUEUED_RUNS_PER_SESSION: usize = 20;
 pub const SOON_WRITE: Duration = Duration::from_secs(30);
 /// A large `sessions.json` is rewritten no faster than this on average; its journal carries the changes meanwhile.
 pub const STORE_REWRITE_BYTES_PER_SEC: u64 = 16 * 1024;
+/// State files that are read whole (devices, identity); larger ones count as damaged.
+pub const STATE_FILE_BYTES: u64 = 8 * 1024 * 1024;
+/// One entry of `sessions.json` without the reference's two fat fields; a longer one is kept in the file but not shown.
+pub const SESSION_ENTRY_BYTES: usize = 256 * 1024;
+/// One line of a transcript; a longer one is skipped.
+pub const TRANSCRIPT_LINE_BYTES: usize = 32 * 1024 * 1024;
 pub const MAINTENANCE: Duration = Duration::from_secs(60);
 
 // ── Presence ───────────────────────────────────────────────────────────────────────────────────────────
@@ -102,6 +108,8 @@ pub const SYSTEM_EVENTS_PER_SESSION: usize = 20;
 pub const SIGNATURE_SKEW: Duration = Duration::from_secs(120);
 pub const PAIRING_REQUEST_TTL: Duration = Duration::from_secs(300);
 pub const PENDING_PAIRINGS: usize = 200;
+/// Devices in `paired.json`; further ones are refused until some are removed.
+pub const PAIRED_DEVICES: usize = 2000;
 pub const RATE_MAX_ATTEMPTS: u32 = 10;
 pub const RATE_WINDOW: Duration = Duration::from_secs(60);
 pub const RATE_LOCKOUT: Duration = Duration::from_secs(300);

@@ -1,1 +1,30 @@
-//! (head)
+//! Files, one owner each: sessions, transcripts, devices, identity, and the thread that writes them.
+//!
+//! Runs on whichever thread asks; slow writes run on the `store` thread (`writer`). Everything here is `std::fs`: no
+//! sockets, no clients, no decisions. Each write has a class:
+//!
+//! | class | durable | for |
+//! |---|---|---|
+//! | *now* | synced before the call returns | pairing, tokens |
+//! | *turn* | written at once, one fdatasync at the end of the turn | transcripts |
+//! | *soon* | at most once in `limits::SOON_WRITE` per file, and at stop | counters, last-used times |
+//!
+//! Files that the reference program may share keep every field we do not know.
+
+pub mod atomic;
+pub mod device_record;
+pub mod devices;
+pub mod entry;
+pub mod identity;
+pub mod lock;
+pub mod message;
+pub mod sessions;
+pub mod transcript;
+pub mod writer;
+
+pub use devices::Devices;
+pub use entry::{Entry, NewEntry};
+pub use message::{Block, Message, Usage};
+pub use sessions::Sessions;
+pub use transcript::Transcript;
+pub use writer::Store;

@@ -1,0 +1,344 @@
+//! Whole files, replaced so that a reader and a power cut see the old or the new content, never a mixture.
+//!
+//! Any thread. Nothing here logs except [`set_aside_corrupt`], whose one line is its point.
+
+use std::ffi::OsStr;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+/// A temporary file of a process that still lives is taken for abandoned after this.
+const ABANDONED_AFTER: Duration = Duration::from_secs(60);
+
+/// Replaces `path` with `bytes`, mode 0600, durable when this returns. Missing parents are created 0700.
+///
+/// On failure the old file is untouched and no temporary file stays behind.
+pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let staged = Staged::create(path)?;
+    staged.file().write_all(bytes)?;
+    staged.commit()
+}
+
+/// A temporary file beside its target; dropped without [`Staged::commit`] it is removed.
+pub struct Staged {
+    file: Option<File>,
+    temporary: PathBuf,
+    target: PathBuf,
+}
+
+impl Staged {
+    pub fn create(target: &Path) -> io::Result<Staged> {
+        let directory = parent(target);
+        create_dirs(directory)?;
+        let name = target.file_name().ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
+        let temporary = directory.join(temporary_name(name));
+        let file = new_private(&temporary)?;
+        Ok(Staged { file: Some(file), temporary, target: target.to_owned() })
+    }
+
+    pub fn file(&self) -> &File {
+        self.file.as_ref().expect("the file is there until commit consumes the value")
+    }
+
+    /// fsync, rename over the target, fsync of the directory.
+    pub fn commit(self) -> io::Result<()> {
+        let target = self.target.clone();
+        self.commit_without_directory()?;
+        sync_directory(parent(&target))
+    }
+
+    /// fsync and rename; the caller syncs the directory (once for several files).
+    pub fn commit_without_directory(mut self) -> io::Result<()> {
+        let file = self.file.take().expect("commit consumes the value");
+        file.sync_all()?;
+        drop(file);
+        fs::rename(&self.temporary, &self.target)?;
+        self.temporary = PathBuf::new();
+        Ok(())
+    }
+}
+
+impl Drop for Staged {
+    fn drop(&mut self) {
+        self.file = None;
+        if !self.temporary.as_os_str().is_empty() {
+            let _ = fs::remove_file(&self.temporary);
+        }
+    }
+}
+
+/// Reads at most `max` bytes; a longer file is an error of kind `FileTooLarge`, not a cut text.
+pub fn read_limited(path: &Path, max: u64) -> io::Result<Vec<u8>> {
+    let file = File::open(path)?;
+    let metadata = file.metadata()?;
+    if metadata.is_dir() {
+        return Err(io::Error::from(io::ErrorKind::IsADirectory));
+    }
+    let expected = usize::try_from(metadata.len().min(max)).unwrap_or(0);
+    let mut bytes = Vec::with_capacity(expected);
+    file.take(max.saturating_add(1)).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > max {
+        return Err(io::Error::new(
+            io::ErrorKind::FileTooLarge,
+            format!("{} is larger than {max} bytes", path.display()),
+        ));
+    }
+    Ok(bytes)
+}
+
+/// Moves a file that cannot be read as what it should be out of the way: `<name>.corrupt-<ms>`, one log line (DECISIONS 70).
+///
+/// Returns the new path; if even the rename fails, the old one (the line then says so).
+pub fn set_aside_corrupt(path: &Path, now_ms: u64) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(".corrupt-{now_ms}"));
+    let aside = PathBuf::from(name);
+    match fs::rename(path, &aside) {
+        Ok(()) => {
+            log::warn!(target: "store", "{} is damaged: kept as {}, starting without it", path.display(), aside.display());
+            aside
+        }
+        Err(e) => {
+            log::warn!(target: "store", "{} is damaged and cannot be moved aside ({e}): starting without it", path.display());
+            path.to_owned()
+        }
+    }
+}
+
+/// Removes temporary files that earlier processes left in `directory`; returns how many. Called once per directory at start.
+pub fn sweep_temporary(directory: &Path) -> usize {
+    let Ok(entries) = fs::read_dir(directory) else { return 0 };
+    let mut removed = 0;
+    for entry in entries.flatten() {
+        let Some(pid) = entry.file_name().to_str().and_then(pid_of_temporary) else { continue };
+        let old = entry
+            .metadata()
+            .and_then(|m| m.modified())
+            .is_ok_and(|at| SystemTime::now().duration_since(at).is_ok_and(|age| age > ABANDONED_AFTER));
+        let foreign_and_alive = pid != std::process::id() && super::lock::is_alive(pid);
+        if (old || !foreign_and_alive) && fs::remove_file(entry.path()).is_ok() {
+            removed += 1;
+        }
+    }
+    removed
+}
+
+/// Creates `directory` and its missing parents, mode 0700.
+pub fn create_dirs(directory: &Path) -> io::Result<()> {
+    if directory.as_os_str().is_empty() || directory.is_dir() {
+        return Ok(());
+    }
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(directory)
+}
+
+/// Creates a file that must not exist yet (not even as a dangling link), mode 0600, for writing.
+pub fn new_private(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    private_mode(&mut options);
+    options.open(path)
+}
+
+/// Opens for appending, creating it 0600 when missing. Refuses links, non-files and files with a second name (R23).
+pub fn open_append(path: &Path) -> io::Result<File> {
+    let before = match fs::symlink_metadata(path) {
+        Ok(metadata) => Some(metadata),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => None,
+        Err(e) => return Err(e),
+    };
+    let mut options = OpenOptions::new();
+    options.read(true).append(true);
+    private_mode(&mut options);
+    match before {
+        None => options.create_new(true).open(path),
+        Some(before) => {
+            let file = options.open(path)?;
+            if plain_file(&before) && same_file(&before, &file.metadata()?) {
+                Ok(file)
+            } else {
+                Err(io::Error::new(
+                    io::ErrorKind::PermissionDenied,
+                    format!("{} is a link or not a plain file", path.display()),
+                ))
+            }
+        }
+    }
+}
+
+/// Makes names that were created, renamed or removed in `directory` durable.
+pub fn sync_directory(directory: &Path) -> io::Result<()> {
+    #[cfg(unix)]
+    {
+        let directory = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
+        match File::open(directory)?.sync_all() {
+            // Some network and FUSE file systems cannot sync a directory; the rename itself has happened.
+            Err(e) if matches!(e.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported) => Ok(()),
+            other => other,
+        }
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = directory;
+        Ok(())
+    }
+}
+
+pub(crate) fn parent(path: &Path) -> &Path {
+    path.parent().unwrap_or(Path::new(""))
+}
+
+fn private_mode(options: &mut OpenOptions) {
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(options, 0o600);
+    #[cfg(not(unix))]
+    let _ = options;
+}
+
+#[cfg(unix)]
+fn plain_file(metadata: &fs::Metadata) -> bool {
+    metadata.file_type().is_file() && std::os::unix::fs::MetadataExt::nlink(metadata) == 1
+}
+
+#[cfg(not(unix))]
+fn plain_file(metadata: &fs::Metadata) -> bool {
+    metadata.file_type().is_file()
+}
+
+#[cfg(unix)]
+fn same_file(a: &fs::Metadata, b: &fs::Metadata) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    a.dev() == b.dev() && a.ino() == b.ino()
+}
+
+#[cfg(not(unix))]
+fn same_file(_: &fs::Metadata, b: &fs::Metadata) -> bool {
+    b.is_file()
+}
+
+fn temporary_name(name: &OsStr) -> String {
+    format!(".{}.{}-{}.tmp", name.to_string_lossy(), std::process::id(), crate::ids::new_entry_id())
+}
+
+fn pid_of_temporary(name: &str) -> Option<u32> {
+    let middle = name.strip_prefix('.')?.strip_suffix(".tmp")?;
+    let (_, stamp) = middle.rsplit_once('.')?;
+    let (pid, random) = stamp.split_once('-')?;
+    let hex = random.len() == 8 && random.bytes().all(|b| b.is_ascii_hexdigit());
+    if hex { pid.parse().ok() } else { None }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A directory of its own for one test, removed when dropped.
+    pub(crate) struct TempDir(PathBuf);
+
+    impl TempDir {
+        pub(crate) fn new(name: &str) -> TempDir {
+            let path = std::env::temp_dir().join(format!(
+                "openclaw-test-{name}-{}-{}",
+                std::process::id(),
+                crate::ids::new_entry_id()
+            ));
+            fs::create_dir_all(&path).unwrap();
+            TempDir(path)
+        }
+
+        pub(crate) fn path(&self) -> &Path {
+            &self.0
+        }
+
+        pub(crate) fn join(&self, name: &str) -> PathBuf {
+            self.0.join(name)
+        }
+    }
+
+    impl Drop for TempDir {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    #[test]
+    fn a_write_replaces_and_creates_parents() {
+        let dir = TempDir::new("atomic");
+        let path = dir.join("a/b/c.json");
+        write(&path, b"one").unwrap();
+        write(&path, b"two").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"two");
+        assert_eq!(fs::read_dir(parent(&path)).unwrap().count(), 1, "no temporary file stays");
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt as _;
+            assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+            assert_eq!(fs::metadata(dir.join("a/b")).unwrap().permissions().mode() & 0o777, 0o700);
+        }
+    }
+
+    #[test]
+    fn a_failed_write_leaves_the_old_file_and_no_litter() {
+        let dir = TempDir::new("atomic-fail");
+        fs::write(dir.join("file"), "x").unwrap();
+        assert!(write(&dir.join("file/child.json"), b"y").is_err());
+        fs::create_dir_all(dir.join("target/inside")).unwrap();
+        assert!(write(&dir.join("target"), b"y").is_err(), "a directory cannot be replaced by a file");
+        assert!(dir.join("target/inside").is_dir());
+        let left: Vec<_> = fs::read_dir(dir.path()).unwrap().flatten().map(|e| e.file_name()).collect();
+        assert_eq!(left.len(), 2, "{left:?}");
+    }
+
+    #[test]
+    fn reading_has_a_limit() {
+        let dir = TempDir::new("atomic-limit");
+        fs::write(dir.join("f"), "12345").unwrap();
+        assert_eq!(read_limited(&dir.join("f"), 5).unwrap(), b"12345");
+        assert_eq!(read_limited(&dir.join("f"), 4).unwrap_err().kind(), io::ErrorKind::FileTooLarge);
+        assert!(read_limited(dir.path(), 4).is_err());
+    }
+
+    #[test]
+    fn damaged_files_are_kept() {
+        let dir = TempDir::new("atomic-corrupt");
+        fs::write(dir.join("x.json"), [0u8; 16]).unwrap();
+        let aside = set_aside_corrupt(&dir.join("x.json"), 42);
+        assert_eq!(aside, dir.join("x.json.corrupt-42"));
+        assert_eq!(fs::read(aside).unwrap(), [0u8; 16]);
+        assert!(!dir.join("x.json").exists());
+    }
+
+    #[test]
+    fn only_our_abandoned_temporaries_are_swept() {
+        let dir = TempDir::new("atomic-sweep");
+        let own = std::process::id();
+        let abandoned = [format!(".a.json.{own}-0123abcd.tmp"), ".a.b.json.4194999-0123abcd.tmp".to_owned()];
+        let kept = ["a.json", ".a.json.tmp", ".hidden", ".a.json.12-xyz.tmp", ".tmp"];
+        for name in abandoned.iter().map(String::as_str).chain(kept) {
+            fs::write(dir.join(name), "").unwrap();
+        }
+        assert_eq!(sweep_temporary(dir.path()), 2);
+        for name in kept {
+            assert!(dir.join(name).exists(), "{name}");
+        }
+        assert_eq!(sweep_temporary(&dir.join("missing")), 0);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn links_are_not_appended_to() {
+        let dir = TempDir::new("atomic-links");
+        fs::write(dir.join("real"), "x").unwrap();
+        std::os::unix::fs::symlink(dir.join("real"), dir.join("soft")).unwrap();
+        std::os::unix::fs::symlink(dir.join("nowhere"), dir.join("dangling")).unwrap();
+        assert!(open_append(&dir.join("real")).is_ok());
+        assert!(open_append(&dir.join("soft")).is_err());
+        assert!(open_append(&dir.join("dangling")).is_err());
+        fs::hard_link(dir.join("real"), dir.join("hard")).unwrap();
+        assert!(open_append(&dir.join("hard")).is_err());
+    }
+}
