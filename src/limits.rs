@@ -158,15 +158,36 @@ pub const HISTORY_TOTAL_BYTES: usize = 6 * 1024 * 1024;
 // ── Log ────────────────────────────────────────────────────────────────────────────────────────────────
 pub const LOG_QUEUE: usize = 1024;
 pub const LOG_FILE_BYTES: u64 = 8 * 1024 * 1024;
+/// The file is no larger than this fraction of memory (1/64): on small machines its directory is memory.
+pub const LOG_FILE_MEMORY_FRACTION: u64 = 64;
+/// Bytes of lines that wait for the log thread; beyond them lines are dropped and counted.
+pub const LOG_QUEUE_BYTES: usize = 1024 * 1024;
+/// Lines that wait for a console that nobody reads.
+pub const LOG_CONSOLE_QUEUE: usize = 512;
+pub const LOG_CONSOLE_QUEUE_BYTES: usize = 256 * 1024;
 pub const LOG_RING_BYTES: usize = 256 * 1024;
 pub const LOG_LINE_BYTES: usize = 16 * 1024;
 pub const LOG_RETENTION: Duration = Duration::from_secs(24 * 3600);
+/// `logs.tail` without parameters, and the most it gives (protocol 12).
+pub const TAIL_LINES: usize = 500;
+pub const TAIL_BYTES: u64 = 250_000;
+pub const TAIL_LINES_MAX: usize = 5000;
+pub const TAIL_BYTES_MAX: u64 = 1_000_000;
+/// Responses that took at least this long are logged without `--verbose`.
+pub const WS_LOG_SLOW: Duration = Duration::from_millis(50);
+/// Values in WebSocket log lines are cut here.
+pub const WS_LOG_VALUE_CHARS: usize = 240;
 
 // ── Life cycle ─────────────────────────────────────────────────────────────────────────────────────────
 pub const STOP_BUDGET: Duration = Duration::from_secs(5);
 pub const RESTART_DRAIN: Duration = Duration::from_secs(90);
 pub const WRITERS_AT_STOP: Duration = Duration::from_secs(1);
 pub const LOCK_WAIT: Duration = Duration::from_secs(5);
+pub const LOCK_POLL: Duration = Duration::from_millis(100);
+/// A lock whose owner cannot be judged is stale after this.
+pub const LOCK_STALE: Duration = Duration::from_secs(30);
+/// A lock file is a short JSON object; more than this is not one.
+pub const LOCK_FILE_BYTES: u64 = 16 * 1024;
 pub const FORCE_TERM_WAIT: Duration = Duration::from_millis(700);
 pub const FORCE_TOTAL: Duration = Duration::from_secs(2);
 pub const FORCE_BIND_WAIT: Duration = Duration::from_secs(3);

@@ -1,1 +1,14 @@
-//! (head)
+//! The operating system: memory, descriptors, signals, processes, sockets, exec. The only room with `unsafe`.
+//!
+//! Runs on whatever thread calls it; every function returns at once unless its sentence says otherwise. What a
+//! platform cannot tell is `None`, an empty list or `ErrorKind::Unsupported`, never a guess.
+#![allow(unsafe_code)]
+
+pub mod exec;
+pub mod fds;
+pub mod host;
+pub mod memory;
+pub mod poll;
+pub mod process;
+pub mod signals;
+pub mod sockets;

@@ -1,0 +1,7 @@
+//! Console styles.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Style {
+    Pretty,
+    Compact,
+    Json,
+}

@@ -1,0 +1,82 @@
+//! Replacing and ending this process.
+
+use std::path::PathBuf;
+
+/// Signals that must not end the process between the exec and its new handlers (DECISIONS 90).
+#[cfg(unix)]
+const KEPT_AWAY: [libc::c_int; 3] = [libc::SIGHUP, libc::SIGUSR1, libc::SIGUSR2];
+
+/// The restart of last resort: replaces this process by our own binary with the same arguments and the same pid.
+/// Returns only when that failed; then the signals are handled as before.
+///
+/// Every descriptor of ours is closed on the way (close-on-exec), threads end where they stand: stores must be flushed.
+#[cfg(unix)]
+pub fn restart_self() -> std::io::Error {
+    use std::os::unix::process::CommandExt as _;
+    let program = match own_binary() {
+        Ok(path) => path,
+        Err(error) => return error,
+    };
+    let mut args = std::env::args_os();
+    let arg0 = args.next();
+    let mut command = std::process::Command::new(program);
+    if let Some(arg0) = arg0 {
+        command.arg0(arg0);
+    }
+    command.args(args);
+    let before = KEPT_AWAY.map(|signal| (signal, ignore(signal)));
+    let error = command.exec();
+    for (signal, action) in before {
+        if let Some(action) = action {
+            // SAFETY: the action was handed out by the same call for the same signal.
+            unsafe { libc::sigaction(signal, &raw const action, std::ptr::null_mut()) };
+        }
+    }
+    error
+}
+
+#[cfg(not(unix))]
+pub fn restart_self() -> std::io::Error {
+    std::io::Error::new(std::io::ErrorKind::Unsupported, "this system cannot replace a running program")
+}
+
+/// Our own binary; after an upgrade in place the new one.
+pub fn own_binary() -> std::io::Result<PathBuf> {
+    let path = std::env::current_exe()?;
+    // Linux adds this to the name of a binary that was replaced while it ran.
+    match path.to_str().and_then(|text| text.strip_suffix(" (deleted)")) {
+        Some(replaced) if !path.exists() => Ok(PathBuf::from(replaced)),
+        _ => Ok(path),
+    }
+}
+
+/// What this process creates is for its user alone: 0600 and 0700 (DECISIONS 39).
+pub fn private_umask() {
+    #[cfg(unix)]
+    // SAFETY: umask cannot fail and touches nothing but the mask.
+    unsafe {
+        libc::umask(0o077);
+    }
+}
+
+/// Ends the process here and now: no destructors, no flush.
+pub fn exit_now(code: i32) -> ! {
+    #[cfg(unix)]
+    // SAFETY: _exit never returns.
+    unsafe {
+        libc::_exit(code)
+    }
+    #[cfg(not(unix))]
+    std::process::exit(code)
+}
+
+#[cfg(unix)]
+fn ignore(signal: libc::c_int) -> Option<libc::sigaction> {
+    // SAFETY: both structs live through the call; SIG_IGN needs neither mask nor flags.
+    unsafe {
+        let mut ignored: libc::sigaction = std::mem::zeroed();
+        ignored.sa_sigaction = libc::SIG_IGN;
+        let mut before: libc::sigaction = std::mem::zeroed();
+        (libc::sigaction(signal, &raw const ignored, &raw mut before) == 0).then_some(before)
+    }
+}

@@ -1,0 +1,251 @@
+//! How much memory there is, what we may use of it, and the two allocator calls that keep a burst from staying.
+//!
+//! Any thread. The numbers are read once; a changed cgroup limit counts after the next start.
+
+use std::sync::OnceLock;
+
+use crate::limits;
+
+/// Taken for granted where the system does not say how much memory it has.
+const UNKNOWN_TOTAL: u64 = 1024 * 1024 * 1024;
+/// A cgroup without a limit reports a number near 2^63.
+const NO_LIMIT: u64 = 1 << 60;
+
+/// Physical memory and the limit that this process lives under, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Memory {
+    /// None when the system does not say.
+    pub total: Option<u64>,
+    /// The smallest limit of the cgroups (v1 or v2) around this process; None without one.
+    pub cgroup: Option<u64>,
+}
+
+impl Memory {
+    /// The smaller of the two: what all budgets are fractions of.
+    pub fn usable(&self) -> u64 {
+        let total = self.total.unwrap_or(UNKNOWN_TOTAL);
+        self.cgroup.map_or(total, |limit| limit.min(total))
+    }
+}
+
+/// First thing in `main`, before any thread: two malloc arenas instead of eight per core (CRATES 9.1). glibc only.
+pub fn tune() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    // SAFETY: mallopt only sets a parameter of the allocator; no thread but this one runs yet.
+    unsafe {
+        libc::mallopt(libc::M_ARENA_MAX, 2);
+    }
+}
+
+/// Gives free heap pages back to the system; worth calling after work, milliseconds on a large heap. glibc only.
+pub fn trim() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    // SAFETY: malloc_trim takes the allocator's own locks and may be called from any thread.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
+/// What was found at the first call.
+pub fn limits() -> Memory {
+    static FOUND: OnceLock<Memory> = OnceLock::new();
+    *FOUND.get_or_init(|| Memory { total: total(), cgroup: cgroup() })
+}
+
+/// Unsent bytes of all clients together.
+pub fn total_buffered() -> usize {
+    share(limits().usable(), limits::TOTAL_BUFFERED_MEMORY_FRACTION)
+}
+
+/// Bytes of big inbound messages, all connections together.
+pub fn inbound_budget() -> usize {
+    share(limits().usable(), limits::INBOUND_MEMORY_FRACTION)
+}
+
+/// Size at which the log file turns over: 8 MiB, less on machines with less than 512 MiB.
+pub fn log_file_bytes() -> u64 {
+    limits::LOG_FILE_BYTES.min(limits().usable() / limits::LOG_FILE_MEMORY_FRACTION)
+}
+
+/// Resident set of this process.
+pub fn rss_bytes() -> Option<u64> {
+    #[cfg(target_os = "linux")]
+    {
+        let text = std::fs::read_to_string("/proc/self/statm").ok()?;
+        let pages: u64 = text.split(' ').nth(1)?.parse().ok()?;
+        Some(pages * page_size())
+    }
+    #[cfg(not(target_os = "linux"))]
+    None
+}
+
+/// Threads of this process.
+pub fn thread_count() -> Option<usize> {
+    #[cfg(target_os = "linux")]
+    return std::fs::read_dir("/proc/self/task").ok().map(|tasks| tasks.count());
+    #[cfg(not(target_os = "linux"))]
+    None
+}
+
+#[cfg(target_os = "linux")]
+fn page_size() -> u64 {
+    // SAFETY: sysconf reads a constant.
+    let size = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+    u64::try_from(size).unwrap_or(4096)
+}
+
+fn share(bytes: u64, fraction: u64) -> usize {
+    usize::try_from(bytes / fraction.max(1)).unwrap_or(usize::MAX)
+}
+
+#[cfg(target_os = "linux")]
+fn total() -> Option<u64> {
+    parse_meminfo(&std::fs::read_to_string("/proc/meminfo").ok()?)
+}
+
+#[cfg(target_os = "macos")]
+fn total() -> Option<u64> {
+    let mut bytes = 0u64;
+    let mut size = size_of::<u64>();
+    // SAFETY: name is a C string, the result goes into eight bytes that live here and whose size is passed.
+    let status = unsafe {
+        libc::sysctlbyname(c"hw.memsize".as_ptr(), (&raw mut bytes).cast(), &raw mut size, std::ptr::null_mut(), 0)
+    };
+    (status == 0 && bytes > 0).then_some(bytes)
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "macos")))]
+fn total() -> Option<u64> {
+    None
+}
+
+#[cfg(target_os = "linux")]
+fn cgroup() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/self/cgroup").ok()?;
+    cgroup_files(&text)
+        .iter()
+        .filter_map(|file| std::fs::read_to_string(file).ok())
+        .filter_map(|text| parse_limit(&text))
+        .min()
+}
+
+#[cfg(not(target_os = "linux"))]
+fn cgroup() -> Option<u64> {
+    None
+}
+
+/// `MemTotal` of /proc/meminfo in bytes.
+#[cfg_attr(not(target_os = "linux"), allow(dead_code))]
+fn parse_meminfo(text: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    let kib: u64 = line.trim().strip_suffix("kB").unwrap_or(line).trim().parse().ok()?;
+    kib.checked_mul(1024).filter(|bytes| *bytes > 0)
+}
+
+/// Every file that may hold a limit for this process, from its own cgroup up to the root: the parents count too, and
+/// inside a container the path of the host leads nowhere while the root is ours.
+#[cfg_attr(not(target_os = "linux"), allow(dead_code))]
+fn cgroup_files(proc_self_cgroup: &str) -> Vec<String> {
+    let mut files = Vec::new();
+    for line in proc_self_cgroup.lines() {
+        let mut parts = line.splitn(3, ':');
+        let (Some(_), Some(controllers), Some(path)) = (parts.next(), parts.next(), parts.next()) else { continue };
+        let (root, name) = if controllers.is_empty() {
+            ("/sys/fs/cgroup", "memory.max")
+        } else if controllers.split(',').any(|c| c == "memory") {
+            ("/sys/fs/cgroup/memory", "memory.limit_in_bytes")
+        } else {
+            continue;
+        };
+        if path.split('/').any(|part| part == "..") {
+            files.push(format!("{root}/{name}"));
+            continue;
+        }
+        let mut path = path.trim_end_matches('/');
+        loop {
+            files.push(format!("{root}{path}/{name}"));
+            match path.rfind('/') {
+                Some(cut) => path = &path[..cut],
+                None => break,
+            }
+        }
+    }
+    files
+}
+
+/// `max` and the huge number that v1 uses for "none" are no limit.
+#[cfg_attr(not(target_os = "linux"), allow(dead_code))]
+fn parse_limit(text: &str) -> Option<u64> {
+    text.trim().parse().ok().filter(|bytes| *bytes > 0 && *bytes < NO_LIMIT)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_smaller_of_memory_and_cgroup_counts() {
+        let mib = 1024 * 1024;
+        for (total, cgroup, usable) in [
+            (Some(64 * mib), None, 64 * mib),
+            (Some(64 * mib), Some(32 * mib), 32 * mib),
+            (Some(64 * mib), Some(900 * mib), 64 * mib),
+            (None, Some(100 * mib), 100 * mib),
+            (None, None, UNKNOWN_TOTAL),
+        ] {
+            assert_eq!(Memory { total, cgroup }.usable(), usable);
+        }
+    }
+
+    #[test]
+    fn meminfo_and_limits() {
+        assert_eq!(parse_meminfo("MemTotal:       24682884 kB\nMemFree: 1 kB\n"), Some(24_682_884 * 1024));
+        assert_eq!(parse_meminfo("MemFree: 1 kB\n"), None);
+        assert_eq!(parse_meminfo("MemTotal: lots kB\n"), None);
+        assert_eq!(parse_meminfo("MemTotal: 18446744073709551615 kB\n"), None);
+        for (text, limit) in [
+            ("max\n", None),
+            ("134217728\n", Some(134_217_728)),
+            ("9223372036854771712\n", None),
+            ("0\n", None),
+            ("", None),
+        ] {
+            assert_eq!(parse_limit(text), limit, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn cgroup_paths_are_walked_up_to_the_root() {
+        assert_eq!(
+            cgroup_files("0::/system.slice/openclaw.service\n"),
+            [
+                "/sys/fs/cgroup/system.slice/openclaw.service/memory.max",
+                "/sys/fs/cgroup/system.slice/memory.max",
+                "/sys/fs/cgroup/memory.max"
+            ]
+        );
+        assert_eq!(cgroup_files("0::/\n"), ["/sys/fs/cgroup/memory.max"]);
+        assert_eq!(
+            cgroup_files("9:memory:/docker/x\n4:cpu,cpuacct:/docker/x\n"),
+            [
+                "/sys/fs/cgroup/memory/docker/x/memory.limit_in_bytes",
+                "/sys/fs/cgroup/memory/docker/memory.limit_in_bytes",
+                "/sys/fs/cgroup/memory/memory.limit_in_bytes"
+            ]
+        );
+        assert_eq!(cgroup_files("0::/../../x\n"), ["/sys/fs/cgroup/memory.max"]);
+        assert_eq!(cgroup_files("nonsense\n1:name=systemd:/\n"), Vec::<String>::new());
+    }
+
+    #[test]
+    fn this_machine_has_memory() {
+        assert!(limits().usable() > 16 * 1024 * 1024);
+        assert!(total_buffered() > 0 && inbound_budget() > 0 && log_file_bytes() > 0);
+        assert!(log_file_bytes() <= limits::LOG_FILE_BYTES);
+        if cfg!(target_os = "linux") {
+            assert!(rss_bytes().is_some_and(|bytes| bytes > 100_000));
+            assert!(thread_count().is_some_and(|threads| threads > 0));
+        }
+        trim();
+    }
+}
