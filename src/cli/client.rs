@@ -19,6 +19,8 @@ use super::target::Target;
 use crate::error::Error;
 use crate::ids::new_uuid;
 use crate::limits::MAX_BUFFERED_BYTES;
+use crate::protocol::connect::DevicePayload;
+use crate::protocol::roles::Role;
 use crate::protocol::{COMPAT_VERSION, PROTOCOL_MAX, PROTOCOL_MIN};
 use crate::secret::Secret;
 use crate::store::identity::{self, Identity};
@@ -323,10 +325,8 @@ impl Drop for Client {
 /// Connect parameters of the command line: protocol 3 to 4, all five scopes, signed by the device.
 fn connect_params(target: &Target, device: Option<Device<'_>>, device_token: Option<&Secret>, nonce: &str) -> Value {
     let platform = crate::sys::host::platform();
-    // The reference's field for a shared token carries the device token, too, when there is nothing else.
-    let token = target.token.as_ref().or(device_token.filter(|_| target.password.is_none()));
     let mut auth = serde_json::Map::new();
-    for (name, secret) in [("token", token), ("deviceToken", device_token), ("password", target.password.as_ref())] {
+    for (name, secret) in [("token", target.token.as_ref()), ("deviceToken", device_token), ("password", target.password.as_ref())] {
         if let Some(secret) = secret {
             auth.insert(name.into(), secret.expose().into());
         }
@@ -335,13 +335,22 @@ fn connect_params(target: &Target, device: Option<Device<'_>>, device_token: Opt
     let signed = device.map(|device| {
         let signed_at = now_ms();
         let id = device.identity.device_id();
-        let scopes = SCOPES.join(",");
-        let payload =
-            format!("v3|{id}|{CLIENT_ID}|{CLIENT_MODE}|{ROLE}|{scopes}|{signed_at}|{signed_token}|{nonce}|{platform}|");
+        let payload = DevicePayload {
+            device_id: id,
+            client_id: CLIENT_ID,
+            client_mode: CLIENT_MODE,
+            role: Role::Operator,
+            scopes: &SCOPES.map(str::to_string),
+            signed_at_ms: signed_at,
+            token: signed_token,
+            nonce,
+            platform,
+            device_family: "",
+        };
         json!({
             "id": id,
             "publicKey": device.identity.public_key(),
-            "signature": device.identity.sign(&payload),
+            "signature": device.identity.sign(&payload.v3()),
             "signedAt": signed_at,
             "nonce": nonce,
         })

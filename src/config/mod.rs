@@ -5,7 +5,9 @@
 //! whichever thread asks and touches the world only through [`Source`].
 
 pub mod diff;
+pub mod env;
 pub mod get_path;
+pub mod include;
 pub mod issue;
 pub mod model;
 pub mod paths;

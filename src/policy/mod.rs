@@ -1,1 +1,10 @@
-//! (head)
+//! Decisions only: who may connect, from where, with what, and how often they may guess. Facts come in as
+//! arguments – headers, addresses, clocks, stored records – and verdicts go out; nothing here reads or waits.
+
+pub mod auth;
+pub mod connect_order;
+pub mod device;
+pub mod net;
+pub mod pairing;
+pub mod rate_limit;
+pub mod start;

@@ -1,9 +1,59 @@
 //! Frames of the WebSocket protocol: reading what a client sent, writing responses and events (protocol 1).
+//!
+//! Reading takes one pass. Of what JSON allows and serde_json does not take as JavaScript does, a frame nested
+//! deeper than 128 levels, a number beyond f64 (`1e400`) and half a surrogate pair are answered with an error
+//! (id `invalid`), not silently dropped. Of duplicate keys the last one counts, as in JavaScript.
+
+use std::borrow::Cow;
+use std::fmt;
 
 use serde::Serialize;
-use serde_json::Value;
+use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Value};
 
 use super::ErrorShape;
+use crate::limits;
+
+/// What one message of a client is.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Incoming {
+    Request(Request),
+    /// Not JSON: ignored after the handshake, the end of the connection (1000) before it.
+    Malformed,
+    /// JSON, but no request. `message` starts with `invalid request frame: `; without an `id` the answer goes to
+    /// the id `invalid`.
+    Invalid {
+        id: Option<String>,
+        message: String,
+    },
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Request {
+    pub id: String,
+    pub method: String,
+    /// An empty object when the frame had none or null.
+    pub params: Value,
+    /// The frame had keys beyond the protocol-3 ones (only seen when parsed leniently).
+    pub extra_keys: bool,
+}
+
+/// Reads a text or binary message. `lenient` (protocol 4) ignores unknown keys of the frame.
+pub fn parse(bytes: &[u8], lenient: bool) -> Incoming {
+    let raw = match serde_json::from_slice::<Raw>(bytes) {
+        Ok(raw) => raw,
+        Err(error) => return unreadable(&error),
+    };
+    match raw {
+        Raw::Frame(frame) => frame.check(lenient),
+        Raw::Other => invalid(None, "must be object"),
+    }
+}
+
+/// The id to answer to: that of the frame, or the word that the reference uses.
+pub fn answer_id(id: Option<&str>) -> &str {
+    id.unwrap_or("invalid")
+}
 
 /// A response frame with `ok:true`.
 pub fn response_ok(id: &str, payload: &impl Serialize) -> Vec<u8> {
@@ -41,4 +91,291 @@ pub fn response_err(id: &str, error: &ErrorShape, payload: Option<&Value>) -> Ve
         error: &'a ErrorShape,
     }
     serde_json::to_vec(&Frame { r#type: "res", id, ok: false, payload, error }).expect("error shapes serialise")
+}
+
+/// What every client gets of an event: `"event":"x","payload":{..},"stateVersion":{..}}`. The head in front of it
+/// differs per client: [`EVENT_HEAD`] without a number, [`event_head`] with one.
+pub fn event_body(event: &str, payload: &impl Serialize, state_version: Option<StateVersion>) -> Vec<u8> {
+    let mut out = event_start(event, 256);
+    serde_json::to_writer(&mut out, payload).expect("payloads have string keys only");
+    event_end(out, state_version)
+}
+
+/// The same with a payload that is JSON text already.
+pub fn event_body_raw(event: &str, payload: &[u8], state_version: Option<StateVersion>) -> Vec<u8> {
+    let mut out = event_start(event, payload.len());
+    out.extend_from_slice(payload);
+    event_end(out, state_version)
+}
+
+/// Versions of presence and health, in this order.
+pub type StateVersion = (u64, u64);
+
+/// Head of an event that takes no number.
+pub const EVENT_HEAD: &[u8] = b"{\"type\":\"event\",";
+
+/// Head of an event with this client's number.
+pub fn event_head(seq: u64) -> String {
+    format!("{{\"type\":\"event\",\"seq\":{seq},")
+}
+
+fn event_start(event: &str, room: usize) -> Vec<u8> {
+    let mut out = Vec::with_capacity(80 + event.len() + room);
+    out.extend_from_slice(b"\"event\":");
+    serde_json::to_writer(&mut out, event).expect("a string serialises");
+    out.extend_from_slice(b",\"payload\":");
+    out
+}
+
+fn event_end(mut out: Vec<u8>, state_version: Option<StateVersion>) -> Vec<u8> {
+    if let Some((presence, health)) = state_version {
+        let text = format!(",\"stateVersion\":{{\"presence\":{presence},\"health\":{health}}}");
+        out.extend_from_slice(text.as_bytes());
+    }
+    out.push(b'}');
+    out
+}
+
+/// At most [`limits::CLOSE_REASON_BYTES`] bytes of a close reason, cut between characters.
+pub fn cut_reason(reason: &str) -> &str {
+    let mut end = reason.len().min(limits::CLOSE_REASON_BYTES);
+    while !reason.is_char_boundary(end) {
+        end -= 1;
+    }
+    &reason[..end]
+}
+
+/// The frame's own keys, not yet checked.
+enum Raw<'a> {
+    Frame(RawFrame<'a>),
+    Other,
+}
+
+#[derive(Default)]
+struct RawFrame<'a> {
+    kind: Option<Text<'a>>,
+    id: Option<Text<'a>>,
+    method: Option<Text<'a>>,
+    params: Option<Value>,
+    unexpected: Vec<String>,
+}
+
+enum Text<'a> {
+    Is(Cow<'a, str>),
+    IsNot,
+}
+
+impl RawFrame<'_> {
+    fn check(self, lenient: bool) -> Incoming {
+        let RawFrame { kind: Some(Text::Is(kind)), id: Some(Text::Is(id)), method: Some(Text::Is(method)), .. } = &self
+        else {
+            return self.explain(lenient);
+        };
+        let plain = lenient || self.unexpected.is_empty();
+        if kind != "req" || id.is_empty() || method.is_empty() || !plain {
+            return self.explain(lenient);
+        }
+        Incoming::Request(Request {
+            id: id.clone().into_owned(),
+            method: method.clone().into_owned(),
+            extra_keys: !self.unexpected.is_empty(),
+            params: match self.params {
+                None | Some(Value::Null) => Value::Object(Map::new()),
+                Some(params) => params,
+            },
+        })
+    }
+
+    /// The errors in the order and words of the reference's validator.
+    fn explain(self, lenient: bool) -> Incoming {
+        let mut errors: Vec<String> = Vec::new();
+        let mut say = |text: String| {
+            if !errors.contains(&text) {
+                errors.push(text);
+            }
+        };
+        let fields = [("type", &self.kind), ("id", &self.id), ("method", &self.method)];
+        for (name, _) in fields.iter().filter(|(_, value)| value.is_none()) {
+            say(format!("must have required property '{name}'"));
+        }
+        if !lenient {
+            for key in &self.unexpected {
+                say(format!("at root: unexpected property '{key}'"));
+            }
+        }
+        for (name, value) in fields {
+            match value {
+                None => {}
+                Some(Text::IsNot) => say(format!("at /{name}: must be string")),
+                Some(Text::Is(text)) if name != "type" && text.is_empty() => {
+                    say(format!("at /{name}: must NOT have fewer than 1 characters"));
+                }
+                Some(Text::Is(_)) => {}
+            }
+            if name == "type" && value.as_ref().is_some_and(|v| !matches!(v, Text::Is(text) if text == "req")) {
+                say("at /type: must be equal to constant".to_owned());
+            }
+        }
+        let id = match self.id {
+            Some(Text::Is(id)) if !id.is_empty() => Some(id.into_owned()),
+            _ => None,
+        };
+        invalid(id, &errors.join("; "))
+    }
+}
+
+fn invalid(id: Option<String>, errors: &str) -> Incoming {
+    Incoming::Invalid { id, message: format!("invalid request frame: {errors}") }
+}
+
+/// serde_json tells its reasons apart only by text; the three that are JSON all the same get an answer.
+fn unreadable(error: &serde_json::Error) -> Incoming {
+    const JSON_TO_OTHERS: [(&str, &str); 4] = [
+        ("recursion limit exceeded", "nested too deeply"),
+        ("number out of range", "number out of range"),
+        ("lone leading surrogate in hex escape", "half a surrogate pair in a string"),
+        ("unexpected end of hex escape", "half a surrogate pair in a string"),
+    ];
+    let text = error.to_string();
+    match JSON_TO_OTHERS.iter().find(|(reason, _)| text.starts_with(reason)) {
+        Some((_, words)) => invalid(None, words),
+        None => Incoming::Malformed,
+    }
+}
+
+impl<'de> Deserialize<'de> for Raw<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(RawVisitor)
+    }
+}
+
+struct RawVisitor;
+
+impl<'de> Visitor<'de> for RawVisitor {
+    type Value = Raw<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a frame")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Raw<'de>, A::Error> {
+        let mut frame = RawFrame::default();
+        while let Some(Key(key)) = map.next_key::<Key<'de>>()? {
+            match key.as_ref() {
+                "type" => frame.kind = Some(map.next_value()?),
+                "id" => frame.id = Some(map.next_value()?),
+                "method" => frame.method = Some(map.next_value()?),
+                "params" => frame.params = Some(map.next_value()?),
+                _ => {
+                    map.next_value::<IgnoredAny>()?;
+                    frame.note_unexpected(key);
+                }
+            }
+        }
+        Ok(Raw::Frame(frame))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Raw<'de>, A::Error> {
+        while seq.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(Raw::Other)
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Raw<'de>, E> {
+        Ok(Raw::Other)
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Raw<'de>, E> {
+        Ok(Raw::Other)
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Raw<'de>, E> {
+        Ok(Raw::Other)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Raw<'de>, E> {
+        Ok(Raw::Other)
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<Raw<'de>, E> {
+        Ok(Raw::Other)
+    }
+
+    fn visit_unit<E>(self) -> Result<Raw<'de>, E> {
+        Ok(Raw::Other)
+    }
+}
+
+impl RawFrame<'_> {
+    /// A frame can have as many keys as fit into 25 MiB; an error names a few.
+    fn note_unexpected(&mut self, key: Cow<'_, str>) {
+        const NAMED: usize = 16;
+        if self.unexpected.len() < NAMED && !self.unexpected.iter().any(|known| *known == key) {
+            self.unexpected.push(super::methods::cut_name(&key).to_owned());
+        }
+    }
+}
+
+struct Key<'a>(Cow<'a, str>);
+
+impl<'de> Deserialize<'de> for Key<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match Text::deserialize(deserializer)? {
+            Text::Is(key) => Ok(Key(key)),
+            Text::IsNot => Err(serde::de::Error::custom("key must be a string")),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Text<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(TextVisitor)
+    }
+}
+
+struct TextVisitor;
+
+impl<'de> Visitor<'de> for TextVisitor {
+    type Value = Text<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a value")
+    }
+
+    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Text<'de>, E> {
+        Ok(Text::Is(Cow::Borrowed(text)))
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Text<'de>, E> {
+        Ok(Text::Is(Cow::Owned(text.to_owned())))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Text<'de>, A::Error> {
+        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        Ok(Text::IsNot)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Text<'de>, A::Error> {
+        while seq.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(Text::IsNot)
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Text<'de>, E> {
+        Ok(Text::IsNot)
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Text<'de>, E> {
+        Ok(Text::IsNot)
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Text<'de>, E> {
+        Ok(Text::IsNot)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Text<'de>, E> {
+        Ok(Text::IsNot)
+    }
+
+    fn visit_unit<E>(self) -> Result<Text<'de>, E> {
+        Ok(Text::IsNot)
+    }
 }

@@ -19,6 +19,7 @@ pub mod identity;
 pub mod lock;
 pub mod message;
 pub mod sessions;
+pub mod source;
 pub mod transcript;
 pub mod writer;
 

@@ -1,0 +1,146 @@
+//! What the gateway says during the handshake: the challenge and hello-ok (protocol 2.2, DECISIONS 19).
+
+use std::sync::LazyLock;
+
+use serde::Serialize;
+
+use super::frame::{EVENT_HEAD, StateVersion, event_body};
+use super::roles::{Role, Scopes};
+use super::{COMPAT_VERSION, events, methods};
+
+/// Everything in hello-ok that is not the same for all. Presence and health come as JSON text and are copied.
+#[derive(Clone, Copy, Debug)]
+pub struct HelloParts<'a> {
+    pub protocol: u32,
+    pub conn_id: &'a str,
+    /// A JSON array.
+    pub presence: &'a [u8],
+    /// A JSON object.
+    pub health: &'a [u8],
+    pub state_version: StateVersion,
+    pub uptime_ms: u64,
+    pub config_path: &'a str,
+    pub state_dir: &'a str,
+    pub session_defaults: SessionDefaults<'a>,
+    /// Name of the configured mode: none, token, password, trusted-proxy.
+    pub auth_mode: &'a str,
+    pub auth: HelloAuth<'a>,
+    pub max_payload: u64,
+    pub max_buffered_bytes: u64,
+    pub tick_interval_ms: u64,
+}
+
+#[derive(Clone, Copy, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SessionDefaults<'a> {
+    pub default_agent_id: &'a str,
+    pub main_key: &'a str,
+    pub main_session_key: &'a str,
+    /// `per-sender` or `global`.
+    pub scope: &'a str,
+}
+
+/// How this client got in. Protocol 4 always hears it, protocol 3 only together with a device token.
+#[derive(Clone, Copy, Debug)]
+pub struct HelloAuth<'a> {
+    /// none, token, password, trusted-proxy, tailscale, device-token.
+    pub method: &'a str,
+    pub role: Role,
+    /// What the connection may do.
+    pub scopes: &'a Scopes,
+    pub device_token: Option<IssuedToken<'a>>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct IssuedToken<'a> {
+    pub token: &'a str,
+    /// The token's own; sent sorted.
+    pub scopes: &'a Scopes,
+    pub issued_at_ms: u64,
+}
+
+/// The payload of a successful `connect`, as JSON text.
+pub fn hello_ok(parts: &HelloParts) -> Vec<u8> {
+    static FEATURES: LazyLock<String> = LazyLock::new(|| {
+        let methods: Vec<_> = methods::advertised().collect();
+        let events: Vec<_> = events::advertised().collect();
+        serde_json::json!({"methods": methods, "events": events}).to_string()
+    });
+    let mut out = Out(Vec::with_capacity(2048 + FEATURES.len() + parts.presence.len() + parts.health.len()));
+    out.text("{\"type\":\"hello-ok\",\"protocol\":").json(&parts.protocol);
+    out.text(",\"server\":{\"version\":").json(COMPAT_VERSION).text(",\"connId\":").json(parts.conn_id);
+    out.text("},\"features\":").text(&FEATURES);
+    out.text(",\"snapshot\":{\"presence\":").raw(parts.presence).text(",\"health\":").raw(parts.health);
+    out.text(",\"stateVersion\":{\"presence\":").json(&parts.state_version.0);
+    out.text(",\"health\":").json(&parts.state_version.1).text("},\"uptimeMs\":").json(&parts.uptime_ms);
+    out.text(",\"configPath\":").json(parts.config_path).text(",\"stateDir\":").json(parts.state_dir);
+    out.text(",\"sessionDefaults\":").json(&parts.session_defaults).text(",\"authMode\":").json(parts.auth_mode);
+    out.text("}");
+    if let Some(auth) = AuthMember::of(parts) {
+        out.text(",\"auth\":").json(&auth);
+    }
+    out.text(",\"policy\":{\"maxPayload\":").json(&parts.max_payload);
+    out.text(",\"maxBufferedBytes\":").json(&parts.max_buffered_bytes);
+    out.text(",\"tickIntervalMs\":").json(&parts.tick_interval_ms).text("}}");
+    out.0
+}
+
+/// The first frame of every connection, whole: it takes no number.
+pub fn challenge_frame(nonce: &str, ts_ms: u64) -> Vec<u8> {
+    #[derive(Serialize)]
+    struct Challenge<'a> {
+        nonce: &'a str,
+        ts: u64,
+    }
+    let mut frame = EVENT_HEAD.to_vec();
+    frame.extend_from_slice(&event_body("connect.challenge", &Challenge { nonce, ts: ts_ms }, None));
+    frame
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct AuthMember<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    method: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    device_token: Option<&'a str>,
+    role: Role,
+    scopes: Scopes,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    issued_at_ms: Option<u64>,
+}
+
+impl<'a> AuthMember<'a> {
+    fn of(parts: &HelloParts<'a>) -> Option<AuthMember<'a>> {
+        let HelloAuth { method, role, scopes, device_token } = parts.auth;
+        if parts.protocol < 4 && device_token.is_none() {
+            return None;
+        }
+        Some(AuthMember {
+            method: (parts.protocol >= 4).then_some(method),
+            device_token: device_token.map(|issued| issued.token),
+            role,
+            scopes: device_token.map_or_else(|| scopes.clone(), |issued| issued.scopes.sorted()),
+            issued_at_ms: device_token.map(|issued| issued.issued_at_ms),
+        })
+    }
+}
+
+/// JSON text put together from pieces.
+struct Out(Vec<u8>);
+
+impl Out {
+    fn raw(&mut self, bytes: &[u8]) -> &mut Self {
+        self.0.extend_from_slice(bytes);
+        self
+    }
+
+    fn text(&mut self, text: &str) -> &mut Self {
+        self.raw(text.as_bytes())
+    }
+
+    fn json<T: Serialize + ?Sized>(&mut self, value: &T) -> &mut Self {
+        serde_json::to_writer(&mut self.0, value).expect("texts and numbers serialise");
+        self
+    }
+}
