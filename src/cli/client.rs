@@ -137,8 +137,7 @@ type OnEvent<'a> = &'a mut dyn FnMut(&str, &Value);
 impl Client {
     /// Connects and shakes hands within the time. A wrong shared token is retried once with the device's own token
     /// when the gateway says that this may help; a device token that the gateway no longer knows is dropped.
-    pub fn connect(target: &Target, device: Option<Device<'_>>, timeout: Duration) -> Result<Client, Failure> {
-        let deadline = Deadline::after(timeout);
+    pub fn connect(target: &Target, device: Option<Device<'_>>, deadline: Deadline) -> Result<Client, Failure> {
         let kept = device.filter(|_| target.stored_token).and_then(|device| {
             identity::stored_token(device.state_dir, device.identity.device_id(), ROLE).map(|stored| stored.token)
         });
@@ -168,8 +167,8 @@ impl Client {
     }
 
     /// One request and its answer; events in between are dropped.
-    pub fn request(&mut self, method: &str, params: Option<Value>, timeout: Duration) -> Result<Value, Failure> {
-        self.call(method, params, false, timeout, &mut |_, _| {})
+    pub fn request(&mut self, method: &str, params: Option<Value>, deadline: Deadline) -> Result<Value, Failure> {
+        self.call(method, params, false, deadline, &mut |_, _| {})
     }
 
     /// One request. `expect_final`: an answer with status `accepted` is only the first of two.
@@ -178,10 +177,9 @@ impl Client {
         method: &str,
         params: Option<Value>,
         expect_final: bool,
-        timeout: Duration,
+        deadline: Deadline,
         on_event: OnEvent<'_>,
     ) -> Result<Value, Failure> {
-        let deadline = Deadline::after(timeout);
         self.socket.get_mut().deadline = deadline;
         let id = self.send(method, params)?;
         loop {
@@ -420,13 +418,13 @@ impl Frame {
 
 /// The end of a wait, and its length for the text.
 #[derive(Clone, Copy, Debug)]
-struct Deadline {
+pub struct Deadline {
     at: Instant,
     ms: u64,
 }
 
 impl Deadline {
-    fn after(timeout: Duration) -> Deadline {
+    pub fn after(timeout: Duration) -> Deadline {
         let now = Instant::now();
         let at = now.checked_add(timeout).unwrap_or(now + Duration::from_secs(86_400 * 365));
         Deadline { at, ms: u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX) }
