@@ -4,11 +4,13 @@
 //! `check` (against `schema`) → `defaults` → `typed` (→ [`Config`]). `load` walks it. Everything here is pure: it runs on
 //! whichever thread asks and touches the world only through [`Source`].
 
+pub mod check;
 pub mod diff;
 pub mod env;
 pub mod get_path;
 pub mod include;
 pub mod issue;
+pub mod legacy;
 pub mod model;
 pub mod paths;
 pub mod plan;
