@@ -196,6 +196,17 @@ impl Client {
         }
     }
 
+    /// True when the gateway ended this connection before the deadline.
+    pub fn wait_closed(&mut self, deadline: Deadline) -> bool {
+        loop {
+            match self.read(deadline) {
+                Ok(_) => {}
+                Err(Failure::Timeout(_)) => return false,
+                Err(_) => return true,
+            }
+        }
+    }
+
     fn attempt(
         target: &Target,
         device: Option<Device<'_>>,

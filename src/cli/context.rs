@@ -48,14 +48,16 @@ pub struct Loaded {
     pub exists: bool,
     /// Empty: valid.
     pub issues: Vec<Issue>,
-    /// As written, after includes and variables; `Null` when it cannot be parsed.
-    pub value: Value,
+    /// As written, after includes and variables.
+    pub resolved: Value,
+    /// With defaults.
+    pub effective: Value,
     /// What could be used of it.
     pub config: Config,
 }
 
 impl Loaded {
-    pub fn is_valid(&self) -> bool {
+    pub fn valid(&self) -> bool {
         self.issues.is_empty()
     }
 }
@@ -115,7 +117,7 @@ impl Context {
     /// The configuration for commands that need a right one.
     pub fn config(&self) -> Result<&Config> {
         let loaded = self.loaded();
-        if loaded.is_valid() {
+        if loaded.valid() {
             return Ok(&loaded.config);
         }
         let mut error = Error::new("Config invalid")

@@ -67,7 +67,7 @@ pub fn run(cx: &Context, args: &Devices) -> Result<u8> {
             if !a.yes {
                 return Err(Error::new("Refusing to clear pairing table without --yes"));
             }
-            let cleared = clear(&mut session!(a, "devices clear failed: ")?, a.pending)?;
+            let cleared = clear(cx, &mut session!(a, "devices clear failed: ")?, a.pending)?;
             if a.json {
                 out!("{}", json_pretty(&cleared));
             } else {
@@ -121,7 +121,7 @@ fn newest(list: &Value) -> Result<String> {
 }
 
 /// One by one: each removal ends the connections of that device.
-fn clear(session: &mut Session, pending: bool) -> Result<Value> {
+fn clear(cx: &Context, session: &mut Session, pending: bool) -> Result<Value> {
     let list = session.call("device.pair.list", None)?;
     let ids = |list: &Value, key: &str, id: &str| -> Vec<String> {
         let items = list[key].as_array().map(Vec::as_slice).unwrap_or_default();
@@ -136,8 +136,8 @@ fn clear(session: &mut Session, pending: bool) -> Result<Value> {
     }
     // Our own device goes last: its removal may end this very connection.
     let mut removed = ids(&list, "paired", "deviceId");
-    let own = session.device_id();
-    removed.sort_by_key(|id| own.as_deref() == Some(id.as_str()));
+    let own = cx.device().map(|device| device.identity.device_id());
+    removed.sort_by_key(|id| own == Some(id.as_str()));
     for id in &removed {
         session.call("device.pair.remove", Some(json!({"deviceId": id})))?;
     }
