@@ -1,11 +1,15 @@
 //! Is this configuration legal? Every issue of one pass, with paths and messages as the reference words them (config A3).
 
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
 use serde_json::Value;
 
 use super::get_path::lookup;
 use super::include::type_name;
 use super::issue::Issue;
 use super::schema::{Literal, Object, Schema, Type, push_step};
+use super::typed::duration_ms;
 
 /// More issues than this help nobody.
 const MAX_ISSUES: usize = 100;
@@ -42,8 +46,13 @@ const PLUGIN_CHANNEL_IDS: &[&str] = &[
 
 /// Everything that is wrong with an effective-to-be configuration; empty = valid.
 pub fn check(value: &Value) -> Vec<Issue> {
-    let mut checker =
-        Checker { schema: Schema::new(), path: String::new(), pattern: String::new(), issues: Vec::new() };
+    let mut checker = Checker {
+        schema: Schema::new(),
+        path: String::new(),
+        pattern: String::new(),
+        issues: Vec::new(),
+        objects: BTreeMap::new(),
+    };
     let root = checker.schema.root();
     checker.value(&root, Some(value));
     let mut issues = checker.issues;
@@ -61,6 +70,8 @@ struct Checker {
     /// Where we are in the schema: `agents.list[]`.
     pattern: String,
     issues: Vec<Issue>,
+    /// Lines of the schema that were met already.
+    objects: BTreeMap<usize, Rc<Object>>,
 }
 
 impl Checker {
@@ -95,7 +106,10 @@ impl Checker {
                 }
             }
             (Type::Object(line), Some(Value::Object(_))) => {
-                let object = self.schema.object(*line, &self.pattern);
+                // A list of a thousand models takes its line apart once.
+                let found = self.objects.get(line).cloned();
+                let object = found.unwrap_or_else(|| Rc::new(self.schema.object(*line, &self.pattern)));
+                self.objects.insert(*line, object.clone());
                 self.object(&object, value);
             }
             (Type::Either(kinds), _) => self.either(kinds, value),
@@ -251,7 +265,24 @@ fn cross_rules(value: &Value, issues: &mut Vec<Issue>) {
             )));
         }
     }
+    heartbeat_rules(value, issues);
     channel_rules(value, issues);
+}
+
+fn heartbeat_rules(value: &Value, issues: &mut Vec<Issue>) {
+    let agents = lookup(value, "agents.list").and_then(Value::as_array).into_iter().flatten().enumerate();
+    let every = agents
+        .filter_map(|(n, agent)| Some((format!("agents.list.{n}.heartbeat.every"), lookup(agent, "heartbeat.every")?)))
+        .chain(
+            lookup(value, "agents.defaults.heartbeat.every")
+                .map(|every| ("agents.defaults.heartbeat.every".to_owned(), every)),
+        );
+    for (path, every) in every {
+        let text = every.as_str().unwrap_or_default();
+        if !text.trim().is_empty() && duration_ms(text, 60_000).is_none() {
+            issues.push(Issue::new(path, "invalid duration (use ms, s, m, h)"));
+        }
+    }
 }
 
 fn channel_rules(value: &Value, issues: &mut Vec<Issue>) {
@@ -379,6 +410,10 @@ mod tests {
                 &["gateway.controlUi.enabled: Invalid input: expected boolean, received string"],
             ),
             (json!({"agents":{"list":{}}}), &["agents.list: Invalid input: expected array, received object"]),
+            (
+                json!({"agents":{"defaults":{"heartbeat":{"every":"soon"}}}}),
+                &["agents.defaults.heartbeat.every: invalid duration (use ms, s, m, h)"],
+            ),
             (json!({"channels":{"fax":{}}}), &["channels.fax: unknown channel id: fax"]),
             (
                 json!({"agents":{"defaults":{"heartbeat":{"target":"fax"}},"list":[{"id":"a","heartbeat":{"target":"pigeon"}}]}}),

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use super::paths::normalize;
 use super::source::Source;
-use super::text;
+use super::text::{self, MAX_DEPTH};
 use crate::limits::{CONFIG_BYTES, INCLUDE_BYTES, INCLUDE_DEPTH};
 
 const KEY: &str = "$include";
@@ -23,8 +23,15 @@ pub struct Included {
 pub fn resolve(value: &Value, config_path: &Path, source: &dyn Source) -> Result<Included, String> {
     let root = config_path.parent().map(Path::to_path_buf).unwrap_or_default();
     let real_root = source.real_path(&root).unwrap_or_else(|_| root.clone());
-    let mut reader =
-        Reader { source, root, real_root, chain: vec![config_path.to_path_buf()], files: Vec::new(), bytes: 0 };
+    let mut reader = Reader {
+        source,
+        root,
+        real_root,
+        chain: vec![config_path.to_path_buf()],
+        files: Vec::new(),
+        bytes: 0,
+        depth: 0,
+    };
     Ok(Included { value: reader.walk(value)?, files: reader.files })
 }
 
@@ -36,11 +43,10 @@ pub fn deep_merge(under: Value, over: Value) -> Value {
                 if DROPPED_KEYS.contains(&key.as_str()) {
                     continue;
                 }
-                let merged = match under.remove(&key) {
-                    Some(old) => deep_merge(old, value),
-                    None => value,
-                };
-                under.insert(key, merged);
+                match under.get_mut(&key) {
+                    Some(slot) => *slot = deep_merge(slot.take(), value),
+                    None => drop(under.insert(key, value)),
+                }
             }
             Value::Object(under)
         }
@@ -60,10 +66,24 @@ struct Reader<'a> {
     chain: Vec<PathBuf>,
     files: Vec<PathBuf>,
     bytes: u64,
+    /// Nesting of the value as it will be, over all files.
+    depth: usize,
 }
 
 impl Reader<'_> {
+    /// Later readers recurse over the whole value, so files together may nest no deeper than one file.
     fn walk(&mut self, value: &Value) -> Result<Value, String> {
+        if self.depth > MAX_DEPTH {
+            let file = self.chain.last().map(|f| f.display().to_string()).unwrap_or_default();
+            return Err(format!("Includes nest deeper than {MAX_DEPTH} levels at: {file}"));
+        }
+        self.depth += 1;
+        let out = self.walk_value(value);
+        self.depth -= 1;
+        out
+    }
+
+    fn walk_value(&mut self, value: &Value) -> Result<Value, String> {
         match value {
             Value::Array(items) => items.iter().map(|item| self.walk(item)).collect::<Result<_, _>>().map(Value::Array),
             Value::Object(map) => {
@@ -195,6 +215,17 @@ mod tests {
         for (value, expected) in table {
             assert_eq!(run(value.clone()), Ok(expected), "{value}");
         }
+        let deep = "[".repeat(60) + &"]".repeat(60);
+        let source = MemorySource::new().with_file("/c/deep.json", &deep);
+        let nested = text::parse(&deep.replace("[]", "[{ $include: 'deep.json' }]")).unwrap();
+        assert_eq!(
+            resolve(&nested, Path::new("/c/x"), &source).err().as_deref(),
+            Some("Includes nest deeper than 64 levels at: /c/deep.json")
+        );
+    }
+
+    #[test]
+    fn files_for_the_watch() {
         let files =
             resolve(&json!({"$include":["sub/here.json","a.json"]}), Path::new("/c/x"), &source()).unwrap().files;
         assert_eq!(files, [Path::new("/c/sub/here.json"), Path::new("/c/a.json")]);

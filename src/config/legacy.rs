@@ -111,13 +111,14 @@ fn identity(config: &mut Value, out: &mut Migrated) {
     if !lookup(config, "agents.list").is_some_and(Value::is_array) {
         insert(config, "agents.list", json!([{"id":"main","default":true}]));
     }
-    let list = config.pointer_mut("/agents/list").and_then(Value::as_array_mut).expect("made above");
+    // `agents` is no object: the check says so.
+    let Some(list) = config.pointer_mut("/agents/list").and_then(Value::as_array_mut) else { return };
     let chosen = list.iter().position(|a| a.get("default") == Some(&Value::Bool(true))).unwrap_or(0);
     if list.is_empty() {
         list.push(json!({"id":"main","default":true}));
     }
     if let Some(agent) = list[chosen].as_object_mut() {
-        let present = agent.remove("identity").unwrap_or_else(|| json!({}));
+        let present = agent.shift_remove("identity").unwrap_or_else(|| json!({}));
         agent.insert("identity".into(), deep_merge(identity, present));
     }
 }
@@ -147,7 +148,7 @@ fn thread_bindings(value: &mut Value, path: &mut String, out: &mut Migrated) {
     match value {
         Value::Object(map) => {
             if let Some(Value::Object(bindings)) = map.get_mut("threadBindings")
-                && let Some(hours) = bindings.remove("ttlHours")
+                && let Some(hours) = bindings.shift_remove("ttlHours")
             {
                 super::schema::push_step(path, "threadBindings");
                 let (old, new) = (format!("{path}.ttlHours"), format!("{path}.idleHours"));

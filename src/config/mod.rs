@@ -5,20 +5,29 @@
 //! whichever thread asks and touches the world only through [`Source`].
 
 pub mod check;
+pub mod defaults;
 pub mod diff;
 pub mod env;
 pub mod get_path;
 pub mod include;
 pub mod issue;
+pub mod keys;
 pub mod legacy;
+pub mod load;
 pub mod model;
 pub mod paths;
 pub mod plan;
+pub mod redact;
+pub mod render;
 pub mod schema;
+pub mod schema_doc;
 pub mod source;
+pub mod spans;
 pub mod text;
+pub mod typed;
 
 pub use issue::Issue;
+pub use load::{Loaded, load, load_bytes};
 pub use model::*;
 pub use paths::{Overrides, Paths};
 pub use plan::Plan;

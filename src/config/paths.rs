@@ -334,10 +334,10 @@ mod tests {
             assert_eq!((paths.state_dir.to_str(), paths.config_path.to_str()), (Some(state), Some(config)));
             assert_eq!(paths.credentials_dir, paths.state_dir.join("credentials"));
         }
-        let relative = MemorySource { current_dir: Some("/work".into()), ..home_source() };
+        let relative = MemorySource { current_dir: Some("/cwd".into()), ..home_source() };
         let paths = resolve(&relative.with_var("OPENCLAW_STATE_DIR", "x/../y").with_var("OPENCLAW_OAUTH_DIR", "o"));
-        assert_eq!(paths.state_dir, Path::new("/work/y"));
-        assert_eq!(paths.credentials_dir, Path::new("/work/o"));
+        assert_eq!(paths.state_dir, Path::new("/cwd/y"));
+        assert_eq!(paths.credentials_dir, Path::new("/cwd/o"));
     }
 
     #[test]

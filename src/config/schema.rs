@@ -184,13 +184,18 @@ impl Bounds {
 }
 
 impl Literal {
+    pub fn value(&self) -> serde_json::Value {
+        match self {
+            Literal::Text(text) => (*text).into(),
+            Literal::Number(number) if number.fract() == 0.0 => (*number as i64).into(),
+            Literal::Number(number) => (*number).into(),
+            Literal::Bool(value) => (*value).into(),
+        }
+    }
+
     /// As JSON.
     pub fn json(&self) -> String {
-        match self {
-            Literal::Text(text) => format!("\"{text}\""),
-            Literal::Number(number) => number.to_string(),
-            Literal::Bool(value) => value.to_string(),
-        }
+        self.value().to_string()
     }
 
     /// As a person writes it.

@@ -80,6 +80,7 @@ fn one_name(named: &fs::Metadata, opened: &fs::Metadata) -> bool {
 #[cfg(all(test, unix))]
 mod tests {
     use super::*;
+    use crate::config::schema::{EXTRA_KEYS, Schema, push_step};
 
     #[test]
     fn only_plain_files() {
@@ -103,5 +104,41 @@ mod tests {
         assert_eq!(FsSource.real_path(&at("link")).unwrap(), at("one").canonicalize().unwrap());
         assert!(FsSource.is_dir(&dir) && FsSource.exists(&at("two")) && !FsSource.exists(&at("none")));
         fs::remove_dir_all(&dir).unwrap();
+    }
+
+    /// The schema itself is not part of the project; where it lies beside it, every key of it must be known.
+    #[test]
+    fn knows_every_key_of_the_full_schema() {
+        let places = ["../shared/spec/config.schema.json", "../../shared/spec/config.schema.json"];
+        let Some(bytes) = places.iter().find_map(|place| FsSource.read(Path::new(place)).ok()) else { return };
+        let full: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+        let mut wanted = std::collections::BTreeSet::new();
+        collect(&full, &mut String::new(), &mut wanted);
+        let known: std::collections::BTreeSet<String> = Schema::new().paths().into_iter().collect();
+        let missing: Vec<&String> = wanted.difference(&known).collect();
+        assert!(wanted.len() > 3000 && missing.is_empty(), "{missing:?}");
+        let extra: Vec<&String> = known.difference(&wanted).collect();
+        let ours: Vec<String> = EXTRA_KEYS.iter().map(|(parent, name, _)| format!("{parent}.{name}")).collect();
+        assert!(extra.iter().all(|path| ours.contains(path) || path.ends_with('*')), "{extra:?}");
+    }
+
+    fn collect(schema: &serde_json::Value, path: &mut String, out: &mut std::collections::BTreeSet<String>) {
+        let here = path.len();
+        for alternative in ["anyOf", "oneOf"].iter().filter_map(|key| schema[*key].as_array()).flatten() {
+            collect(alternative, path, out);
+        }
+        for (key, below) in schema["properties"].as_object().into_iter().flatten() {
+            push_step(path, key);
+            out.insert(path.clone());
+            collect(below, path, out);
+            path.truncate(here);
+        }
+        for (step, below) in [("*", &schema["additionalProperties"]), ("[]", &schema["items"])] {
+            if below.is_object() {
+                push_step(path, step);
+                collect(below, path, out);
+                path.truncate(here);
+            }
+        }
     }
 }

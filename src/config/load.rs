@@ -1,0 +1,350 @@
+//! Reads a configuration from end to end (config A4). Any thread; no state.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::PathBuf;
+
+use serde_json::{Map, Value, json};
+
+use super::env::Env;
+use super::issue::{Issue, issues_json};
+use super::model::Config;
+use super::paths::Paths;
+use super::source::Source;
+use super::{check, defaults, get_path, include, legacy, redact, text, typed};
+use crate::ids::sha256_hex;
+use crate::protocol::COMPAT_VERSION;
+
+/// A configuration at every stage of its reading. Of an invalid one the later stages hold what could be read:
+/// only commands that merely look may use them (ask [`Loaded::valid`]).
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    pub path: PathBuf,
+    pub exists: bool,
+    /// Text of the file; None when it is missing or no text.
+    pub raw: Option<String>,
+    /// SHA-256 of the file's bytes in hex; of nothing when it is missing.
+    pub hash: String,
+    /// The file as written.
+    pub parsed: Value,
+    /// After includes, variables and the move of old keys.
+    pub resolved: Value,
+    /// With the defaults of config A4.
+    pub effective: Value,
+    pub config: Config,
+    pub issues: Vec<Issue>,
+    pub warnings: Vec<Issue>,
+    /// Old keys in the file, moved or not.
+    pub legacy_issues: Vec<Issue>,
+    /// Variables from `.env` files and the configuration, without those that the process has itself.
+    pub env: BTreeMap<String, String>,
+    /// Files that were included.
+    pub includes: Vec<PathBuf>,
+}
+
+/// Reads, checks and types the configuration at `paths.config_path`. A missing file is a valid empty one.
+pub fn load(paths: &Paths, source: &dyn Source) -> Loaded {
+    let bytes = match source.read(&paths.config_path) {
+        Ok(bytes) => Some(bytes),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => None,
+        Err(e) => {
+            let mut loaded = Loaded::empty(paths);
+            loaded.exists = true;
+            loaded.issues.push(Issue::new("", format!("read failed: {e}")));
+            return loaded;
+        }
+    };
+    load_bytes(paths, source, bytes.as_deref())
+}
+
+/// The same for bytes that are not (or not yet) the file: what a writer wants to save.
+pub fn load_bytes(paths: &Paths, source: &dyn Source, bytes: Option<&[u8]>) -> Loaded {
+    let mut loaded = Loaded::empty(paths);
+    let mut env = Env::new(source, &paths.state_dir);
+    if let Some(bytes) = bytes {
+        loaded.exists = true;
+        loaded.hash = sha256_hex(bytes);
+        if let Err(message) = loaded.stages(bytes, source, &mut env) {
+            loaded.issues.push(Issue::new("", message));
+        }
+    }
+    loaded.effective = loaded.resolved.clone();
+    defaults::apply(&mut loaded.effective, &mut loaded.warnings);
+    loaded.config = typed::typed(&loaded.effective, &env, paths, &mut loaded.warnings);
+    loaded.env = env.added;
+    loaded.env.retain(|name, _| source.var(name).is_none_or(|v| v.trim().is_empty()));
+    loaded
+}
+
+impl Loaded {
+    fn empty(paths: &Paths) -> Loaded {
+        Loaded {
+            path: paths.config_path.clone(),
+            exists: false,
+            raw: None,
+            hash: sha256_hex(b""),
+            parsed: json!({}),
+            resolved: json!({}),
+            effective: json!({}),
+            config: Config::default(),
+            issues: Vec::new(),
+            warnings: Vec::new(),
+            legacy_issues: Vec::new(),
+            env: BTreeMap::new(),
+            includes: Vec::new(),
+        }
+    }
+
+    fn stages(&mut self, bytes: &[u8], source: &dyn Source, env: &mut Env<'_>) -> Result<(), String> {
+        self.parsed = Value::Null;
+        let decoded = text::decode(bytes).map_err(|e| format!("JSON5 parse failed: {e}"))?;
+        self.raw = Some(decoded.to_owned());
+        self.parsed = text::parse(decoded)?;
+        let included = include::resolve(&self.parsed, &self.path, source)?;
+        self.includes = included.files;
+        let mut value = included.value;
+        env.add_block(&value);
+        env.substitute(&mut value, &mut self.warnings);
+        let migrated = legacy::migrate(&mut value);
+        self.legacy_issues = migrated.found;
+        self.warnings.extend(migrated.warnings);
+        // Old keys that need a person come first and alone: what follows from them would only confuse.
+        self.issues = migrated.blocking;
+        if self.issues.is_empty() {
+            self.issues = check::check(&value);
+        }
+        self.newer_writer(&value);
+        if get_path::lookup(&value, "env.shellEnv.enabled") == Some(&Value::Bool(true)) {
+            self.warnings
+                .push(Issue::new("env.shellEnv", "import from the login shell is not supported; use .env or env.vars"));
+        }
+        self.resolved = if value.is_object() { value } else { json!({}) };
+        Ok(())
+    }
+
+    fn newer_writer(&mut self, value: &Value) {
+        let Some(writer) = get_path::lookup(value, "meta.lastTouchedVersion").and_then(Value::as_str) else { return };
+        if version_numbers(writer) > version_numbers(COMPAT_VERSION) {
+            let message =
+                format!("Config was last written by a newer OpenClaw ({writer}); current version is {COMPAT_VERSION}.");
+            self.warnings.push(Issue::new("meta.lastTouchedVersion", message));
+        }
+    }
+
+    pub fn valid(&self) -> bool {
+        self.issues.is_empty()
+    }
+
+    /// A variable: the process's, else what `.env` or the configuration sets; None when blank.
+    pub fn var(&self, source: &dyn Source, name: &str) -> Option<String> {
+        let real = source.var(name).filter(|v| !v.trim().is_empty());
+        real.or_else(|| self.env.get(name).filter(|v| !v.trim().is_empty()).cloned())
+    }
+
+    /// Warnings as log lines.
+    pub fn warning_lines(&self) -> Vec<String> {
+        let line =
+            |warning: &Issue| match warning.message.strip_prefix("Missing env var ").and_then(|m| m.split_once(" — "))
+            {
+                Some((name, rest)) => {
+                    format!("Config ({}): missing env var {name} at {} — {rest}", self.path.display(), warning.path)
+                }
+                None if matches!(warning.path.as_str(), "meta.lastTouchedVersion" | "session.mainKey") => {
+                    warning.message.clone()
+                }
+                None => format!("Config ({}): {}", self.path.display(), warning.line()),
+            };
+        self.warnings.iter().map(line).collect()
+    }
+
+    /// The log line of a reload that is refused; the old configuration stays (config A5).
+    pub fn reload_skipped(&self) -> String {
+        let issues: Vec<String> =
+            self.issues.iter().map(|issue| format!("{}: {}", issue.path, issue.message)).collect();
+        format!("config reload skipped (invalid config): {}", issues.join(", "))
+    }
+
+    /// The answer of `config.get`: secrets replaced; of an invalid file only the issues (config A6).
+    pub fn view(&self) -> Value {
+        let valid = self.valid();
+        let redacted = |value: &Value| if valid { redact::redact(value) } else { json!({}) };
+        let raw = self.raw.as_ref().filter(|_| valid).map(|raw| redact::redact_raw(raw, &self.parsed));
+        let mut out = Map::new();
+        out.insert("path".into(), json!(self.path.display().to_string()));
+        out.insert("exists".into(), json!(self.exists));
+        out.insert("raw".into(), json!(raw));
+        out.insert("parsed".into(), if valid { redact::redact(&self.parsed) } else { Value::Null });
+        out.insert("resolved".into(), redacted(&self.resolved));
+        out.insert("valid".into(), json!(valid));
+        out.insert("config".into(), redacted(&self.effective));
+        out.insert("hash".into(), json!(self.hash));
+        out.insert("issues".into(), issues_json(&self.issues));
+        out.insert("warnings".into(), issues_json(&self.warnings));
+        out.insert("legacyIssues".into(), issues_json(&self.legacy_issues));
+        Value::Object(out)
+    }
+
+    /// The block that a command prints before it ends with an invalid configuration (cli 3.1), without a final newline.
+    pub fn invalid_block(&self, paths: &Paths) -> String {
+        let mut lines =
+            vec!["Config invalid".to_owned(), format!("File: {}", paths.tilde(&self.path)), "Problem:".to_owned()];
+        lines.extend(self.issues.iter().map(|issue| format!("  - {}", issue.line())));
+        lines.push(String::new());
+        if !self.legacy_issues.is_empty() {
+            lines.push("Legacy config keys detected:".into());
+            lines.extend(self.legacy_issues.iter().map(|issue| format!("  - {}", issue.line())));
+        }
+        lines.push(format!("Run: {}", paths.with_profile("openclaw doctor --fix")));
+        lines.join("\n")
+    }
+}
+
+/// `2026.3.13-beta.1` → 2026, 3, 13; anything else sorts lowest.
+fn version_numbers(text: &str) -> Vec<u64> {
+    let core = text.trim().trim_start_matches('v').split(['-', '+', ' ']).next().unwrap_or_default();
+    core.split('.').map(|part| part.parse().ok()).collect::<Option<_>>().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::paths::Overrides;
+    use super::super::source::MemorySource;
+    use super::*;
+
+    const PATH: &str = "/home/u/.openclaw/openclaw.json";
+
+    fn run(source: MemorySource) -> (Loaded, Paths) {
+        let source = source.with_var("HOME", "/home/u");
+        let paths = Paths::resolve(&source, &Overrides::default()).unwrap();
+        (load(&paths, &source), paths)
+    }
+
+    fn of(text: impl AsRef<[u8]>) -> Loaded {
+        run(MemorySource::new().with_file(PATH, text)).0
+    }
+
+    fn issues(loaded: &Loaded) -> Vec<String> {
+        loaded.issues.iter().map(Issue::line).collect()
+    }
+
+    #[test]
+    fn missing_is_empty_and_valid() {
+        let (loaded, _) = run(MemorySource::new());
+        assert!(loaded.valid() && !loaded.exists && loaded.raw.is_none());
+        assert_eq!(loaded.hash, "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
+        assert_eq!((&loaded.parsed, &loaded.resolved), (&json!({}), &json!({})));
+        assert_eq!(loaded.effective["commands"]["restart"], true);
+        assert_eq!(loaded.view()["raw"], Value::Null);
+    }
+
+    #[test]
+    fn stages_of_a_good_file() {
+        let source = MemorySource::new()
+            .with_file(PATH, "\u{feff}// mine\n{ gateway: { $include: './gw.json', auth: { token: '${TOK}' } }, env: { vars: { TOK: 'secret' } } }")
+            .with_file("/home/u/.openclaw/gw.json", "{ mode: 'local', port: 1234 }");
+        let (loaded, _) = run(source);
+        assert_eq!(issues(&loaded), [""; 0]);
+        assert!(loaded.raw.as_deref().unwrap().starts_with("// mine"));
+        assert_eq!(loaded.parsed["gateway"]["$include"], "./gw.json");
+        assert_eq!(loaded.resolved["gateway"], json!({"mode":"local","port":1234,"auth":{"token":"secret"}}));
+        assert_eq!(loaded.config.gateway.port, Some(1234));
+        assert_eq!(loaded.config.gateway.auth.token.as_ref().map(|t| t.expose()), Some("secret"));
+        assert_eq!(loaded.env["TOK"], "secret");
+        assert_eq!(loaded.includes, [PathBuf::from("/home/u/.openclaw/gw.json")]);
+        let view = loaded.view();
+        assert!(!view.to_string().contains("secret\""), "{view}");
+        assert_eq!(view["parsed"]["gateway"]["auth"]["token"], "${TOK}");
+        assert_eq!(view["config"]["gateway"]["auth"]["token"], redact::SENTINEL);
+        assert_eq!(view["valid"], true);
+    }
+
+    #[test]
+    fn bad_files() {
+        let table: [(&[u8], &str); 7] = [
+            (b"", "<root>: JSON5 parse failed: SyntaxError: JSON5: invalid end of input at 1:1"),
+            (b"{ a: '\xE9' }", "<root>: JSON5 parse failed: byte 0xe9 at 1:7 is not UTF-8; save as UTF-8"),
+            (b"{ gateway: { port: 'x' } }", "gateway.port: Invalid input: expected number, received string"),
+            (b"[]", "<root>: Invalid input: expected object, received array"),
+            (b"{ $include: 5 }", "<root>: Invalid $include value: expected string or array of strings, got number"),
+            (
+                b"{ routing: { agents: {} }, foo: 1 }",
+                "routing.agents: routing.agents was replaced by agents.list; move it by hand or run \"openclaw doctor --fix\".",
+            ),
+            (b"{ gateway: { port: 1, frob: 1 } }", "gateway: Unrecognized key: \"frob\""),
+        ];
+        for (text, expected) in table {
+            let loaded = of(text);
+            assert_eq!(issues(&loaded), [expected]);
+            let view = loaded.view();
+            assert_eq!((&view["raw"], &view["parsed"], &view["config"]), (&Value::Null, &Value::Null, &json!({})));
+        }
+        assert_eq!(of("{ gateway: { port: 7, frob: 1 } }").config.gateway.port, Some(7));
+        let (unreadable, _) = run(MemorySource::new().with_dir(PATH).with_var("OPENCLAW_CONFIG_PATH", PATH));
+        assert!(!unreadable.exists);
+    }
+
+    #[test]
+    fn block_for_the_terminal() {
+        let (loaded, paths) = run(MemorySource::new().with_file(PATH, "{gateway:{port:'x',frob:1}}"));
+        assert_eq!(
+            loaded.invalid_block(&paths),
+            "Config invalid\nFile: ~/.openclaw/openclaw.json\nProblem:\n  - gateway.port: Invalid input: expected number, received string\n  - gateway: Unrecognized key: \"frob\"\n\nRun: openclaw doctor --fix"
+        );
+        assert_eq!(
+            of("{foo:1}").reload_skipped(),
+            "config reload skipped (invalid config): : Unrecognized key: \"foo\""
+        );
+        let (old, paths) = run(MemorySource::new().with_file(PATH, "{routing:{agents:{}}}"));
+        assert!(old.invalid_block(&paths).contains("\nLegacy config keys detected:\n  - routing.agents: "));
+    }
+
+    #[test]
+    fn warnings() {
+        let loaded = of(
+            "{ gateway: { token: '${NOPE}' }, session: { mainKey: 'x' }, meta: { lastTouchedVersion: '2026.4.1' } }",
+        );
+        assert!(loaded.valid());
+        assert_eq!(
+            loaded.warning_lines(),
+            [
+                format!(
+                    "Config ({PATH}): missing env var \"NOPE\" at gateway.token — feature using this value will be unavailable"
+                ),
+                format!(
+                    "Config ({PATH}): gateway.token: gateway.token moved to gateway.auth.token (auto-migrated on load)."
+                ),
+                "Config was last written by a newer OpenClaw (2026.4.1); current version is 2026.3.13.".into(),
+                "session.mainKey is ignored; main session is always \"main\".".into(),
+            ]
+        );
+        assert_eq!(loaded.legacy_issues.len(), 1);
+        assert_eq!(loaded.config.gateway.auth.token, None);
+        assert!(of("{meta:{lastTouchedVersion:'2026.3.13'}}").warnings.is_empty());
+        assert!(of("{meta:{lastTouchedVersion:'2026.3.9'}}").warnings.is_empty());
+    }
+
+    #[test]
+    fn mutated_files_never_panic() {
+        let seed = b"{ gateway: { mode: 'local', bind: '0.0.0.0', auth: { token: '${T}' }, $include: ['a', 'b'] }, agent: { model: 'x' }, env: { vars: { A: '1' } }, agents: { list: [{ id: 'a' }] }, models: { providers: { p: { baseUrl: 'u', models: [] } } } }";
+        let mut random = 0x1234_5678_9ABC_DEF1u64;
+        let mut next = move || {
+            random ^= random << 13;
+            random ^= random >> 7;
+            random ^= random << 17;
+            random as usize
+        };
+        for _ in 0..3_000 {
+            let mut bytes = seed.to_vec();
+            for _ in 0..1 + next() % 3 {
+                let at = next() % bytes.len();
+                match next() % 3 {
+                    0 => bytes[at] = b"{}[]'\",:0$\\/ a"[next() % 14],
+                    1 => bytes.insert(at, b"{}[]'\",:0$\\/ a"[next() % 14]),
+                    _ => drop(bytes.remove(at)),
+                }
+            }
+            let loaded = of(&bytes);
+            loaded.view();
+        }
+    }
+}
