@@ -62,6 +62,8 @@ pub fn raise_descriptor_limit() -> u64 {
 }
 
 /// Descriptors that this process may have open.
+// The type of the field differs between systems.
+#[allow(clippy::unnecessary_cast)]
 pub fn descriptor_limit() -> u64 {
     #[cfg(unix)]
     return read_limit().map_or(UNKNOWN_LIMIT, |limit| limit.rlim_cur as u64);

@@ -87,17 +87,12 @@ fn deliver(signal: Signal) {
 }
 
 fn flush(post: &mut Post) {
-    while let (Some(to), Some(signal)) = (&post.to, post.kept.pop_front()) {
-        match to.try_send(signal) {
-            Ok(()) => {}
-            Err(TrySendError::Full(signal)) => {
-                post.kept.push_front(signal);
-                return;
-            }
-            Err(TrySendError::Disconnected(signal)) => {
-                post.kept.push_front(signal);
-                post.to = None;
-            }
+    while let Some(to) = &post.to {
+        let Some(signal) = post.kept.front() else { return };
+        match to.try_send(*signal) {
+            Ok(()) => drop(post.kept.pop_front()),
+            Err(TrySendError::Full(_)) => return,
+            Err(TrySendError::Disconnected(_)) => post.to = None,
         }
     }
 }
