@@ -123,6 +123,11 @@ pub const CONTROL_PLANE_WINDOW: Duration = Duration::from_secs(60);
 pub const LANE_MAIN: usize = 4;
 pub const DEDUPE_TTL: Duration = Duration::from_secs(300);
 pub const DEDUPE_ENTRIES: usize = 1000;
+/// Answers kept for repeated requests, all together; beyond it the oldest are forgotten first.
+pub const DEDUPE_BYTES: usize = 8 * 1024 * 1024;
+pub const IDEMPOTENCY_KEY_CHARS: usize = 512;
+/// A turn that waits longer for its lane is worth a warning.
+pub const LANE_WAIT_WARNING: Duration = Duration::from_secs(2);
 pub const RUN_RESULT_TTL: Duration = Duration::from_secs(600);
 pub const RUN_TIMEOUT: Duration = Duration::from_secs(600);
 pub const CHAT_DELTA_EVERY: Duration = Duration::from_millis(150);
@@ -141,6 +146,10 @@ pub const TOOL_ROUNDS: usize = 64;
 pub const MODEL_CONNECT: Duration = Duration::from_secs(10);
 pub const MODEL_FIRST_BYTE: Duration = Duration::from_secs(120);
 pub const MODEL_PER_READ: Duration = Duration::from_secs(120);
+/// Pause before the first retry; doubles with each one.
+pub const MODEL_RETRY_PAUSE: Duration = Duration::from_millis(500);
+/// A provider whose `Retry-After` is longer is not asked again in this call.
+pub const MODEL_RETRY_AFTER: Duration = Duration::from_secs(30);
 /// Requests to providers for one turn's model call, retries and fallbacks together.
 pub const MODEL_REQUESTS: u32 = 4;
 pub const MODEL_ERROR_BODY: u64 = 64 * 1024;
@@ -149,6 +158,17 @@ pub const MODEL_BUFFER: usize = 16 * 1024;
 pub const CONTEXT_TOKENS: u64 = 200_000;
 pub const OUTPUT_TOKENS: u64 = 8192;
 pub const OUTPUT_TOKENS_SENT: u64 = 32_000;
+
+// ── Workspace ──────────────────────────────────────────────────────────────────────────────────────────
+/// Characters of one workspace file and of all of them in a prompt (agent 4); with less room the rest is left out.
+pub const BOOTSTRAP_FILE_CHARS: usize = 20_000;
+pub const BOOTSTRAP_TOTAL_CHARS: usize = 150_000;
+pub const BOOTSTRAP_MIN_CHARS: usize = 64;
+/// Bytes of a workspace file that are read at all.
+pub const BOOTSTRAP_READ_BYTES: u64 = 2 * 1024 * 1024;
+/// Messages and bytes of a transcript that are read for a model.
+pub const CONTEXT_MESSAGES: usize = 2000;
+pub const CONTEXT_BYTES: usize = 8 * 1024 * 1024;
 
 // ── Chat history ───────────────────────────────────────────────────────────────────────────────────────
 pub const HISTORY_TEXT_CHARS: usize = 12_000;
