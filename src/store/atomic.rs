@@ -48,6 +48,23 @@ impl Staged {
         sync_directory(parent(&target))
     }
 
+    /// As `commit`, but an existing target wins: returns false and leaves it alone.
+    pub fn commit_new(self) -> io::Result<bool> {
+        self.file().sync_all()?;
+        match fs::hard_link(&self.temporary, &self.target) {
+            Ok(()) => {
+                let directory = parent(&self.target).to_owned();
+                drop(self);
+                sync_directory(&directory)?;
+                Ok(true)
+            }
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+            // File systems without hard links: a race there may replace the other's file, but both are whole.
+            Err(_) if !self.target.exists() => self.commit().map(|()| true),
+            Err(_) => Ok(false),
+        }
+    }
+
     /// fsync and rename; the caller syncs the directory (once for several files).
     pub fn commit_without_directory(mut self) -> io::Result<()> {
         let file = self.file.take().expect("commit consumes the value");

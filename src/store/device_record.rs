@@ -112,3 +112,29 @@ mod secret_text {
         String::deserialize(deserializer).map(Secret::new)
     }
 }
+
+/// A device without its token texts and without fields we do not know, as `device.pair.list` and `.approve` show it.
+pub fn public_view(device: &PairedDevice) -> Value {
+    let mut view = object(PairedDevice { tokens: BTreeMap::new(), rest: Map::new(), ..device.clone() });
+    view.shift_remove("tokens");
+    view.shift_remove("approvedScopes");
+    let tokens = device.tokens.values().map(|token| {
+        let mut view = object(DeviceToken { token: Secret::default(), rest: Map::new(), ..token.clone() });
+        view.shift_remove("token");
+        Value::Object(view)
+    });
+    view.insert("tokens".into(), tokens.collect());
+    Value::Object(view)
+}
+
+/// A request as `device.pair.list` and the `device.pair.requested` event show it.
+pub fn pending_view(request: &PendingRequest) -> Value {
+    Value::Object(object(PendingRequest { rest: Map::new(), ..request.clone() }))
+}
+
+fn object(record: impl Serialize) -> Map<String, Value> {
+    match serde_json::to_value(record) {
+        Ok(Value::Object(map)) => map,
+        _ => Map::new(),
+    }
+}

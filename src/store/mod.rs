@@ -16,12 +16,20 @@ pub mod device_record;
 pub mod devices;
 pub mod entry;
 pub mod identity;
+mod lines;
 pub mod lock;
 pub mod message;
 pub mod sessions;
 pub mod source;
 pub mod transcript;
+mod transcript_read;
+mod user_text;
 pub mod writer;
+
+#[cfg(test)]
+mod devices_tests;
+#[cfg(test)]
+mod mutation;
 
 pub use devices::Devices;
 pub use entry::{Entry, NewEntry};
