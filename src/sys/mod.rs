@@ -12,3 +12,4 @@ pub mod poll;
 pub mod process;
 pub mod signals;
 pub mod sockets;
+pub mod terminal;

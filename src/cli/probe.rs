@@ -1,0 +1,335 @@
+//! `openclaw gateway probe`: every gateway that this machine knows (cli 4.5).
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use super::Context;
+use super::call::gateway_flags;
+use super::client::{Deadline, Failure, now_ms};
+use super::context::{millis, port_flag};
+use super::output::{Page, Paint, json_pretty, plain};
+use super::target::{Flags, Target};
+use super::tree::{Gateway, GatewayProbe};
+use crate::error::{Error, Result};
+use crate::out;
+
+const BUDGET_MS: u64 = 3000;
+
+/// What one gateway said.
+struct Probed {
+    id: &'static str,
+    title: &'static str,
+    url: String,
+    active: bool,
+    answer: Answer,
+}
+
+enum Answer {
+    Reached { latency_ms: u64, calls: Calls },
+    Failed { error: String, close: Option<(u16, String)> },
+}
+
+/// The four calls of a probe; `Err` is the text of a refusal.
+struct Calls {
+    health: std::result::Result<Value, String>,
+    status: std::result::Result<Value, String>,
+    presence: std::result::Result<Value, String>,
+    config: std::result::Result<Value, String>,
+}
+
+pub fn run(cx: &Context, group: &Gateway, args: &GatewayProbe) -> Result<u8> {
+    let started = (Instant::now(), now_ms());
+    if args.ssh.is_some() || args.ssh_auto || args.ssh_identity.is_some() {
+        return Err(Error::new("Gateway probe failed: this build opens no SSH tunnels.")
+            .hint("Open one (ssh -N -L 18790:127.0.0.1:18789 user@host), then")
+            .hint("openclaw gateway probe --url ws://127.0.0.1:18790 --token T"));
+    }
+    let budget = millis(args.timeout.as_deref(), BUDGET_MS)?;
+    let deadline = Deadline::after(Duration::from_millis(budget));
+    let flags = gateway_flags(&args.url, &args.token, &args.password, group);
+    let port = port_flag(group.port.as_deref())?;
+    let local_flags = Flags { url: None, ..flags };
+    let remote = cx.loaded().config.gateway.mode.as_deref() == Some("remote");
+
+    let mut targets = Vec::new();
+    if flags.url.is_some() {
+        let target = cx.target(flags);
+        targets.push(("explicit", "URL (explicit)", true, target));
+    }
+    if remote {
+        targets.push(("configRemote", "Remote (configured)", flags.url.is_none(), cx.target(local_flags)));
+    }
+    targets.push(("localLoopback", "Local loopback", flags.url.is_none() && !remote, cx.local_target(local_flags, port)));
+    let probed: Vec<Probed> = targets
+        .into_iter()
+        .map(|(id, title, active, target)| match target {
+            Ok(target) => Probed { id, title, url: target.url.clone(), active, answer: ask(cx, &target, deadline) },
+            Err(error) => Probed {
+                id,
+                title,
+                url: flags.url.unwrap_or("").to_string(),
+                active,
+                answer: Answer::Failed { error: error.message, close: None },
+            },
+        })
+        .collect();
+
+    let reached = probed.iter().any(Probed::is_reached);
+    if args.json {
+        let took = u64::try_from(started.0.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let tailnet = crate::sys::host::tailnet_ipv4().map(|ip| ip.to_string());
+        out!("{}", json_pretty(&document(&probed, started.1, took, budget, cx.port(port), tailnet)));
+    } else {
+        page(&probed, budget, cx.paint).print();
+    }
+    Ok(u8::from(!reached))
+}
+
+fn ask(cx: &Context, target: &Target, deadline: Deadline) -> Answer {
+    let started = Instant::now();
+    let mut client = match cx.connect(target, deadline) {
+        Ok(client) => client,
+        Err(failure) => {
+            let close = match &failure {
+                Failure::Closed { code, reason, .. } => Some((*code, reason.clone())),
+                _ => None,
+            };
+            return Answer::Failed { error: failure.short(), close };
+        }
+    };
+    let latency_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+    let mut call = |method: &str, params| client.request(method, params, deadline).map_err(|failure| failure.text());
+    let calls = Calls {
+        health: call("health", None),
+        status: call("status", None),
+        presence: call("system-presence", None),
+        config: call("config.get", Some(json!({}))),
+    };
+    Answer::Reached { latency_ms, calls }
+}
+
+impl Calls {
+    fn error(&self) -> Option<&str> {
+        [&self.health, &self.status, &self.presence, &self.config]
+            .into_iter()
+            .find_map(|answer| answer.as_ref().err().map(String::as_str))
+    }
+
+    fn own_entry(&self) -> Option<Value> {
+        self.presence.as_ref().ok().and_then(own_entry)
+    }
+}
+
+/// The gateway's own line in a presence list: host, ip, version, platform.
+pub fn own_entry(presence: &Value) -> Option<Value> {
+    let entries = presence.as_array()?;
+    let entry = entries.iter().find(|entry| entry["reason"] == "self" || entry["mode"] == "gateway")?;
+    let pick = |key: &str| entry.get(key).cloned().unwrap_or(Value::Null);
+    Some(json!({"host": pick("host"), "ip": pick("ip"), "version": pick("version"), "platform": pick("platform")}))
+}
+
+impl Probed {
+    fn is_reached(&self) -> bool {
+        matches!(self.answer, Answer::Reached { .. })
+    }
+
+    fn json(&self) -> Value {
+        let kind = self.id;
+        let head = |connect: Value| {
+            json!({"id": self.id, "kind": kind, "url": self.url, "active": self.active, "tunnel": null,
+                   "connect": connect})
+        };
+        match &self.answer {
+            Answer::Failed { error, close } => {
+                let close = close.as_ref().map(|(code, reason)| json!({"code": code, "reason": reason}));
+                let mut out = head(json!({"ok": false, "rpcOk": false, "scopeLimited": false, "latencyMs": null,
+                                          "error": error, "close": close}));
+                for key in ["self", "config", "health", "summary", "presence"] {
+                    out[key] = Value::Null;
+                }
+                out
+            }
+            Answer::Reached { latency_ms, calls } => {
+                let error = calls.error();
+                let limited = error.is_some_and(|error| error.starts_with("missing scope"));
+                let mut out = head(json!({"ok": true, "rpcOk": error.is_none(), "scopeLimited": limited,
+                                          "latencyMs": latency_ms, "error": error, "close": null}));
+                let given = |answer: &std::result::Result<Value, String>| answer.as_ref().ok().cloned();
+                out["self"] = json!(calls.own_entry());
+                out["config"] = json!(given(&calls.config).map(|config| config_summary(&config)));
+                out["health"] = json!(given(&calls.health));
+                out["summary"] = json!(given(&calls.status));
+                out["presence"] = json!(given(&calls.presence));
+                out
+            }
+        }
+    }
+}
+
+/// Path and state of the gateway's configuration, without its content.
+fn config_summary(config: &Value) -> Value {
+    let pick = |key: &str| config.get(key).cloned().unwrap_or(Value::Null);
+    let gateway = &config["config"]["gateway"];
+    json!({
+        "path": pick("path"),
+        "exists": pick("exists"),
+        "valid": pick("valid"),
+        "issues": config.get("issues").cloned().unwrap_or_else(|| json!([])),
+        "gateway": {"mode": gateway["mode"], "bind": gateway["bind"], "port": gateway["port"]},
+    })
+}
+
+fn warnings(probed: &[Probed]) -> Vec<Value> {
+    let mut out = Vec::new();
+    let limited: Vec<&str> = probed.iter().filter(|p| p.json()["connect"]["scopeLimited"] == true).map(|p| p.id).collect();
+    if !limited.is_empty() {
+        out.push(json!({
+            "code": "probe_scope_limited",
+            "message": "Connected, but the gateway grants this device too little (operator.read) for details. \
+                        Approve it: openclaw devices approve",
+            "targetIds": limited,
+        }));
+    }
+    let reached: Vec<&str> = probed.iter().filter(|p| p.is_reached()).map(|p| p.id).collect();
+    if reached.len() > 1 {
+        out.push(json!({
+            "code": "multiple_gateways",
+            "message": "More than one gateway answers; make sure that you talk to the one you mean.",
+            "targetIds": reached,
+        }));
+    }
+    out
+}
+
+fn document(probed: &[Probed], ts: u64, took: u64, budget: u64, port: u16, tailnet: Option<String>) -> Value {
+    let warnings = warnings(probed);
+    let reached = probed.iter().find(|p| p.is_reached());
+    let degraded = warnings.iter().any(|warning| warning["code"] == "probe_scope_limited");
+    json!({
+        "ok": reached.is_some(),
+        "degraded": degraded,
+        "ts": ts,
+        "durationMs": took,
+        "timeoutMs": budget,
+        "primaryTargetId": reached.map(|p| p.id),
+        "warnings": warnings,
+        "network": {
+            "localLoopbackUrl": format!("ws://127.0.0.1:{port}"),
+            "localTailnetUrl": tailnet.as_ref().map(|ip| format!("ws://{ip}:{port}")),
+            "tailnetIPv4": tailnet,
+        },
+        // Nothing is searched: this build speaks no mDNS.
+        "discovery": {"timeoutMs": 0, "count": 0, "beacons": []},
+        "targets": probed.iter().map(Probed::json).collect::<Vec<_>>(),
+    })
+}
+
+fn page(probed: &[Probed], budget: u64, paint: Paint) -> Page {
+    let mut page = Page::default();
+    page.out(paint.bold("Gateway Status"));
+    let reached = probed.iter().any(Probed::is_reached);
+    page.out(format!("Reachable: {}", if reached { paint.green("yes") } else { paint.red("no") }));
+    page.out(format!("Probe budget: {budget}ms"));
+    page.out("");
+    let warnings = warnings(probed);
+    if !warnings.is_empty() {
+        page.out(paint.yellow("Warning:"));
+        for warning in &warnings {
+            page.out(format!("- {}", warning["message"].as_str().unwrap_or("")));
+        }
+        page.out("");
+    }
+    page.out(paint.bold("Targets"));
+    for target in probed {
+        page.out(format!("{} {}", target.title, target.url));
+        match &target.answer {
+            Answer::Failed { error, .. } => {
+                let first = error.lines().next().unwrap_or("");
+                page.out(format!("  Connect: {} - {}", paint.red("failed"), plain(first)));
+            }
+            Answer::Reached { latency_ms, calls } => {
+                let rpc = match calls.error() {
+                    None => paint.green("ok"),
+                    Some(error) => format!("{} - {}", paint.yellow("limited"), plain(error)),
+                };
+                page.out(format!("  Connect: {} ({latency_ms}ms) · RPC: {rpc}", paint.green("ok")));
+                if let Some(own) = calls.own_entry() {
+                    let text = |key: &str| plain(own[key].as_str().unwrap_or("?"));
+                    page.out(format!(
+                        "  Gateway: {} ({}) · app {} · {}",
+                        text("host"),
+                        text("ip"),
+                        text("version"),
+                        text("platform")
+                    ));
+                }
+            }
+        }
+    }
+    page
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::output::Stream;
+
+    fn down() -> Probed {
+        let error = "connect failed: connect ECONNREFUSED 127.0.0.1:21133".to_string();
+        let answer = Answer::Failed { error, close: Some((1006, String::new())) };
+        Probed { id: "localLoopback", title: "Local loopback", url: "ws://127.0.0.1:21133".into(), active: true, answer }
+    }
+
+    fn up() -> Probed {
+        let presence = json!([{"mode": "gateway", "reason": "self", "host": "vm", "ip": "192.0.2.2",
+                               "version": "2026.3.13", "platform": "linux 6.12.0"}]);
+        let config = json!({"path": "/c.json", "exists": true, "valid": true, "issues": [],
+                            "config": {"gateway": {"mode": "local", "auth": {"token": "x"}}}});
+        let calls = Calls { health: Ok(json!({"ok": true})), status: Ok(json!({})), presence: Ok(presence), config: Ok(config) };
+        let answer = Answer::Reached { latency_ms: 40, calls };
+        Probed { id: "explicit", title: "URL (explicit)", url: "ws://127.0.0.1:1".into(), active: true, answer }
+    }
+
+    #[test]
+    fn a_machine_without_a_gateway() {
+        let text = page(&[down()], 3000, Paint::NONE).text(Stream::Out);
+        assert_eq!(
+            text,
+            "Gateway Status\nReachable: no\nProbe budget: 3000ms\n\nTargets\nLocal loopback ws://127.0.0.1:21133\n  \
+             Connect: failed - connect failed: connect ECONNREFUSED 127.0.0.1:21133\n"
+        );
+        let json = document(&[down()], 5, 7, 3000, 21133, None);
+        assert_eq!((&json["ok"], &json["primaryTargetId"]), (&json!(false), &Value::Null));
+        assert_eq!(
+            json["targets"][0]["connect"],
+            json!({"ok": false, "rpcOk": false, "scopeLimited": false, "latencyMs": null,
+                   "error": "connect failed: connect ECONNREFUSED 127.0.0.1:21133",
+                   "close": {"code": 1006, "reason": ""}})
+        );
+        assert_eq!(json["network"]["localTailnetUrl"], Value::Null);
+    }
+
+    #[test]
+    fn a_gateway_that_answers() {
+        let text = page(&[up()], 3000, Paint::NONE).text(Stream::Out);
+        assert!(text.contains("  Connect: ok (40ms) · RPC: ok\n  Gateway: vm (192.0.2.2) · app 2026.3.13 · linux 6.12.0\n"), "{text}");
+        let json = document(&[up(), down()], 5, 7, 3000, 1, Some("100.64.0.1".into()));
+        assert_eq!((&json["ok"], &json["primaryTargetId"]), (&json!(true), &json!("explicit")));
+        let keys: Vec<&str> = json.as_object().unwrap().keys().map(String::as_str).collect();
+        assert_eq!(
+            keys,
+            ["ok", "degraded", "ts", "durationMs", "timeoutMs", "primaryTargetId", "warnings", "network", "discovery", "targets"]
+        );
+        assert!(!json.to_string().contains("\"token\""), "{json}");
+    }
+
+    #[test]
+    fn limited_scopes_are_named() {
+        let mut target = up();
+        let Answer::Reached { calls, .. } = &mut target.answer else { panic!() };
+        calls.status = Err("missing scope: operator.read".into());
+        let text = page(&[target], 3000, Paint::NONE).text(Stream::Out);
+        assert!(text.contains("Warning:") && text.contains("RPC: limited - missing scope: operator.read"), "{text}");
+    }
+}

@@ -1,0 +1,391 @@
+//! Which gateway a command talks to and with which credentials (cli 2.3): a pure decision over flags, environment
+//! and configuration, with the texts of its refusals.
+//!
+//! A stored secret never goes to an address that was given on the command line or in the environment.
+
+use std::net::IpAddr;
+
+use crate::config::{Bind, Config};
+use crate::error::{Error, Result};
+use crate::secret::Secret;
+
+/// What the command line said.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Flags<'a> {
+    pub url: Option<&'a str>,
+    pub token: Option<&'a str>,
+    pub password: Option<&'a str>,
+}
+
+/// What this machine says.
+#[derive(Clone, Copy)]
+pub struct Local<'a> {
+    pub env: &'a dyn Fn(&str) -> Option<String>,
+    pub config: &'a Config,
+    /// Port of the local gateway (cli 2.3).
+    pub port: u16,
+    /// As people read it and as it is.
+    pub config_path: &'a str,
+    pub tailnet: Option<IpAddr>,
+}
+
+/// A gateway's address with everything that is needed to get in.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Target {
+    pub url: String,
+    pub source: &'static str,
+    pub host: String,
+    pub port: u16,
+    pub token: Option<Secret>,
+    pub password: Option<Secret>,
+    /// Whether a device token that this machine keeps may be sent there, and one from there be kept.
+    pub stored_token: bool,
+    /// Shown in the connection block.
+    pub config_path: String,
+    /// Only for the local gateway.
+    pub bind: Option<&'static str>,
+}
+
+pub const SOURCE_FLAG: &str = "cli --url";
+pub const SOURCE_ENV: &str = "env OPENCLAW_GATEWAY_URL";
+pub const SOURCE_REMOTE: &str = "config gateway.remote.url";
+pub const SOURCE_LOCAL: &str = "local loopback";
+/// `bind=tailnet` and `bind=custom` listen on that address only.
+pub const SOURCE_BIND: &str = "local bind address";
+pub const SOURCE_FALLBACK: &str = "missing gateway.remote.url (fallback local)";
+
+impl Target {
+    /// The connection block below every error: target, source, configuration, bind mode.
+    pub fn block(&self) -> Vec<String> {
+        let mut lines = vec![
+            format!("Gateway target: {}", self.url),
+            format!("Source: {}", self.source),
+            format!("Config: {}", self.config_path),
+        ];
+        lines.extend(self.bind.map(|bind| format!("Bind: {bind}")));
+        lines
+    }
+}
+
+/// The gateway to talk to. `Err` is complete but for the command's prefix.
+pub fn resolve(flags: Flags<'_>, local: Local<'_>) -> Result<Target> {
+    let given = |text: Option<&str>| text.map(str::trim).filter(|text| !text.is_empty()).map(str::to_string);
+    let (token, password) = (given(flags.token).map(Secret::new), given(flags.password).map(Secret::new));
+    let (env_token, env_password) = (env_secret(local, "TOKEN"), env_secret(local, "PASSWORD"));
+    let gateway = &local.config.gateway;
+    if let Some(url) = given(flags.url) {
+        if token.is_none() && password.is_none() {
+            return Err(Error::new("gateway url override requires explicit credentials")
+                .hint("Fix: pass --token or --password (or gatewayToken in tools).")
+                .hint(format!("Config: {}", local.config_path)));
+        }
+        return at(url, SOURCE_FLAG, token, password, local);
+    }
+    if let Some(url) = env_var(local, "URL") {
+        return at(url, SOURCE_ENV, token.or(env_token), password.or(env_password), local);
+    }
+    if gateway.mode.as_deref() == Some("remote") {
+        let Some(url) = given(gateway.remote_url.as_deref()) else {
+            return Err(Error::new("gateway remote mode misconfigured: gateway.remote.url missing")
+                .hint(format!("Config: {}", local.config_path))
+                .hint("Fix: set gateway.remote.url, or set gateway.mode=local."));
+        };
+        let token = token.or(gateway.remote_token.clone()).or(env_token).or(gateway.auth.token.clone());
+        let password = password.or(gateway.remote_password.clone()).or(env_password).or(gateway.auth.password.clone());
+        return at(url, SOURCE_REMOTE, token, password, local);
+    }
+    let token = token.or(env_token).or(gateway.auth.token.clone()).or(gateway.remote_token.clone());
+    let password = password.or(env_password).or(gateway.auth.password.clone()).or(gateway.remote_password.clone());
+    this_machine(SOURCE_LOCAL, token, password, local)
+}
+
+/// The local gateway whatever the mode, for probes and reports that look at this machine.
+pub fn resolve_local(flags: Flags<'_>, local: Local<'_>) -> Result<Target> {
+    let secret = |text: Option<&str>| text.map(str::trim).filter(|text| !text.is_empty()).map(Secret::new);
+    let auth = &local.config.gateway.auth;
+    let token = secret(flags.token).or(env_secret(local, "TOKEN")).or(auth.token.clone());
+    let password = secret(flags.password).or(env_secret(local, "PASSWORD")).or(auth.password.clone());
+    let remote = local.config.gateway.mode.as_deref() == Some("remote");
+    this_machine(if remote { SOURCE_FALLBACK } else { SOURCE_LOCAL }, token, password, local)
+}
+
+fn this_machine(
+    source: &'static str,
+    token: Option<Secret>,
+    password: Option<Secret>,
+    local: Local<'_>,
+) -> Result<Target> {
+    let bind = local.config.gateway.bind.unwrap_or(Bind::Loopback);
+    let host = local_host(local);
+    let source = if host.is_loopback() { source } else { SOURCE_BIND };
+    let scheme = if local.config.gateway.tls_enabled { "wss" } else { "ws" };
+    let text = if host.is_ipv6() { format!("[{host}]") } else { host.to_string() };
+    let url = format!("{scheme}://{text}:{}", local.port);
+    refuse_tls(&url)?;
+    Ok(Target {
+        url,
+        source,
+        host: host.to_string(),
+        port: local.port,
+        token,
+        password,
+        stored_token: true,
+        config_path: local.config_path.to_string(),
+        bind: Some(bind.name()),
+    })
+}
+
+/// Loopback, or the one address that the bind mode listens on: our own, so nothing leaves this machine.
+fn local_host(local: Local<'_>) -> IpAddr {
+    let loopback = IpAddr::from([127, 0, 0, 1]);
+    match local.config.gateway.bind {
+        Some(Bind::Tailnet) => local.tailnet.unwrap_or(loopback),
+        Some(Bind::Custom) => local
+            .config
+            .gateway
+            .custom_bind_host
+            .as_deref()
+            .and_then(|host| host.trim().parse().ok())
+            .filter(|host: &IpAddr| !host.is_unspecified())
+            .unwrap_or(loopback),
+        _ => loopback,
+    }
+}
+
+fn at(
+    url: String,
+    source: &'static str,
+    token: Option<Secret>,
+    password: Option<Secret>,
+    local: Local<'_>,
+) -> Result<Target> {
+    let parts = parse_url(&url)
+        .ok_or_else(|| Error::new(format!("not a gateway address: \"{url}\"")).hint("Use ws://host:port."))?;
+    if parts.secure {
+        refuse_tls(&url)?;
+    }
+    let allowed = (local.env)("OPENCLAW_ALLOW_INSECURE_PRIVATE_WS").is_some_and(|value| value.trim() == "1");
+    if !is_loopback(&parts.host) && !(allowed && is_private(&parts.host)) {
+        return Err(plaintext(&url, source, local.config_path));
+    }
+    Ok(Target {
+        url,
+        source,
+        host: parts.host,
+        port: parts.port,
+        token,
+        password,
+        stored_token: source == SOURCE_REMOTE,
+        config_path: local.config_path.to_string(),
+        bind: None,
+    })
+}
+
+fn env_var(local: Local<'_>, name: &str) -> Option<String> {
+    ["OPENCLAW", "CLAWDBOT"].iter().find_map(|program| {
+        (local.env)(&format!("{program}_GATEWAY_{name}"))
+            .map(|value| value.trim().to_string())
+            .filter(|value| !value.is_empty())
+    })
+}
+
+fn env_secret(local: Local<'_>, name: &str) -> Option<Secret> {
+    env_var(local, name).map(Secret::new)
+}
+
+#[derive(Debug, PartialEq)]
+struct UrlParts {
+    secure: bool,
+    host: String,
+    port: u16,
+}
+
+/// `ws://host[:port][/path]`, IPv6 in brackets; no user, no fragment.
+fn parse_url(url: &str) -> Option<UrlParts> {
+    let (scheme, rest) = url.split_once("://")?;
+    let secure = match scheme.to_ascii_lowercase().as_str() {
+        "ws" => false,
+        "wss" => true,
+        _ => return None,
+    };
+    let authority = rest.split(['/', '?']).next().filter(|text| !text.is_empty())?;
+    if authority.contains('@') || rest.contains(['#', ' ', '\\']) || rest.chars().any(char::is_control) {
+        return None;
+    }
+    let (host, port) = match authority.strip_prefix('[') {
+        Some(rest) => {
+            let (host, after) = rest.split_once(']')?;
+            host.parse::<std::net::Ipv6Addr>().ok()?;
+            (host, after.strip_prefix(':').or(after.is_empty().then_some(""))?)
+        }
+        None => authority.split_once(':').unwrap_or((authority, "")),
+    };
+    let port = match port {
+        "" if secure => 443,
+        "" => 80,
+        digits => digits.parse().ok().filter(|port| *port > 0)?,
+    };
+    (!host.is_empty()).then(|| UrlParts { secure, host: host.to_ascii_lowercase(), port })
+}
+
+/// An address is parsed, never compared as text; of names only `localhost` (R8).
+fn is_loopback(host: &str) -> bool {
+    host == "localhost" || host.parse().is_ok_and(|ip: IpAddr| ip.to_canonical().is_loopback())
+}
+
+/// Private ranges and host names, for those who said that they know what they do.
+fn is_private(host: &str) -> bool {
+    match host.parse().map(|ip: IpAddr| ip.to_canonical()) {
+        Ok(IpAddr::V4(ip)) => {
+            ip.is_private() || ip.is_link_local() || (ip.octets()[0] == 100 && ip.octets()[1] & 0xc0 == 64)
+        }
+        Ok(IpAddr::V6(ip)) => ip.is_unique_local() || ip.is_unicast_link_local(),
+        Err(_) => true,
+    }
+}
+
+fn refuse_tls(url: &str) -> Result<()> {
+    if !url.to_ascii_lowercase().starts_with("wss:") {
+        return Ok(());
+    }
+    Err(Error::new(format!("cannot connect to {url}: this build's command line does not speak wss:// yet"))
+        .hint("Fix: open a tunnel (ssh -N -L 18789:127.0.0.1:18789 user@gateway-host)")
+        .hint("and use --url ws://127.0.0.1:18789 with --token."))
+}
+
+fn plaintext(url: &str, source: &str, config_path: &str) -> Error {
+    let mut error =
+        Error::new(format!("SECURITY ERROR: Gateway URL \"{url}\" uses plaintext ws:// to a non-loopback address."));
+    for line in [
+        "Both credentials and chat data would be exposed to network interception.",
+        &format!("Source: {source}"),
+        &format!("Config: {config_path}"),
+        "Fix: Use wss:// for remote gateway URLs.",
+        "Safe remote access defaults:",
+        "- keep gateway.bind=loopback and use an SSH tunnel (ssh -N -L 18789:127.0.0.1:18789 user@gateway-host)",
+        "- or use Tailscale Serve/Funnel for HTTPS remote access",
+        "Break-glass (trusted private networks only): set OPENCLAW_ALLOW_INSECURE_PRIVATE_WS=1",
+    ] {
+        error = error.hint(line);
+    }
+    error
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(flags: [&str; 3], env: &[(&str, &str)], change: impl FnOnce(&mut Config)) -> Result<Target> {
+        let mut config = Config::default();
+        change(&mut config);
+        let env = |name: &str| env.iter().find(|(n, _)| *n == name).map(|(_, value)| value.to_string());
+        let flag = |i: usize| Some(flags[i]).filter(|text| !text.is_empty());
+        let flags = Flags { url: flag(0), token: flag(1), password: flag(2) };
+        let tailnet = "100.64.0.7".parse().ok();
+        resolve(flags, Local { env: &env, config: &config, port: 18789, config_path: "~/c.json", tailnet })
+    }
+
+    fn token(target: &Target) -> &str {
+        target.token.as_ref().map_or("", Secret::expose)
+    }
+
+    #[test]
+    fn where_the_address_and_the_token_come_from() {
+        let set = |mode: Option<&str>, auth: &str, remote: &str, url: Option<&str>| {
+            let secret = |text: &str| Some(text).filter(|t| !t.is_empty()).map(Secret::new);
+            let (auth, remote) = (secret(auth), secret(remote));
+            let (mode, url) = (mode.map(str::to_string), url.map(str::to_string));
+            move |config: &mut Config| {
+                config.gateway.mode = mode;
+                config.gateway.auth.token = auth;
+                config.gateway.remote_token = remote;
+                config.gateway.remote_url = url;
+            }
+        };
+        let env = [("OPENCLAW_GATEWAY_TOKEN", "env"), ("CLAWDBOT_GATEWAY_TOKEN", "old")];
+        let both = [("OPENCLAW_GATEWAY_URL", "ws://127.0.0.1:7"), ("OPENCLAW_GATEWAY_TOKEN", "env")];
+        let remote = Some("ws://localhost:9");
+        for (flags, env, change, url, source, expected) in [
+            (["", "", ""], &env[..], set(None, "auth", "", None), "ws://127.0.0.1:18789", SOURCE_LOCAL, "env"),
+            (["", "", ""], &env[1..], set(None, "auth", "", None), "ws://127.0.0.1:18789", SOURCE_LOCAL, "old"),
+            (["", "", ""], &[], set(None, "auth", "rem", None), "ws://127.0.0.1:18789", SOURCE_LOCAL, "auth"),
+            (["", "", ""], &[], set(None, "", "rem", None), "ws://127.0.0.1:18789", SOURCE_LOCAL, "rem"),
+            (["", "flag", ""], &env[..], set(None, "auth", "", None), "ws://127.0.0.1:18789", SOURCE_LOCAL, "flag"),
+            (
+                ["", "", ""],
+                &env[..],
+                set(Some("remote"), "auth", "rem", remote),
+                "ws://localhost:9",
+                SOURCE_REMOTE,
+                "rem",
+            ),
+            (["", "", ""], &env[..], set(Some("remote"), "auth", "", remote), "ws://localhost:9", SOURCE_REMOTE, "env"),
+            (["", "", ""], &[], set(Some("remote"), "auth", "", remote), "ws://localhost:9", SOURCE_REMOTE, "auth"),
+            (["", "", ""], &both[..], set(None, "auth", "", None), "ws://127.0.0.1:7", SOURCE_ENV, "env"),
+            (["", "", ""], &both[..1], set(None, "auth", "rem", None), "ws://127.0.0.1:7", SOURCE_ENV, ""),
+            (["ws://[::1]:5", "t", ""], &env[..], set(None, "auth", "", None), "ws://[::1]:5", SOURCE_FLAG, "t"),
+            (["ws://[::1]:5", "", "pw"], &env[..], set(None, "auth", "", None), "ws://[::1]:5", SOURCE_FLAG, ""),
+        ] {
+            let target = run(flags, env, change).unwrap();
+            assert_eq!((target.url.as_str(), target.source, token(&target)), (url, source, expected));
+            assert_eq!(target.stored_token, source == SOURCE_LOCAL || source == SOURCE_REMOTE);
+        }
+    }
+
+    #[test]
+    fn refusals() {
+        let no_change = |_: &mut Config| {};
+        let error = run(["ws://127.0.0.1:1", "", ""], &[("OPENCLAW_GATEWAY_TOKEN", "env")], no_change).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "gateway url override requires explicit credentials\nFix: pass --token or --password (or gatewayToken in \
+             tools).\nConfig: ~/c.json"
+        );
+        let error = run(["", "", ""], &[], |c| c.gateway.mode = Some("remote".into())).unwrap_err();
+        assert!(error.message.contains("gateway.remote.url missing"), "{error}");
+        let private = [("OPENCLAW_ALLOW_INSECURE_PRIVATE_WS", "1")];
+        for (url, plain, with_private) in [
+            ("ws://192.0.2.9:18789", false, false),
+            ("ws://192.168.1.2:18789", false, true),
+            ("ws://100.64.1.2:18789", false, true),
+            ("ws://box.lan:18789", false, true),
+            ("ws://127.evil.com", false, true),
+            ("ws://127.0.0.1:5/path", true, true),
+            ("ws://localhost", true, true),
+            ("ws://[::ffff:127.0.0.1]:5", true, true),
+            ("wss://box.lan", false, false),
+            ("http://127.0.0.1:5", false, false),
+            ("ws://user@127.0.0.1:5", false, false),
+            ("ws://127.0.0.1:99999", false, false),
+            ("ws://127.0.0.1:0", false, false),
+            ("ws://", false, false),
+        ] {
+            assert_eq!(run([url, "t", ""], &[], no_change).is_ok(), plain, "{url}");
+            assert_eq!(run([url, "t", ""], &private, no_change).is_ok(), with_private, "{url}");
+        }
+        let error = run(["ws://192.0.2.9:18789", "x", ""], &[], no_change).unwrap_err();
+        assert!(error.message.starts_with("SECURITY ERROR: Gateway URL \"ws://192.0.2.9:18789\" uses plaintext"));
+        assert_eq!(error.hints[1..3], ["Source: cli --url".to_string(), "Config: ~/c.json".to_string()]);
+        let error = run(["", "", ""], &[], |c| c.gateway.tls_enabled = true).unwrap_err();
+        assert!(error.message.contains("wss://"), "{error}");
+    }
+
+    #[test]
+    fn the_local_address_follows_the_bind_mode() {
+        for (bind, host, url) in [
+            (Bind::Loopback, None, "ws://127.0.0.1:18789"),
+            (Bind::Lan, None, "ws://127.0.0.1:18789"),
+            (Bind::Tailnet, None, "ws://100.64.0.7:18789"),
+            (Bind::Custom, Some("10.0.0.3"), "ws://10.0.0.3:18789"),
+            (Bind::Custom, Some("0.0.0.0"), "ws://127.0.0.1:18789"),
+        ] {
+            let target = run(["", "", ""], &[], |c| {
+                c.gateway.bind = Some(bind);
+                c.gateway.custom_bind_host = host.map(str::to_string);
+            });
+            let target = target.unwrap();
+            assert_eq!(target.url, url);
+            assert_eq!(target.block().last().unwrap(), &format!("Bind: {}", bind.name()));
+        }
+    }
+}
