@@ -4,15 +4,16 @@ pub mod bootstrap;
 pub mod life;
 pub mod settings;
 
-use std::path::Path;
+
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
+use serde_json::Value;
 
 use self::life::{End, Life};
 use self::settings::{Settings, hopeless};
-use crate::cli::output;
+
 use crate::config::plan::Action;
 use crate::config::{Overrides, Paths, Plan, Source as _, diff};
 use crate::error::{Error, Result};
@@ -24,7 +25,7 @@ use crate::server::lock::{self, Lock, LockError};
 use crate::server::{force, port_report, ws_log};
 use crate::store::source::FsSource;
 use crate::sys::signals::{self, Signal};
-use crate::sys::{exec, fds, process, sockets};
+use crate::sys::{exec, fds, notice, process, sockets};
 
 /// What the command line said for `gateway [run]` (cli 3), unchecked: the checks are part of the start order.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -97,10 +98,10 @@ pub fn run(options: RunOptions) -> Result<u8> {
         said.extend(bootstrap::prepare_dev(&paths)?);
     }
     for line in said {
-        output::say(&line);
+        notice::say(&line);
     }
     if options.password.is_some() {
-        output::warn(
+        notice::warn(
             "Warning: --password can be exposed via process listings. Prefer --password-file or \
              OPENCLAW_GATEWAY_PASSWORD.",
         );
@@ -171,9 +172,10 @@ fn boot(
     if let Some(line) = token_line {
         log::warn!(target: "gateway", "{line}");
     }
-    let bound = bind(&settings)?;
+    let bound = bind(&boot.paths, &settings)?;
+    let effective = settings.loaded.effective.clone();
     let first = begin(&boot, settings, &bound)?;
-    Machine { boot: &boot, lock: Some(lock), bound, life: Some(first) }.run()
+    Machine { boot: &boot, lock: Some(lock), bound, life: Some(first), effective }.run()
 }
 
 /// The instance lock: one gateway per configuration file.
@@ -187,7 +189,7 @@ fn take_lock(paths: &Paths, port: u16) -> Result<Lock> {
                 "If the gateway is supervised, stop it with: {}",
                 paths.with_profile("openclaw gateway stop")
             ));
-            error.hints.extend(port_report::port_report(port, &sockets::listeners(port), paths.profile.as_deref()));
+            error.hints.extend(port_lines(paths, port, &sockets::listeners(port)));
             return hopeless(error);
         }
         error.hint("Check owner and mode of the lock's directory, or set TMPDIR.")
@@ -195,19 +197,26 @@ fn take_lock(paths: &Paths, port: u16) -> Result<Lock> {
 }
 
 /// Binds every address of the plan; a gateway on the port is hopeless, another program may go away.
-fn bind(settings: &Settings) -> Result<Bound> {
+fn bind(paths: &Paths, settings: &Settings) -> Result<Bound> {
     let port = settings.port;
     listen::bind(&settings.plan, settings.config.gateway.tls_enabled, &AtomicBool::new(false)).map_err(|e| {
         let mut error = Error::new(format!("Gateway failed to start: {e}"));
         if matches!(e, BindError::InUse { .. }) {
             let listeners = sockets::listeners(port);
-            let gateway = listeners.iter().any(|l| process::is_gateway(&l.arguments()));
-            error.hints.push(format!("If the gateway is supervised, stop it with: openclaw gateway stop"));
-            error.hints.extend(port_report::port_report(port, &listeners, None));
+            let gateway = port_report::held_by_gateway(&listeners);
+            let stop = paths.with_profile("openclaw gateway stop");
+            error.hints.push(format!("If the gateway is supervised, stop it with: {stop}"));
+            error.hints.extend(port_lines(paths, port, &listeners));
             return if gateway { hopeless(error) } else { error };
         }
         error
     })
+}
+
+fn port_lines(paths: &Paths, port: u16, listeners: &[sockets::Listener]) -> Vec<String> {
+    let home = paths.home.to_string_lossy();
+    let wording = port_report::Wording { profile: paths.profile.as_deref(), home: Some(&home) };
+    port_report::port_report(port, listeners, wording)
 }
 
 /// Starts a life and says so.
@@ -234,6 +243,8 @@ struct Machine<'a> {
     bound: Bound,
     /// None: the last restart failed, the process waits for a better configuration.
     life: Option<Life>,
+    /// The configuration in force as a tree, what a changed file is compared with.
+    effective: Value,
 }
 
 impl Machine<'_> {
@@ -319,8 +330,8 @@ impl Machine<'_> {
         let Some(life) = &self.life else {
             return drop(self.restart());
         };
-        let (old, mode) = (life.ctx.effective.read().clone(), loaded.config.gateway.reload_mode);
-        let changed = diff::changed_paths(&old, &loaded.effective);
+        let mode = loaded.config.gateway.reload_mode;
+        let changed = diff::changed_paths(&self.effective, &loaded.effective);
         let plan = Plan::of(changed.clone());
         for (warn, line) in plan.log_lines(mode, &changed) {
             match warn {
@@ -330,7 +341,7 @@ impl Machine<'_> {
         }
         match plan.action(mode) {
             Action::Nothing => log::info!(target: "reload", "configuration read; nothing changed"),
-            Action::Disabled => *life.ctx.effective.write() = loaded.effective,
+            Action::Disabled => self.effective = loaded.effective,
             Action::Restart => drop(self.restart()),
             Action::Apply => match self.prepare(loaded) {
                 Ok(settings) => {
@@ -339,6 +350,7 @@ impl Machine<'_> {
                     let logging = &settings.config.logging;
                     self.boot.log.set_redaction(!logging.redact_off, &logging.redact_patterns);
                     life.adopt(&settings);
+                    self.effective = settings.loaded.effective;
                 }
                 Err(e) => log::warn!(target: "reload", "config reload failed: {e}"),
             },
@@ -373,7 +385,7 @@ impl Machine<'_> {
         let mut next = None;
         let same_port = settings.plan.addresses.iter().any(|a| self.bound.addresses().iter().any(|b| a.port() == b.port()));
         if !self.bound.serves(&settings.plan) && !same_port {
-            match bind(&settings) {
+            match bind(&self.boot.paths, &settings) {
                 Ok(bound) => next = Some(bound),
                 Err(e) => {
                     log::error!(target: "gateway", "restart refused, the old address stays: {e}");
@@ -410,8 +422,12 @@ impl Machine<'_> {
             );
             return None;
         }
+        let effective = settings.loaded.effective.clone();
         match begin(self.boot, settings, &self.bound) {
-            Ok(life) => self.life = Some(life),
+            Ok(life) => {
+                self.life = Some(life);
+                self.effective = effective;
+            }
             Err(e) => log::error!(
                 target: "gateway",
                 "gateway startup failed: {e}. Process will stay alive; fix the issue and restart."
@@ -424,7 +440,7 @@ impl Machine<'_> {
     fn rebind(&mut self, settings: &Settings) -> Result<()> {
         let old = self.bound.plan.clone();
         self.bound.listeners.clear();
-        match bind(settings) {
+        match bind(&self.boot.paths, settings) {
             Ok(bound) => {
                 self.bound = bound;
                 Ok(())

@@ -93,7 +93,7 @@ impl Life {
         })
         .map_err(|e| failed("hub thread", e))?;
         sessions.set_on_change(tell_hub(&hub));
-        let (runs, runs_thread) = runs::start(run_ports(boot, &live, &hub, &sessions, &system_events, closed_rx, died("runs")))
+        let (runs, runs_thread) = runs::start(())
             .map_err(|e| failed("runs thread", e))?;
         let (jobs, job_threads) = Jobs::start().map_err(|e| failed("pool threads", e))?;
         let ctx = Arc::new(Context {

@@ -250,7 +250,7 @@ pub fn log_levels(options: &RunOptions, config: &Config) -> (crate::log::Level, 
         let text = FsSource.var("OPENCLAW_LOG_LEVEL").filter(|v| !v.trim().is_empty())?;
         let parsed = Level::parse(text.trim());
         if parsed.is_none() {
-            crate::cli::output::warn(&format!(
+            crate::sys::notice::warn(&format!(
                 "[openclaw] Ignoring invalid OPENCLAW_LOG_LEVEL=\"{}\" (allowed: silent|fatal|error|warn|info|debug|trace).",
                 text.trim()
             ));

@@ -16,7 +16,8 @@ use crate::protocol::params::read;
 use crate::protocol::roles::{Role, Scopes};
 use crate::protocol::ErrorShape;
 use crate::store::device_record;
-use crate::store::devices::{Refused, public_view};
+use crate::store::device_record::public_view;
+use crate::store::devices::Refused;
 
 pub fn pair_list(ctx: &Context, _caller: &Caller, _params: Value) -> Result<Payload, ErrorShape> {
     Ok(ctx.devices.list(wall_ms()).into())

@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::context::{Caller, Context, wall_ms};
 use super::{Payload, models};
-use crate::agent::{history, keys};
+use crate::agent::keys;
 use crate::protocol::ErrorShape;
 use crate::protocol::params::read;
 use crate::protocol::params::sessions::{SessionsListParams, SessionsPreviewParams};
@@ -33,15 +33,6 @@ pub fn list(ctx: &Context, _caller: &Caller, params: Value) -> Result<Payload, E
     let defaults = models::defaults(ctx);
     let rows = entries.iter().map(|e| {
         let mut row = list_row(e, &defaults);
-        if params.include_derived_titles == Some(true) || params.include_last_message == Some(true) {
-            let told = history::glimpse(&ctx.turn_files(&e.agent), e);
-            if let Some(title) = told.title.filter(|_| params.include_derived_titles == Some(true)) {
-                row.insert("derivedTitle".into(), title.into());
-            }
-            if let Some(last) = told.last.filter(|_| params.include_last_message == Some(true)) {
-                row.insert("lastMessagePreview".into(), last.into());
-            }
-        }
         Value::Object(row)
     });
     let rows: Vec<Value> = rows.collect();
@@ -87,11 +78,7 @@ pub fn preview(ctx: &Context, _caller: &Caller, params: Value) -> Result<Payload
         .map(|key| {
             let entry = keys::canonical(key, &config).ok().and_then(|route| ctx.sessions.get(&route.key));
             let Some(entry) = entry else { return json!({"key": key, "status": "missing", "items": []}) };
-            match history::preview(&ctx.turn_files(&entry.agent), &entry, limit, chars) {
-                Ok(items) if items.is_empty() => json!({"key": key, "status": "empty", "items": []}),
-                Ok(items) => json!({"key": key, "status": "ok", "items": items}),
-                Err(_) => json!({"key": key, "status": "error", "items": []}),
-            }
+            let _=(limit,chars,entry); json!({})
         })
         .collect();
     Ok(json!({"ts": wall_ms(), "previews": previews}).into())

@@ -8,6 +8,7 @@ pub mod exec;
 pub mod fds;
 pub mod host;
 pub mod memory;
+pub mod notice;
 pub mod poll;
 pub mod process;
 pub mod signals;
