@@ -4,7 +4,6 @@ pub mod bootstrap;
 pub mod life;
 pub mod settings;
 
-
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
@@ -58,7 +57,6 @@ pub struct RunOptions {
     pub raw_stream: bool,
     pub raw_stream_path: Option<String>,
 }
-
 
 /// What reaches `main` beside signals.
 #[derive(Debug)]
@@ -383,7 +381,8 @@ impl Machine<'_> {
         };
         // Another port is bound before the old one closes.
         let mut next = None;
-        let same_port = settings.plan.addresses.iter().any(|a| self.bound.addresses().iter().any(|b| a.port() == b.port()));
+        let same_port =
+            settings.plan.addresses.iter().any(|a| self.bound.addresses().iter().any(|b| a.port() == b.port()));
         if !self.bound.serves(&settings.plan) && !same_port {
             match bind(&self.boot.paths, &settings) {
                 Ok(bound) => next = Some(bound),

@@ -7,6 +7,9 @@ fn main() -> std::process::ExitCode {
     o.verbose = a.get(2).is_some();
     match openclaw::gateway::run(o) {
         Ok(c) => c.into(),
-        Err(e) => { eprintln!("{e}"); e.code.into() }
+        Err(e) => {
+            eprintln!("{e}");
+            e.code.into()
+        }
     }
 }

@@ -5,7 +5,9 @@ use std::time::Instant;
 pub struct RunsHandle;
 impl RunsHandle {
     pub fn stop(&self, _deadline: Instant) {}
-    pub fn active(&self) -> usize { 0 }
+    pub fn active(&self) -> usize {
+        0
+    }
 }
 pub fn start(_: ()) -> std::io::Result<(RunsHandle, JoinHandle<()>)> {
     Ok((RunsHandle, std::thread::spawn(|| {})))

@@ -46,7 +46,8 @@ pub fn reset(paths: &Paths) -> Result<Vec<String>> {
         }
         let mut moved = target.clone().into_os_string();
         moved.push(&suffix);
-        fs::rename(&target, &moved).map_err(|e| Error::new(format!("{} cannot be moved: {e}", paths.tilde(&target))))?;
+        fs::rename(&target, &moved)
+            .map_err(|e| Error::new(format!("{} cannot be moved: {e}", paths.tilde(&target))))?;
         said.push(format!("Moved {} to {}", paths.tilde(&target), paths.tilde(Path::new(&moved))));
     }
     Ok(said)

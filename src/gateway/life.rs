@@ -93,8 +93,7 @@ impl Life {
         })
         .map_err(|e| failed("hub thread", e))?;
         sessions.set_on_change(tell_hub(&hub));
-        let (runs, runs_thread) = runs::start(())
-            .map_err(|e| failed("runs thread", e))?;
+        let (runs, runs_thread) = runs::start(()).map_err(|e| failed("runs thread", e))?;
         let (jobs, job_threads) = Jobs::start().map_err(|e| failed("pool threads", e))?;
         let ctx = Arc::new(Context {
             paths: boot.paths.clone(),
@@ -165,7 +164,8 @@ impl Life {
         // The pool ends when the last connection has dropped its share of the context.
         drop(ctx);
         drop(doors);
-        let late: Vec<&str> = threads.into_iter().filter_map(|(name, t)| (!joined(t, deadline)).then_some(name)).collect();
+        let late: Vec<&str> =
+            threads.into_iter().filter_map(|(name, t)| (!joined(t, deadline)).then_some(name)).collect();
         if late.is_empty() { Ok(()) } else { Err(late) }
     }
 

@@ -117,8 +117,7 @@ impl Settings {
         let tailnet = crate::sys::host::tailnet_ipv4();
         let custom = self.config.gateway.custom_bind_host.as_deref();
         let failed = |text: String| Error::new(format!("Gateway failed to start: Error: {text}"));
-        self.plan =
-            bind_plan::plan(self.bind, custom, self.port, tailnet, &listen::can_bind).map_err(failed)?;
+        self.plan = bind_plan::plan(self.bind, custom, self.port, tailnet, &listen::can_bind).map_err(failed)?;
         start::check_runtime(&self.facts()).map_err(|refusal| failed(refusal.lines.join("\n")))?;
         let assumed = start::assumed_origins(&self.facts());
         if !assumed.is_empty() {
@@ -165,17 +164,15 @@ fn port_number(text: &str) -> Result<u16> {
 }
 
 fn bind_mode(text: &str) -> Result<Bind> {
-    Bind::parse(text).ok_or_else(|| {
-        Error::new("Invalid --bind (use \"loopback\", \"lan\", \"tailnet\", \"auto\", or \"custom\")")
-    })
+    Bind::parse(text)
+        .ok_or_else(|| Error::new("Invalid --bind (use \"loopback\", \"lan\", \"tailnet\", \"auto\", or \"custom\")"))
 }
 
 /// Step 8 and the secrets of step 10.
 fn auth_overrides(options: &RunOptions, loaded: &Loaded) -> Result<AuthOverrides> {
     let mode = options.auth.as_deref().map(|text| {
-        AuthMode::parse(text).ok_or_else(|| {
-            Error::new("Invalid --auth (use \"none\", \"token\", \"password\", or \"trusted-proxy\")")
-        })
+        AuthMode::parse(text)
+            .ok_or_else(|| Error::new("Invalid --auth (use \"none\", \"token\", \"password\", or \"trusted-proxy\")"))
     });
     let mode = mode.transpose()?;
     if let Some(text) = options.tailscale.as_deref()
@@ -205,12 +202,12 @@ fn auth_overrides(options: &RunOptions, loaded: &Loaded) -> Result<AuthOverrides
 fn read_password(path: &str) -> Result<Secret> {
     let file = std::path::Path::new(path);
     let inspected = std::fs::symlink_metadata(file);
-    let meta =
-        inspected.map_err(|e| Error::new(format!("Failed to inspect Gateway password file at {path}: {e}")))?;
+    let meta = inspected.map_err(|e| Error::new(format!("Failed to inspect Gateway password file at {path}: {e}")))?;
     if meta.is_symlink() {
         return Err(Error::new(format!("Gateway password file at {path} must not be a symlink.")));
     }
-    let unreadable = |e: &dyn std::fmt::Display| Error::new(format!("Failed to read Gateway password file at {path}: {e}"));
+    let unreadable =
+        |e: &dyn std::fmt::Display| Error::new(format!("Failed to read Gateway password file at {path}: {e}"));
     if !meta.is_file() {
         return Err(unreadable(&"not a regular file"));
     }

@@ -129,12 +129,12 @@ struct Item {
 }
 
 impl Item {
-    fn text(kind: Kind, payload: Vec<u8>) -> Item {
+    fn message(opcode: u8, payload: Vec<u8>) -> Item {
         let mut head = [0; HEAD_MAX];
         let mut ws = [0; encode::HEADER_MAX];
-        let n = encode::header(encode::OPCODE_TEXT, payload.len(), &mut ws);
+        let n = encode::header(opcode, payload.len(), &mut ws);
         head[..n].copy_from_slice(&ws[..n]);
-        Item { kind, head, head_len: n as u8, body: Body::Own(payload), tail: b"", seq: 0, sent: 0 }
+        Item { kind: Kind::Answer, head, head_len: n as u8, body: Body::Own(payload), tail: b"", seq: 0, sent: 0 }
     }
 
     fn event(frame: &EventFrame, seq: u64) -> Item {
@@ -235,13 +235,18 @@ impl Outbox {
     pub fn answer(self: &Arc<Self>, frame: Vec<u8>) {
         let mut state = self.state.lock();
         if state.phase == Phase::Open {
-            self.push(&mut state, Item::text(Kind::Answer, frame));
+            self.push(&mut state, Item::message(encode::OPCODE_TEXT, frame));
         }
     }
 
     /// A response by the connection's own reader: written at once when nothing waits, blocking if it must.
     pub fn answer_direct(self: &Arc<Self>, frame: Vec<u8>) {
-        let mut item = Item::text(Kind::Answer, frame);
+        self.send_direct(encode::OPCODE_TEXT, frame);
+    }
+
+    /// The same with a message of either kind.
+    pub fn send_direct(self: &Arc<Self>, opcode: u8, payload: Vec<u8>) {
+        let mut item = Item::message(opcode, payload);
         {
             let mut state = self.state.lock();
             if state.phase != Phase::Open {

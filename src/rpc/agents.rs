@@ -38,15 +38,10 @@ pub fn list(ctx: &Context, _caller: &Caller, _params: Value) -> Result<Payload, 
 }
 
 fn identity_members(identity: &Identity) -> Map<String, Value> {
-    [
-        ("name", &identity.name),
-        ("theme", &identity.theme),
-        ("emoji", &identity.emoji),
-        ("avatar", &identity.avatar),
-    ]
-    .into_iter()
-    .filter_map(|(key, value)| value.as_ref().map(|v| (key.to_owned(), v.as_str().into())))
-    .collect()
+    [("name", &identity.name), ("theme", &identity.theme), ("emoji", &identity.emoji), ("avatar", &identity.avatar)]
+        .into_iter()
+        .filter_map(|(key, value)| value.as_ref().map(|v| (key.to_owned(), v.as_str().into())))
+        .collect()
 }
 
 /// Name and avatar of an agent: by id, by the session's key, or of the default agent.

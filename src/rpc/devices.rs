@@ -4,17 +4,17 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::context::{Caller, Context, wall_ms};
 use super::Payload;
+use super::context::{Caller, Context, wall_ms};
 use crate::hub::reply::Reply;
 use crate::hub::{Event, Revocation};
 use crate::policy::device::{PairedDevice, TokenView};
 use crate::policy::pairing;
+use crate::protocol::ErrorShape;
 use crate::protocol::methods::missing_scope;
 use crate::protocol::params::devices::{PairRemoveParams, PairRequestParams, TokenRevokeParams, TokenRotateParams};
 use crate::protocol::params::read;
 use crate::protocol::roles::{Role, Scopes};
-use crate::protocol::ErrorShape;
 use crate::store::device_record;
 use crate::store::device_record::public_view;
 use crate::store::devices::Refused;
@@ -74,9 +74,11 @@ pub fn token_rotate(ctx: &Arc<Context>, caller: &Arc<Caller>, params: Value, rep
         let held = record.tokens.get(&params.role).map(|t| Scopes::new(&t.scopes));
         let asked = params.scopes.as_ref().map(Scopes::new);
         let view = view(&record, &approved, &params.role, held.as_ref());
-        let scopes = pairing::scopes_for_rotation(Some(&view), &params.role, asked.as_ref(), &caller.scopes, caller.protocol)?;
+        let scopes =
+            pairing::scopes_for_rotation(Some(&view), &params.role, asked.as_ref(), &caller.scopes, caller.protocol)?;
         let scopes: Vec<String> = scopes.iter().map(str::to_owned).collect();
-        let token = ctx.devices.rotate_token(&params.device_id, &params.role, scopes, wall_ms()).map_err(|_| unknown())?;
+        let token =
+            ctx.devices.rotate_token(&params.device_id, &params.role, scopes, wall_ms()).map_err(|_| unknown())?;
         log::info!(target: "gateway", "device token rotated device={} role={}", params.device_id, params.role);
         let payload = json!({
             "deviceId": params.device_id,
@@ -103,18 +105,20 @@ pub fn token_revoke(ctx: &Arc<Context>, _caller: &Arc<Caller>, params: Value, re
 /// The device, the role whose sockets close (None: all), the reason, and the answer.
 type Change = (String, Option<Role>, &'static str, Value);
 
-fn on_pool(ctx: &Arc<Context>, reply: Reply, change: impl FnOnce(&Context) -> Result<Change, ErrorShape> + Send + 'static) {
+fn on_pool(
+    ctx: &Arc<Context>,
+    reply: Reply,
+    change: impl FnOnce(&Context) -> Result<Change, ErrorShape> + Send + 'static,
+) {
     let own = ctx.clone();
     // A job that is not taken is dropped with its reply, which then says UNAVAILABLE by itself.
-    ctx.jobs.submit(move || {
-        match change(&own) {
-            Ok((device_id, role, reason, payload)) => {
-                let epoch = own.devices.epoch(&device_id);
-                let answer = Some((reply, payload));
-                own.hub.send(Event::Revoke(Box::new(Revocation { device_id, role, epoch, reason, answer })));
-            }
-            Err(error) => reply.err(&error),
+    ctx.jobs.submit(move || match change(&own) {
+        Ok((device_id, role, reason, payload)) => {
+            let epoch = own.devices.epoch(&device_id);
+            let answer = Some((reply, payload));
+            own.hub.send(Event::Revoke(Box::new(Revocation { device_id, role, epoch, reason, answer })));
         }
+        Err(error) => reply.err(&error),
     });
 }
 

@@ -71,7 +71,8 @@ pub fn dispatch(ctx: &Arc<Context>, caller: &Arc<Caller>, request: Request, outb
     let Request { id, params, .. } = request;
     match (handler, method.runs) {
         (Handler::Answer(run), Runs::Pool) => {
-            let (ctx2, caller, outbox2, name, id2) = (ctx.clone(), caller.clone(), outbox.clone(), method.name, id.clone());
+            let (ctx2, caller, outbox2, name, id2) =
+                (ctx.clone(), caller.clone(), outbox.clone(), method.name, id.clone());
             let queued = ctx.jobs.submit(move || {
                 let frame = match guarded(name, || run(&ctx2, &caller, params)) {
                     Ok(payload) => payload.frame(&id2),
@@ -80,7 +81,8 @@ pub fn dispatch(ctx: &Arc<Context>, caller: &Arc<Caller>, request: Request, outb
                 outbox2.answer(frame);
             });
             if !queued {
-                let error = ErrorShape::unavailable("too many requests are waiting for files; try again").retry_after(500);
+                let error =
+                    ErrorShape::unavailable("too many requests are waiting for files; try again").retry_after(500);
                 outbox.answer_direct(frame::response_err(&id, &error, None));
                 return Answered::Error;
             }

@@ -16,11 +16,8 @@ pub fn list(ctx: &Context, _caller: &Caller, params: Value) -> Result<Payload, E
     let params: SessionsListParams = read("sessions.list", params)?;
     let now = wall_ms();
     let since = params.active_minutes.map_or(0, |m| now.saturating_sub(m.saturating_mul(60_000)));
-    let query = Query {
-        agent: params.agent_id.as_deref(),
-        updated_since: since,
-        limit: params.limit.map(|n| n as usize),
-    };
+    let query =
+        Query { agent: params.agent_id.as_deref(), updated_since: since, limit: params.limit.map(|n| n as usize) };
     let search = params.search.as_deref().map(str::trim).filter(|s| !s.is_empty()).map(str::to_lowercase);
     let entries = ctx.sessions.list(query, &mut |e| {
         let kind = kind(e);
@@ -78,7 +75,8 @@ pub fn preview(ctx: &Context, _caller: &Caller, params: Value) -> Result<Payload
         .map(|key| {
             let entry = keys::canonical(key, &config).ok().and_then(|route| ctx.sessions.get(&route.key));
             let Some(entry) = entry else { return json!({"key": key, "status": "missing", "items": []}) };
-            let _=(limit,chars,entry); json!({})
+            let _ = (limit, chars, entry);
+            json!({})
         })
         .collect();
     Ok(json!({"ts": wall_ms(), "previews": previews}).into())
@@ -102,9 +100,28 @@ fn list_row(e: &Entry, defaults: &models::Defaults) -> Map<String, Value> {
     row.insert("kind".into(), kind(e).into());
     let stored = e.to_map();
     for name in [
-        "label", "displayName", "channel", "subject", "chatType", "origin", "systemSent", "abortedLastRun",
-        "thinkingLevel", "fastMode", "verboseLevel", "reasoningLevel", "elevatedLevel", "sendPolicy", "inputTokens",
-        "outputTokens", "totalTokens", "responseUsage", "contextTokens", "deliveryContext", "lastChannel", "lastTo",
+        "label",
+        "displayName",
+        "channel",
+        "subject",
+        "chatType",
+        "origin",
+        "systemSent",
+        "abortedLastRun",
+        "thinkingLevel",
+        "fastMode",
+        "verboseLevel",
+        "reasoningLevel",
+        "elevatedLevel",
+        "sendPolicy",
+        "inputTokens",
+        "outputTokens",
+        "totalTokens",
+        "responseUsage",
+        "contextTokens",
+        "deliveryContext",
+        "lastChannel",
+        "lastTo",
         "lastAccountId",
     ] {
         if let Some(value) = stored.get(name) {
@@ -133,7 +150,13 @@ pub fn status_row(e: &Entry, now_ms: u64) -> Value {
     row.insert("updatedAt".into(), e.updated_at.into());
     row.insert("age".into(), now_ms.saturating_sub(e.updated_at).into());
     for name in [
-        "systemSent", "abortedLastRun", "thinkingLevel", "verboseLevel", "inputTokens", "outputTokens", "cacheRead",
+        "systemSent",
+        "abortedLastRun",
+        "thinkingLevel",
+        "verboseLevel",
+        "inputTokens",
+        "outputTokens",
+        "cacheRead",
         "cacheWrite",
     ] {
         if let Some(value) = stored.get(name) {

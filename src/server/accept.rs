@@ -37,7 +37,8 @@ impl Acceptor {
     pub fn start(listener: &TcpListener, doors: Arc<Doors>) -> io::Result<Acceptor> {
         let own = listener.try_clone()?;
         own.set_nonblocking(true)?;
-        let shared = Arc::new(Shared { stop: AtomicBool::new(false), wake: WakePipe::new()?, beats: AtomicU64::new(0) });
+        let shared =
+            Arc::new(Shared { stop: AtomicBool::new(false), wake: WakePipe::new()?, beats: AtomicU64::new(0) });
         let inner = shared.clone();
         let name = format!("accept-{}", own.local_addr()?.ip());
         let thread = thread::Builder::new()
@@ -82,7 +83,10 @@ fn accept_until_stopped(listener: &TcpListener, doors: &Arc<Doors>, shared: &Sha
                     AcceptError::WouldBlock => break,
                     AcceptError::Next => {}
                     AcceptError::Pause => {
-                        say(&mut last_said, &format!("accept: {e}; raise the limit of open files or stop some clients"));
+                        say(
+                            &mut last_said,
+                            &format!("accept: {e}; raise the limit of open files or stop some clients"),
+                        );
                         doors.sockets.cut_oldest();
                         thread::sleep(limits::ACCEPT_PAUSE);
                         break;
@@ -93,7 +97,12 @@ fn accept_until_stopped(listener: &TcpListener, doors: &Arc<Doors>, shared: &Sha
     }
 }
 
-fn take_in(stream: Arc<std::net::TcpStream>, address: std::net::IpAddr, doors: &Arc<Doors>, said: &mut Option<Instant>) {
+fn take_in(
+    stream: Arc<std::net::TcpStream>,
+    address: std::net::IpAddr,
+    doors: &Arc<Doors>,
+    said: &mut Option<Instant>,
+) {
     let Some(ticket) = doors.sockets.admit(&stream, address) else {
         say(said, "too many connections; newcomers get 503");
         return connection::refuse_connection(&stream);

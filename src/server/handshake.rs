@@ -124,7 +124,8 @@ fn admit(ctx: &Arc<Context>, peer: &Peer, opening: &Opening, challenge: Challeng
     let whois = auth::wants_whois(&live.auth, &peer.head, &caller).and_then(super::tailscale::whois);
     let admission = {
         let approved = record.as_ref().map(approved_scopes);
-        let token_scopes = record.as_ref().and_then(|r| r.tokens.get(opening.role.name())).map(|t| Scopes::new(&t.scopes));
+        let token_scopes =
+            record.as_ref().and_then(|r| r.tokens.get(opening.role.name())).map(|t| Scopes::new(&t.scopes));
         let facts = JudgeFacts {
             auth: &live.auth,
             origins: &live.origins,
@@ -133,7 +134,10 @@ fn admit(ctx: &Arc<Context>, peer: &Peer, opening: &Opening, challenge: Challeng
             head: &peer.head,
             caller: &caller,
             challenge,
-            paired: record.as_ref().zip(approved.as_ref()).map(|(r, a)| view(r, a, opening.role.name(), token_scopes.as_ref())),
+            paired: record
+                .as_ref()
+                .zip(approved.as_ref())
+                .map(|(r, a)| view(r, a, opening.role.name(), token_scopes.as_ref())),
             whois: whois.as_deref(),
             mono_ms: ctx.uptime_ms(),
         };
@@ -196,7 +200,8 @@ fn issue(ctx: &Context, opening: &Opening, device_id: &str) -> Option<Issued> {
     let record = ctx.devices.get(device_id)?;
     let approved = approved_scopes(&record);
     let held = record.tokens.get(opening.role.name()).map(|t| Scopes::new(&t.scopes));
-    let rule = pairing::token_on_connect(&view(&record, &approved, opening.role.name(), held.as_ref()), opening.role, &asked);
+    let rule =
+        pairing::token_on_connect(&view(&record, &approved, opening.role.name(), held.as_ref()), opening.role, &asked);
     let token = match rule {
         TokenRule::None => return None,
         TokenRule::Keep => record.tokens.get(opening.role.name())?.clone(),

@@ -30,15 +30,11 @@ pub struct Upgrade {
 
 /// Answers the upgrade and serves the socket to its end. Err: refused as an ordinary HTTP answer.
 pub fn serve(doors: &Arc<Doors>, upgrade: Upgrade, ticket: &mut Ticket) -> Result<(), Refused> {
-    let key = check_upgrade(&upgrade.head)?;
+    let answer = switching_protocols(&upgrade.head)?;
     if !ticket.upgrade() {
         return Err(Refused(Reply::text(503, "Too many connections").header("Retry-After", "1")));
     }
     let Upgrade { stream, head, early } = upgrade;
-    let accept = tungstenite::handshake::derive_accept_key(key.as_bytes());
-    let answer = format!(
-        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {accept}\r\n\r\n"
-    );
     if (&*stream).write_all(answer.as_bytes()).is_err() {
         return Ok(());
     }
@@ -163,8 +159,8 @@ fn too_many_values(bytes: &[u8]) -> bool {
     bytes.iter().filter(|&&b| b == b',').count() > MOST
 }
 
-/// The rules of RFC 6455 section 4.2.1; gives the client's key.
-fn check_upgrade(head: &Head) -> Result<String, Refused> {
+/// The answer to an upgrade request, by the rules of RFC 6455 section 4.2.1.
+pub fn switching_protocols(head: &Head) -> Result<String, Refused> {
     if head.method != "GET" {
         return Err(Refused(Reply::text(405, "Method Not Allowed").header("Allow", "GET")));
     }
@@ -174,9 +170,16 @@ fn check_upgrade(head: &Head) -> Result<String, Refused> {
     }
     // Version 8 differs from 13 only in the name of the origin header.
     if !matches!(head.header("sec-websocket-version"), Some("13" | "8")) {
-        return Err(Refused(Reply::text(400, "Unsupported WebSocket version").header("Sec-WebSocket-Version", "13, 8")));
+        return Err(Refused(
+            Reply::text(400, "Unsupported WebSocket version").header("Sec-WebSocket-Version", "13, 8"),
+        ));
     }
     let key = head.header("sec-websocket-key").unwrap_or("").trim();
-    let valid = key.len() == 24 && ids::decode_base64(key).is_some_and(|bytes| bytes.len() == 16);
-    if valid { Ok(key.to_owned()) } else { Err(bad("Bad Sec-WebSocket-Key")) }
+    if key.len() != 24 || ids::decode_base64(key).is_none_or(|bytes| bytes.len() != 16) {
+        return Err(bad("Bad Sec-WebSocket-Key"));
+    }
+    let accept = tungstenite::handshake::derive_accept_key(key.as_bytes());
+    Ok(format!(
+        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {accept}\r\n\r\n"
+    ))
 }
