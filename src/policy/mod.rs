@@ -2,6 +2,7 @@
 //! arguments – headers, addresses, clocks, stored records – and verdicts go out; nothing here reads or waits.
 
 pub mod auth;
+pub mod auth_config;
 pub mod auth_failure;
 pub mod connect_order;
 pub mod device;

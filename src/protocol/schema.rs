@@ -268,3 +268,131 @@ impl Check {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::methods::{Params, find};
+    use serde_json::json;
+
+    fn message(method: &str, params: &Value, lenient_extra: bool) -> String {
+        let Params::Strict(shape) = find(method).unwrap().params else { panic!("{method} is lenient") };
+        check(method, params, shape, lenient_extra).map_or_else(|error| error.message, |()| String::new())
+    }
+
+    #[test]
+    fn messages_of_the_recordings() {
+        let long = "k".repeat(513);
+        for (method, params, text) in [
+            ("agent.wait", json!({}), "must have required property 'runId'"),
+            ("chat.history", json!({"sessionKey": "main", "limit": 5000}), "at /limit: must be <= 1000"),
+            ("config.get", json!({"bogus": 1}), "at root: unexpected property 'bogus'"),
+            ("agent", json!({"message": "x"}), "must have required property 'idempotencyKey'"),
+            (
+                "agent",
+                json!({"message": "", "idempotencyKey": "k"}),
+                "at /message: must NOT have fewer than 1 characters",
+            ),
+            (
+                "agent",
+                json!({"message": "x", "idempotencyKey": "k", "bogus": 1}),
+                "at root: unexpected property 'bogus'",
+            ),
+            ("logs.tail", json!({"limit": 0}), "at /limit: must be >= 1"),
+            ("sessions.list", json!({"limit": 0}), "at /limit: must be >= 1"),
+            ("chat.send", json!({"sessionKey": "s", "message": "m"}), "must have required property 'idempotencyKey'"),
+            (
+                "chat.send",
+                json!({"sessionKey": long, "message": "m", "idempotencyKey": "k"}),
+                "at /sessionKey: must NOT have more than 512 characters",
+            ),
+        ] {
+            assert_eq!(message(method, &params, false), format!("invalid {method} params: {text}"));
+        }
+    }
+
+    #[test]
+    fn every_kind_says_what_the_reference_says() {
+        for (method, params, text) in [
+            ("config.get", json!([]), "must be object"),
+            ("config.get", json!("x"), "must be object"),
+            ("sessions.list", json!({"includeGlobal": 1}), "at /includeGlobal: must be boolean"),
+            ("sessions.list", json!({"limit": 1.5}), "at /limit: must be integer"),
+            ("sessions.list", json!({"limit": 0.5}), "at /limit: must be integer; at /limit: must be >= 1"),
+            ("sessions.list", json!({"limit": null}), "at /limit: must be integer"),
+            ("sessions.list", json!({"label": 5}), "at /label: must be string"),
+            ("sessions.preview", json!({"keys": []}), "at /keys: must NOT have fewer than 1 items"),
+            ("sessions.preview", json!({"keys": {}}), "at /keys: must be array"),
+            ("sessions.preview", json!({"keys": ["a", ""]}), "at /keys/1: must NOT have fewer than 1 characters"),
+            (
+                "cron.list",
+                json!({"sortDir": "up"}),
+                "at /sortDir: must be equal to constant; at /sortDir: must match a schema in anyOf",
+            ),
+            (
+                "cron.list",
+                json!({"sortDir": 1}),
+                "at /sortDir: must be string; at /sortDir: must be equal to constant; \
+                 at /sortDir: must match a schema in anyOf",
+            ),
+            ("cron.runs", json!({"id": "a/b"}), "at /id: must match pattern \"^[^/\\\\]+$\""),
+            (
+                "cron.runs",
+                json!({"id": ""}),
+                "at /id: must NOT have fewer than 1 characters; at /id: must match pattern \"^[^/\\\\]+$\"",
+            ),
+            (
+                "cron.runs",
+                json!({"statuses": ["ok", "ok", "ok", "ok"]}),
+                "at /statuses: must NOT have more than 3 items",
+            ),
+            (
+                "sessions.usage",
+                json!({"startDate": "today"}),
+                "at /startDate: must match pattern \"^\\d{4}-\\d{2}-\\d{2}$\"",
+            ),
+            (
+                "agent",
+                json!({"message": "m", "idempotencyKey": "k", "inputProvenance": {"kind": "x", "y": 1}}),
+                "at /inputProvenance: unexpected property 'y'; \
+                 at /inputProvenance/kind: must be equal to one of the allowed values",
+            ),
+            (
+                "agent",
+                json!({"x": 1, "message": 1, "timeout": -1}),
+                "must have required property 'idempotencyKey'; at root: unexpected property 'x'; \
+                 at /message: must be string; at /timeout: must be >= 0",
+            ),
+        ] {
+            assert_eq!(message(method, &params, false), format!("invalid {method} params: {text}"), "{params}");
+        }
+    }
+
+    #[test]
+    fn what_is_fine() {
+        let emoji = "😀".repeat(64);
+        for (method, params) in [
+            ("config.get", json!({})),
+            ("sessions.list", json!({"limit": 5.0, "label": emoji})),
+            ("sessions.list", json!({"limit": 1e30})),
+            ("cron.runs", json!({"scope": "all", "limit": 50, "offset": 0, "status": "all", "sortDir": "desc"})),
+            (
+                "sessions.usage",
+                json!({"startDate": "2026-11-01", "endDate": "2026-11-20", "mode": "specific",
+                "utcOffset": "UTC+0", "limit": 1000, "includeContextWeight": true}),
+            ),
+            ("chat.send", json!({"sessionKey": "s", "message": "", "idempotencyKey": "k", "attachments": [1, {}]})),
+        ] {
+            assert_eq!(message(method, &params, false), "", "{method} {params}");
+        }
+    }
+
+    #[test]
+    fn protocol_4_ignores_unknown_keys_and_nothing_else() {
+        let nested = json!({"message": "m", "idempotencyKey": "k", "new": 1, "inputProvenance": {"kind": "external_user", "n": 1}});
+        assert_eq!(message("agent", &nested, true), "");
+        assert_ne!(message("agent", &nested, false), "");
+        assert_eq!(message("config.get", &json!([]), true), "invalid config.get params: must be object");
+        assert_ne!(message("logs.tail", &json!({"limit": "x", "new": 1}), true), "");
+    }
+}
