@@ -5,6 +5,8 @@ pub mod auth;
 pub mod auth_config;
 pub mod auth_failure;
 pub mod connect_order;
+#[cfg(test)]
+mod connect_order_tests;
 pub mod device;
 pub mod net;
 pub mod pairing;

@@ -204,16 +204,16 @@ pub fn advertised() -> impl Iterator<Item = &'static str> {
 /// Whether a caller may call a method. Says nothing about whether the method exists: that comes after it, so that
 /// a caller without admin cannot probe for names.
 pub fn authorize(role: Role, scopes: &Scopes, name: &str, protocol: u32) -> Result<(), ErrorShape> {
-    let allowed_role = match required_access(name) {
+    let (allowed_role, needed) = match required_access(name) {
         Access::None => return Ok(()),
-        Access::NodeOnly => Role::Node,
-        Access::Scope(_) => Role::Operator,
+        Access::NodeOnly => (Role::Node, None),
+        Access::Scope(scope) => (Role::Operator, Some(scope)),
     };
     if role != allowed_role {
         return Err(ErrorShape::invalid(format!("{UNAUTHORIZED_ROLE}{}", role.name())));
     }
-    match required_scope(name) {
-        Some(needed) if !scopes.covers(needed) => Err(missing_scope(needed, protocol)),
+    match needed {
+        Some(scope) if !scopes.covers(scope) => Err(missing_scope(scope, protocol)),
         _ => Ok(()),
     }
 }

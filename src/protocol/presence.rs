@@ -265,12 +265,21 @@ impl PresenceBook {
 
     /// The list as clients see it: this gateway's own entry, then the newest first. Forgets what has expired.
     pub fn list(&mut self, now: Moment) -> Vec<Entry> {
+        self.sorted(now).into_iter().cloned().collect()
+    }
+
+    /// The same as a JSON array, without copying the entries.
+    pub fn list_json(&mut self, now: Moment) -> Vec<u8> {
+        serde_json::to_vec(&self.sorted(now)).expect("entries serialise")
+    }
+
+    fn sorted(&mut self, now: Moment) -> Vec<&Entry> {
         let ttl = u64::try_from(limits::PRESENCE_TTL.as_millis()).expect("five minutes fit");
         self.rows.retain(|_, row| row.open > 0 || now.mono_ms.saturating_sub(row.touched_ms) <= ttl);
         self.me.ts = now.wall_ms;
         let mut rows: Vec<&Row> = self.rows.values().collect();
         rows.sort_unstable_by_key(|row| std::cmp::Reverse(row.touch));
-        std::iter::once(&self.me).chain(rows.into_iter().map(|row| &row.entry)).cloned().collect()
+        std::iter::once(&self.me).chain(rows.into_iter().map(|row| &row.entry)).collect()
     }
 
     fn put(&mut self, key: String, entry: Entry, open: u32, now: Moment) {
@@ -382,6 +391,7 @@ mod tests {
              "text":"Node: test · mode test"}
         ]);
         assert_eq!(json_list(&mut book, 240), expected);
+        assert_eq!(serde_json::from_slice::<Value>(&book.list_json(at(240))).unwrap(), expected);
         assert!(book.disconnect(&key, at(250)));
         assert_eq!(json_list(&mut book, 251)[1]["reason"], "disconnect");
         assert_eq!(json_list(&mut book, 251)[1]["ts"], 1_795_204_030_250u64);

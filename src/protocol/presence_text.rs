@@ -89,4 +89,31 @@ mod tests {
         assert_eq!(parse_node_text(&"node:".repeat(800)), None);
         assert_eq!(parse_node_text(&"Node: a (b) · app c".repeat(200)), None);
     }
+
+    #[test]
+    fn mutated_texts_never_panic() {
+        let seed = "Node: pi (10.0.0.5) · app 1.2 · last input 3s ago · mode remote · reason periodic";
+        let mut state = 0x2545_f491_4f6c_dd1du64;
+        let mut random = move |below: usize| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            usize::try_from(state >> 33).unwrap() % below
+        };
+        let mut read = 0;
+        for _ in 0..5000 {
+            let mut text: Vec<char> = seed.chars().collect();
+            for _ in 0..=random(3) {
+                let at = random(text.len());
+                match random(3) {
+                    0 => text[at] = ['·', ' ', '(', ')', 'é', '0', 'K', '\u{212a}'][random(8)],
+                    1 => drop(text.remove(at)),
+                    _ => text.insert(at, ['·', ' ', '(', ')', 'é', '9', ':', '\u{0130}'][random(8)]),
+                }
+            }
+            let text: String = text.into_iter().collect();
+            read += usize::from(parse_node_text(&text).is_some());
+        }
+        assert!(read > 100, "{read}");
+    }
 }

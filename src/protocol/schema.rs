@@ -7,6 +7,8 @@
 use serde_json::{Map, Value};
 
 use super::ErrorShape;
+use super::methods::cut_name;
+use crate::limits::VALIDATION_ERRORS;
 
 /// The shape of an object.
 #[derive(Debug)]
@@ -126,15 +128,20 @@ impl Check {
     }
 
     fn push(&mut self, text: String) {
-        if !self.found.contains(&text) {
+        if !self.is_full() && !self.found.contains(&text) {
             self.found.push(text);
         }
+    }
+
+    /// A frame has room for millions of errors; nobody reads them.
+    fn is_full(&self) -> bool {
+        self.found.len() >= VALIDATION_ERRORS
     }
 
     fn below(&mut self, key: &str, inside: impl FnOnce(&mut Self)) {
         let length = self.path.len();
         self.path.push('/');
-        for c in key.chars() {
+        for c in cut_name(key).chars() {
             match c {
                 '~' => self.path.push_str("~0"),
                 '/' => self.path.push_str("~1"),
@@ -166,7 +173,10 @@ impl Check {
     fn unexpected(&mut self, map: &Map<String, Value>, shape: &Object) {
         let place = if self.path.is_empty() { "root".to_owned() } else { self.path.clone() };
         for key in map.keys().filter(|key| !shape.fields.iter().any(|f| f.name == key.as_str())) {
-            self.push(format!("at {place}: unexpected property '{key}'"));
+            if self.is_full() {
+                break;
+            }
+            self.push(format!("at {place}: unexpected property '{}'", cut_name(key)));
         }
     }
 
@@ -184,6 +194,9 @@ impl Check {
             Kind::Map(item) => match value {
                 Value::Object(map) => {
                     for (key, value) in map {
+                        if self.is_full() {
+                            break;
+                        }
                         self.below(key, |check| check.value(value, item));
                     }
                 }
@@ -264,6 +277,9 @@ impl Check {
             self.add(&format!("must NOT have fewer than {min} items"));
         }
         for (index, value) in items.iter().enumerate() {
+            if self.is_full() {
+                break;
+            }
             self.below(&index.to_string(), |check| check.value(value, item));
         }
     }
@@ -366,6 +382,15 @@ mod tests {
         ] {
             assert_eq!(message(method, &params, false), format!("invalid {method} params: {text}"), "{params}");
         }
+    }
+
+    #[test]
+    fn a_million_errors_cost_no_more_than_a_few() {
+        let many: Map<String, Value> = (0..200_000).map(|n| (format!("{n}{}", "x".repeat(300)), Value::Null)).collect();
+        let text = message("config.get", &Value::Object(many), false);
+        assert!(text.len() < VALIDATION_ERRORS * 300, "{}", text.len());
+        let text = message("sessions.preview", &json!({"keys": vec![0; 200_000]}), false);
+        assert_eq!(text.matches("must be string").count(), VALIDATION_ERRORS);
     }
 
     #[test]
