@@ -1,25 +1,20 @@
 //! A client, where it comes from and what it shows, against the refusals that were recorded.
 
-use super::auth::AuthMethod;
-use super::auth::{AuthOverrides, resolve_auth};
+use ring::signature::{Ed25519KeyPair, KeyPair};
+use serde_json::{Value, json};
+
+use super::auth::{AuthMethod, AuthOverrides, resolve_auth};
 use super::connect_order::*;
 use super::device::Challenge;
 use super::net::{Caller, Head, OriginRules};
-use super::pairing::Pairing;
-use super::pairing::PairingReason;
+use super::pairing::{Pairing, PairingReason};
 use super::rate_limit::RateLimiter;
-use crate::config::model::AuthMode;
-use crate::config::model::{Gateway, RateLimit, TrustedProxy};
+use crate::config::model::{AuthMode, Gateway, RateLimit, TrustedProxy};
 use crate::ids;
-use crate::protocol::connect::DevicePayload;
-use crate::protocol::connect::Refusal;
+use crate::protocol::connect::{DevicePayload, Refusal};
 use crate::protocol::frame;
-use crate::protocol::roles::ALL_OPERATOR;
-use crate::protocol::roles::Role;
+use crate::protocol::roles::{ALL_OPERATOR, Role};
 use crate::secret::Secret;
-use ring::signature::{Ed25519KeyPair, KeyPair};
-use serde_json::Value;
-use serde_json::json;
 
 const NONCE: &str = "nonce-1";
 const NOW: u64 = 1_795_203_837_000;

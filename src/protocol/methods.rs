@@ -3,6 +3,8 @@
 
 use serde_json::json;
 
+use self::Params::{Lenient, Strict};
+use self::Runs::{Inline, Owner, Pool};
 use super::params::{agent, agents, chat, cron, devices, sessions, system};
 use super::roles::{self, Role, Scopes};
 use super::schema::{EMPTY, Object};
@@ -62,9 +64,6 @@ const WRITE: Access = Access::Scope(roles::WRITE);
 const ADMIN: Access = Access::Scope(roles::ADMIN);
 const PAIRING: Access = Access::Scope(roles::PAIRING);
 const APPROVALS: Access = Access::Scope(roles::APPROVALS);
-
-use Params::{Lenient, Strict};
-use Runs::{Inline, Owner, Pool};
 
 const NOTHING: Params = Strict(&EMPTY);
 

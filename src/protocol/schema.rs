@@ -385,11 +385,11 @@ mod tests {
     }
 
     #[test]
-    fn a_million_errors_cost_no_more_than_a_few() {
-        let many: Map<String, Value> = (0..200_000).map(|n| (format!("{n}{}", "x".repeat(300)), Value::Null)).collect();
+    fn thousands_of_errors_cost_no_more_than_a_few() {
+        let many: Map<String, Value> = (0..5_000).map(|n| (format!("{n}{}", "x".repeat(300)), Value::Null)).collect();
         let text = message("config.get", &Value::Object(many), false);
         assert!(text.len() < VALIDATION_ERRORS * 300, "{}", text.len());
-        let text = message("sessions.preview", &json!({"keys": vec![0; 200_000]}), false);
+        let text = message("sessions.preview", &json!({"keys": vec![0; 50_000]}), false);
         assert_eq!(text.matches("must be string").count(), VALIDATION_ERRORS);
     }
 
