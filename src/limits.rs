@@ -44,6 +44,8 @@ pub const LINGER_TIME: Duration = Duration::from_secs(1);
 pub const CLOSE_REASON_BYTES: usize = 120;
 /// Consecutive `unauthorized role` answers before the connection is closed with the next one.
 pub const UNAUTHORIZED_ROLE_REPEATS: u32 = 10;
+/// Errors of one validation; keys that they name are cut like method names.
+pub const VALIDATION_ERRORS: usize = 32;
 /// Method names in error texts are cut here.
 pub const METHOD_NAME_CHARS: usize = 200;
 

@@ -142,3 +142,138 @@ fn hint(client: &Client, kind: Kind) -> &'static str {
         Kind::Password => "provide gateway auth password",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::rate_limit::Locked;
+    use super::*;
+    use crate::secret::Secret;
+
+    fn client(id: &str, mode: &str) -> Client {
+        Client { id: id.into(), mode: mode.into(), ..Client::default() }
+    }
+
+    #[test]
+    fn every_reason_with_its_words() {
+        use AuthFailure::*;
+        let (cli, ui, other) = (client("cli", "cli"), client("openclaw-control-ui", "webchat"), client("test", "test"));
+        for (failure, client, reason, code, message, next) in [
+            (
+                TokenMissing,
+                &other,
+                "token_missing",
+                "TOKEN_MISSING",
+                ": gateway token missing (provide gateway auth token)",
+                CONFIGURE,
+            ),
+            (
+                TokenMissing,
+                &ui,
+                "token_missing",
+                "TOKEN_MISSING",
+                ": gateway token missing (open the dashboard URL and paste the token in Control UI settings)",
+                CONFIGURE,
+            ),
+            (
+                TokenMismatch,
+                &cli,
+                "token_mismatch",
+                "TOKEN_MISMATCH",
+                ": gateway token mismatch (set gateway.remote.token to match gateway.auth.token)",
+                CORRECT,
+            ),
+            (
+                TokenNotConfigured,
+                &other,
+                "token_missing_config",
+                "TOKEN_NOT_CONFIGURED",
+                ": gateway token not configured on gateway (set gateway.auth.token)",
+                CONFIGURE,
+            ),
+            (
+                PasswordMissing,
+                &other,
+                "password_missing",
+                "PASSWORD_MISSING",
+                ": gateway password missing (provide gateway auth password)",
+                CONFIGURE,
+            ),
+            (
+                PasswordMismatch,
+                &ui,
+                "password_mismatch",
+                "PASSWORD_MISMATCH",
+                ": gateway password mismatch (enter the password in Control UI settings)",
+                CORRECT,
+            ),
+            (
+                PasswordMismatch,
+                &cli,
+                "password_mismatch",
+                "PASSWORD_MISMATCH",
+                ": gateway password mismatch (set gateway.remote.password to match gateway.auth.password)",
+                CORRECT,
+            ),
+            (
+                BootstrapTokenInvalid,
+                &other,
+                "bootstrap_token_invalid",
+                "BOOTSTRAP_TOKEN_INVALID",
+                ": bootstrap token invalid or expired (scan a fresh setup code)",
+                REVIEW,
+            ),
+            (
+                DeviceTokenMismatch,
+                &other,
+                "device_token_mismatch",
+                "DEVICE_TOKEN_MISMATCH",
+                ": device token mismatch (rotate/reissue device token)",
+                CORRECT,
+            ),
+            (
+                RateLimited(Locked { retry_after_ms: 1 }),
+                &other,
+                "rate_limited",
+                "RATE_LIMITED",
+                ": too many failed authentication attempts (retry later)",
+                "wait_then_retry",
+            ),
+            (
+                TrustedProxy("trusted_proxy_user_missing".into()),
+                &other,
+                "trusted_proxy_user_missing",
+                "UNAUTHORIZED",
+                "",
+                REVIEW,
+            ),
+        ] {
+            let context = FailureContext { client, credentials: &ConnectAuth::default(), has_device: true };
+            assert_eq!(
+                serde_json::to_value(failure.error(context)).unwrap(),
+                json!({"code": "INVALID_REQUEST", "message": format!("unauthorized{message}"),
+                       "details": {"code": format!("AUTH_{code}"), "authReason": reason,
+                                   "canRetryWithDeviceToken": false, "recommendedNextStep": next}})
+            );
+        }
+    }
+
+    #[test]
+    fn when_a_device_token_may_help() {
+        let client = client("test", "test");
+        for (token, device_token, has_device, retry) in [
+            (true, false, true, true),
+            (true, false, false, false),
+            (true, true, true, false),
+            (false, false, true, false),
+        ] {
+            let some = |there: bool| there.then(|| Secret::new("x"));
+            let credentials =
+                ConnectAuth { token: some(token), device_token: some(device_token), ..ConnectAuth::default() };
+            let context = FailureContext { client: &client, credentials: &credentials, has_device };
+            let details = AuthFailure::TokenMismatch.error(context).details.unwrap();
+            assert_eq!(details["canRetryWithDeviceToken"], retry);
+            let next = if retry { "retry_with_device_token" } else { "update_auth_credentials" };
+            assert_eq!(details["recommendedNextStep"], next);
+        }
+    }
+}

@@ -55,7 +55,8 @@ pub fn open(first: Incoming) -> Result<Opening, Box<OpenRefusal>> {
         return Err(refuse_error(ErrorShape::invalid("invalid handshake: first request must be connect")));
     }
     let params = ConnectParams::read(request.params).map_err(refuse_error)?;
-    let protocol = choose_protocol(params.min_protocol, params.max_protocol).map_err(refuse)?;
+    let protocol =
+        choose_protocol(params.min_protocol, params.max_protocol).map_err(|error| refuse(Refusal::protocol(error)))?;
     let role = params.role().ok_or_else(|| refuse_error(ErrorShape::invalid("invalid role")))?;
     Ok(Opening { request_id, params, protocol, role })
 }

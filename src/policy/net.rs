@@ -432,4 +432,33 @@ mod tests {
         let caller = Caller::resolve(&head("127.0.0.1", &two), &IpList::default(), false);
         assert_eq!(check_origin(&caller, &any), Err(ORIGIN_MISSING));
     }
+
+    #[test]
+    fn mutated_names_never_panic_and_never_become_local() {
+        let mut state = 0x9e37_79b9_7f4a_7c15u64;
+        let mut random = move |below: usize| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            usize::try_from(state >> 33).unwrap() % below
+        };
+        const ODD: &[char] = &['.', ':', '[', ']', '/', '@', '%', '#', '?', ' ', 'é', '\0', 'x', '7', ','];
+        for seed in ["http://evil.example:80", "https://[2001:db8::1]:443", "evil.ts.net.example", "192.0.2.1:80"] {
+            for _ in 0..5000 {
+                let mut text: Vec<char> = seed.chars().collect();
+                for _ in 0..=random(3) {
+                    let at = random(text.len());
+                    match random(3) {
+                        0 => text[at] = ODD[random(ODD.len())],
+                        1 => drop(text.remove(at)),
+                        _ => text.insert(at, ODD[random(ODD.len())]),
+                    }
+                }
+                let text: String = text.into_iter().collect();
+                let _ = IpNet::parse(&text);
+                assert!(!HostName::parse(&text).is_some_and(|host| host.is_loopback()), "{text}");
+                assert!(!Origin::parse(&text).is_some_and(|origin| origin.host.is_loopback()), "{text}");
+            }
+        }
+    }
 }

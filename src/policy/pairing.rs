@@ -146,3 +146,176 @@ pub fn may_approve(requested: &Scopes, caller: &Scopes, protocol: u32) -> Result
         None => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::device::TokenView;
+    use super::*;
+    use crate::protocol::roles::{ADMIN, PAIRING, READ, WRITE};
+    use crate::secret::Secret;
+
+    struct Held {
+        roles: Vec<String>,
+        scopes: Scopes,
+        token: Secret,
+        token_scopes: Scopes,
+        revoked: bool,
+    }
+
+    impl Held {
+        fn new(scopes: &[&str]) -> Held {
+            Held {
+                roles: vec!["operator".into()],
+                scopes: Scopes::new(scopes),
+                token: Secret::new("t"),
+                token_scopes: Scopes::new(scopes),
+                revoked: false,
+            }
+        }
+
+        fn view(&self) -> PairedDevice<'_> {
+            PairedDevice {
+                public_key: "key",
+                roles: &self.roles,
+                scopes: &self.scopes,
+                platform: Some("Linux"),
+                device_family: None,
+                token: Some(TokenView { token: &self.token, scopes: &self.token_scopes, revoked: self.revoked }),
+            }
+        }
+    }
+
+    fn client(id: &str, mode: &str, platform: &str) -> Client {
+        Client { id: id.into(), mode: mode.into(), platform: platform.into(), ..Client::default() }
+    }
+
+    #[test]
+    fn who_gets_in() {
+        let held = Held::new(&[WRITE]);
+        let (known, android) = (client("test", "test", " LINUX"), client("test", "test", "android"));
+        let (ui, webchat) =
+            (client("openclaw-control-ui", "webchat", "linux"), client("webchat-ui", "webchat", "linux"));
+        let (read, admin) = (Scopes::new([READ]), Scopes::new([ADMIN]));
+        let base = PairingFacts {
+            paired: Some(held.view()),
+            public_key: "key",
+            client: &known,
+            role: Role::Operator,
+            asked: &read,
+            local_direct: false,
+            has_origin: false,
+            may_skip: false,
+        };
+        let new = PairingFacts { paired: None, ..base };
+        use Pairing::*;
+        use PairingReason::*;
+        for (case, facts, verdict) in [
+            ("known", base, Paired),
+            ("new, far", new, Needed(NotPaired)),
+            ("new, here", PairingFacts { local_direct: true, ..new }, Silent(NotPaired)),
+            ("new node, here", PairingFacts { local_direct: true, role: Role::Node, ..new }, Silent(NotPaired)),
+            ("new, here, a page", PairingFacts { local_direct: true, has_origin: true, ..new }, Needed(NotPaired)),
+            (
+                "new, here, our page",
+                PairingFacts { local_direct: true, has_origin: true, client: &ui, ..new },
+                Silent(NotPaired),
+            ),
+            (
+                "new, here, web chat",
+                PairingFacts { local_direct: true, has_origin: true, client: &webchat, ..new },
+                Silent(NotPaired),
+            ),
+            (
+                "our page as node",
+                PairingFacts { local_direct: true, has_origin: true, client: &ui, role: Role::Node, ..new },
+                Needed(NotPaired),
+            ),
+            ("our page, far", PairingFacts { has_origin: true, client: &ui, ..new }, Needed(NotPaired)),
+            ("other key", PairingFacts { public_key: "other", ..base }, Needed(NotPaired)),
+            ("more scopes", PairingFacts { asked: &admin, ..base }, Needed(ScopeUpgrade)),
+            ("more scopes, here", PairingFacts { asked: &admin, local_direct: true, ..base }, Silent(ScopeUpgrade)),
+            ("other role", PairingFacts { role: Role::Node, ..base }, Needed(RoleUpgrade)),
+            (
+                "other role, here",
+                PairingFacts { role: Role::Node, local_direct: true, asked: &admin, ..base },
+                Needed(RoleUpgrade),
+            ),
+            (
+                "other platform, here",
+                PairingFacts { client: &android, role: Role::Node, local_direct: true, ..base },
+                Needed(MetadataUpgrade),
+            ),
+            ("skipped", PairingFacts { may_skip: true, asked: &admin, ..new }, Skipped),
+        ] {
+            assert_eq!(decide(&facts), verdict, "{case}");
+        }
+        let pinned = PairedDevice { device_family: Some("RasPi"), ..held.view() };
+        let family = PairingFacts { paired: Some(pinned), ..base };
+        assert_eq!(decide(&family), Needed(MetadataUpgrade), "a family that is no longer told");
+        let said = Client { device_family: Some("raspi".into()), ..known.clone() };
+        assert_eq!(decide(&PairingFacts { client: &said, ..family }), Paired);
+    }
+
+    #[test]
+    fn the_refusal_as_recorded() {
+        let refusal = refuse("e42bb344", PairingReason::NotPaired);
+        assert_eq!(
+            serde_json::to_value(refusal.error.unwrap()).unwrap(),
+            json!({"code":"NOT_PAIRED","message":"pairing required",
+                   "details":{"code":"PAIRING_REQUIRED","requestId":"e42bb344","reason":"not-paired"}})
+        );
+        assert_eq!((refusal.close_code, refusal.close_reason.as_str()), (1008, "pairing required"));
+    }
+
+    #[test]
+    fn tokens_on_connect() {
+        let read = Scopes::new([READ]);
+        let both = Scopes::new([WRITE, READ]);
+        let admin = Scopes::new([ADMIN]);
+        for (case, change, role, asked, rule) in [
+            ("valid", None, Role::Operator, &read, TokenRule::Keep),
+            ("no role", None, Role::Node, &read, TokenRule::None),
+            ("beyond the baseline", None, Role::Operator, &admin, TokenRule::None),
+            ("revoked", Some("revoked"), Role::Operator, &both, TokenRule::Issue(Scopes::new([READ, WRITE]))),
+            ("too small", Some("small"), Role::Operator, &both, TokenRule::Issue(Scopes::new([READ, WRITE]))),
+            ("too large", Some("large"), Role::Operator, &read, TokenRule::Issue(Scopes::new([READ]))),
+        ] {
+            let mut held = Held::new(&[WRITE]);
+            match change {
+                Some("revoked") => held.revoked = true,
+                Some("small") => held.token_scopes = read.clone(),
+                Some("large") => held.token_scopes = admin.clone(),
+                _ => {}
+            }
+            assert_eq!(token_on_connect(&held.view(), role, asked), rule, "{case}");
+        }
+        let held = Held::new(&[READ]);
+        let none = PairedDevice { token: None, ..held.view() };
+        assert_eq!(token_on_connect(&none, Role::Operator, &read), TokenRule::Issue(read.clone()));
+    }
+
+    #[test]
+    fn rotations() {
+        let held = Held::new(&[WRITE, READ]);
+        let view = held.view();
+        let bare = PairedDevice { token: None, ..view };
+        let admin = Scopes::new([ADMIN]);
+        let reader = Scopes::new([READ, PAIRING]);
+        let sorted = || Ok(Scopes::new([READ, WRITE]).as_slice().to_vec());
+        let unknown = || Err("unknown deviceId/role".to_owned());
+        for (case, device, role, asked, caller, verdict) in [
+            ("as it is", Some(&view), "operator", None, &admin, sorted()),
+            ("from the baseline", Some(&bare), " operator ", None, &admin, sorted()),
+            ("fewer", Some(&view), "operator", Some(Scopes::new([READ])), &reader, Ok(vec![READ.to_owned()])),
+            ("nobody", None, "operator", None, &admin, unknown()),
+            ("never approved role", Some(&view), "node", None, &admin, unknown()),
+            ("beyond the baseline", Some(&view), "operator", Some(admin.clone()), &admin, unknown()),
+            ("beyond the caller", Some(&view), "operator", None, &reader, Err("missing scope: operator.write".into())),
+        ] {
+            let result = scopes_for_rotation(device, role, asked.as_ref(), caller, 3);
+            assert_eq!(result.map(|s| s.as_slice().to_vec()).map_err(|e| e.message), verdict, "{case}");
+        }
+        assert_eq!(may_approve(&Scopes::new([READ, WRITE]), &admin, 3), Ok(()));
+        assert_eq!(may_approve(&admin, &reader, 3).unwrap_err().message, "missing scope: operator.admin");
+    }
+}
