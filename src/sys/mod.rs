@@ -4,6 +4,7 @@
 //! platform cannot tell is `None`, an empty list or `ErrorKind::Unsupported`, never a guess.
 #![allow(unsafe_code)]
 
+pub mod dirs;
 pub mod exec;
 pub mod fds;
 pub mod host;
@@ -12,3 +13,5 @@ pub mod poll;
 pub mod process;
 pub mod signals;
 pub mod sockets;
+#[cfg(test)]
+pub(crate) mod testing;
