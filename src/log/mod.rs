@@ -20,7 +20,7 @@ use crate::{limits, sys};
 
 pub mod console;
 mod entry;
-pub(crate) mod file;
+mod file;
 pub mod redact;
 pub mod tail;
 mod worker;
@@ -300,18 +300,22 @@ fn start(options: Options, streams: Option<Streams>) -> io::Result<(Front, LogHa
         reported: 0,
         lost: 0,
     };
-    std::thread::Builder::new().name("log".into()).stack_size(limits::CONNECTION_STACK).spawn(move || worker.run())?;
+    std::thread::Builder::new()
+        .name("log".into())
+        .stack_size(sys::memory::stack(limits::CONNECTION_STACK))
+        .spawn(move || worker.run())?;
     let handle = LogHandle { shared: shared.clone(), control, dirs: Arc::new(options.dirs), global: false };
     Ok((Front { shared, queue }, handle, warnings))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::file::tests::TempDir;
     use super::*;
+    use crate::sys::testing::TempDir;
     use log::Log as _;
-    use std::fs::{self, File};
-    use std::io::Read as _;
+    use std::fs;
+    #[cfg(unix)]
+    use std::{fs::File, io::Read as _};
 
     const PATIENCE: Duration = Duration::from_secs(20);
 

@@ -311,7 +311,7 @@ fn mask_literal(text: &str, literal: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sys::sockets::tests::Random;
+    use crate::sys::testing::Random;
     use serde_json::json;
 
     const CASES: &[(&str, &str)] = &[

@@ -214,9 +214,9 @@ pub fn parse_line(line: &str) -> Option<LogLine> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::file::tests::TempDir;
     use super::*;
-    use crate::sys::sockets::tests::Random;
+    use crate::sys::testing::Random;
+    use crate::sys::testing::TempDir;
     use std::fs;
 
     fn tail(path: &Path, cursor: Option<u64>, limit: usize, max: u64) -> (u64, Vec<String>, bool, bool) {

@@ -92,6 +92,9 @@ fn check(port: u16, listeners: &[Listener]) -> Result<()> {
             return Err(refusal(format!("port {port} is held by pid {pid} ({}): {what}", name(listener)))
                 .hint("Use another --port."));
         }
+        if let Err(error @ (SignalError::NotPermitted | SignalError::Other(_))) = process::may_signal(pid) {
+            return Err(not_allowed(port, listener, &error));
+        }
     }
     Ok(())
 }
@@ -99,12 +102,14 @@ fn check(port: u16, listeners: &[Listener]) -> Result<()> {
 fn send(port: u16, listener: &Listener, sig: Sig) -> Result<()> {
     match process::signal(listener.pid.unwrap_or(0), sig) {
         Ok(()) | Err(SignalError::Gone) => Ok(()),
-        Err(error) => {
-            let (pid, name, user) = (pid(listener), name(listener), &listener.user);
-            let text = format!("cannot stop pid {pid} ({name}) of user {user} on port {port}: {error}");
-            Err(refusal(text).hint("Stop it as that user or as root, or use another --port."))
-        }
+        Err(error) => Err(not_allowed(port, listener, &error)),
     }
+}
+
+fn not_allowed(port: u16, listener: &Listener, error: &SignalError) -> Error {
+    let (pid, name, user) = (pid(listener), name(listener), &listener.user);
+    refusal(format!("cannot stop pid {pid} ({name}) of user {user} on port {port}: {error}"))
+        .hint("Stop it as that user or as root, or use another --port.")
 }
 
 /// True as soon as nobody listens any more.
@@ -143,7 +148,7 @@ fn name(listener: &Listener) -> &str {
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
     use super::*;
-    use crate::sys::exec::tests::rerun;
+    use crate::sys::testing::rerun;
     use std::io::{BufRead as _, BufReader};
     use std::net::TcpListener;
     use std::process::{Child, Stdio};

@@ -12,8 +12,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
-use crate::log::file::usable_dir;
-use crate::sys::process;
+use crate::sys::{dirs, process};
 use crate::{ids, limits};
 
 /// Another starting gateway holds the flock for a moment while it judges an old lock.
@@ -156,7 +155,7 @@ fn acquire_in(dir: &Path, config_path: &Path, port: u16, wait: Duration) -> Resu
     let path = lock_path_in(dir, config_path);
     let unusable = |reason: String| LockError::Unusable { path: path.clone(), reason };
     // The name in /tmp is predictable: a directory of somebody else is not ours to use.
-    usable_dir(dir).map_err(unusable)?;
+    dirs::make_usable(dir).map_err(unusable)?;
     let deadline = Instant::now() + wait;
     loop {
         let (mut file, created) = match open(&path, true) {
@@ -332,8 +331,8 @@ fn is_at(_file: &File, path: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::log::file::tests::TempDir;
-    use crate::sys::sockets::tests::Random;
+    use crate::sys::testing::Random;
+    use crate::sys::testing::TempDir;
     use std::net::TcpListener;
 
     const CONFIG: &str = "/home/u/.openclaw/openclaw.json";

@@ -1,5 +1,6 @@
 //! The block `Port N is already in use.` and its hints (cli 3.5), for start-up failures and `gateway status`. Pure.
 
+use crate::error::Error;
 use crate::sys::process;
 use crate::sys::sockets::Listener;
 
@@ -15,6 +16,12 @@ pub struct Wording<'a> {
     pub profile: Option<&'a str>,
     /// The operator's home, shown as `~`.
     pub home: Option<&'a str>,
+}
+
+impl Wording<'_> {
+    fn flag(&self) -> String {
+        self.profile.map(|name| format!(" --profile {name}")).unwrap_or_default()
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,14 +59,33 @@ pub fn port_report(port: u16, listeners: &[Listener], wording: Wording<'_>) -> V
     lines
 }
 
+/// The end of a start because somebody else has the lock or the port (cli 3.5, DECISIONS 91 to 95): first line, stop
+/// hint, port block when the port is busy. `reason` is the text of `LockError` or `BindError::InUse`.
+pub fn start_failure(
+    reason: &dyn std::fmt::Display,
+    port: u16,
+    listeners: &[Listener],
+    by_gateway: bool,
+    supervised: bool,
+    wording: Wording<'_>,
+) -> Error {
+    let stop = format!("If the gateway is supervised, stop it with: openclaw{} gateway stop", wording.flag());
+    let mut error = Error::new(format!("Gateway failed to start: {reason}")).hint(stop);
+    if !listeners.is_empty() {
+        error.hints.extend(port_report(port, listeners, wording));
+    }
+    // A restart would meet the same gateway; a foreign program may go away.
+    error.code(if supervised && (by_gateway || held_by_gateway(listeners)) { 78 } else { 1 })
+}
+
 /// The hints alone, as in `gateway status --json`.
 pub fn hints(listeners: &[Listener], wording: Wording<'_>) -> Vec<String> {
     let kinds: Vec<Kind> = listeners.iter().map(kind).collect();
     let mut hints = Vec::new();
     if kinds.contains(&Kind::Gateway) {
-        let profile = wording.profile.map(|name| format!(" --profile {name}")).unwrap_or_default();
         hints.push(format!(
-            "Gateway already running locally. Stop it (openclaw{profile} gateway stop) or use a different port."
+            "Gateway already running locally. Stop it (openclaw{} gateway stop) or use a different port.",
+            wording.flag()
         ));
     }
     if kinds.contains(&Kind::Ssh) {
@@ -153,6 +179,26 @@ mod tests {
             assert_eq!(lines[1..], *expected);
         }
         assert_eq!(hints(&[python, ssh], wording), [SSH, OTHER, SEVERAL]);
+    }
+
+    #[test]
+    fn a_start_that_fails_says_why_and_what_to_do() {
+        let gateway = listener(12410, "openclaw-gatewa", "openclaw-gateway");
+        let python = listener(30561, "python3", "python3");
+        let wording = Wording::default();
+        let error = start_failure(&"gateway already running (pid 12410)", 21120, &[gateway], true, false, wording);
+        assert_eq!(
+            error.to_string(),
+            "Gateway failed to start: gateway already running (pid 12410)\n\
+             If the gateway is supervised, stop it with: openclaw gateway stop\n\
+             Port 21120 is already in use.\n\
+             - pid 12410 root: openclaw-gateway (127.0.0.1:21120)\n\
+             - Gateway already running locally. Stop it (openclaw gateway stop) or use a different port."
+        );
+        assert_eq!(error.code, 1);
+        assert_eq!(start_failure(&"x", 1, &[], true, true, wording).code, 78);
+        assert_eq!(start_failure(&"x", 1, &[], true, true, wording).hints.len(), 1);
+        assert_eq!(start_failure(&"x", 1, &[python], false, true, wording).code, 1);
     }
 
     #[test]

@@ -82,16 +82,10 @@ fn ignore(signal: libc::c_int) -> Option<libc::sigaction> {
 }
 
 #[cfg(all(test, target_os = "linux"))]
-pub(crate) mod tests {
+mod tests {
     use super::*;
-    use std::process::{Command, Stdio};
-
-    /// This test program again, running only `test`, which sees `variable` = `value`: the body of a child process.
-    pub(crate) fn rerun(test: &str, variable: &str, value: &str) -> Command {
-        let mut command = Command::new(std::env::current_exe().unwrap());
-        command.args(["--exact", test, "--nocapture", "--test-threads=1"]).env(variable, value).stdin(Stdio::null());
-        command
-    }
+    use crate::sys::testing::{TempDir, rerun};
+    use std::process::Stdio;
 
     const LIVES: &str = "OPENCLAW_TEST_LIVES";
 
@@ -111,7 +105,7 @@ pub(crate) mod tests {
 
     #[test]
     fn a_restart_keeps_the_pid_and_ignores_the_signals_meanwhile() {
-        let dir = crate::log::file::tests::TempDir::new("exec");
+        let dir = TempDir::new("exec");
         let note = dir.0.join("note");
         let mut child = rerun("sys::exec::tests::two_lives", LIVES, note.to_str().unwrap());
         assert!(child.stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap().success());

@@ -4,6 +4,7 @@
 //! platform cannot tell is `None`, an empty list or `ErrorKind::Unsupported`, never a guess.
 #![allow(unsafe_code)]
 
+pub mod dirs;
 pub mod exec;
 pub mod fds;
 pub mod host;
@@ -14,3 +15,5 @@ pub mod process;
 pub mod signals;
 pub mod sockets;
 pub mod terminal;
+#[cfg(test)]
+pub(crate) mod testing;

@@ -56,6 +56,17 @@ pub fn is_untouchable(pid: u32) -> bool {
     pid <= 1 || pid == std::process::id() || i32::try_from(pid).is_err()
 }
 
+/// Whether `signal` would be allowed, without sending one.
+pub fn may_signal(pid: u32) -> Result<(), SignalError> {
+    if is_untouchable(pid) {
+        return Err(SignalError::Refused);
+    }
+    #[cfg(unix)]
+    return send_number(pid, 0);
+    #[cfg(not(unix))]
+    Err(no_signals())
+}
+
 /// Sends one signal. Never to pid 1 and never to ourselves.
 pub fn signal(pid: u32, sig: Sig) -> Result<(), SignalError> {
     if is_untouchable(pid) {
@@ -73,6 +84,11 @@ fn send(pid: u32, sig: Sig) -> Result<(), SignalError> {
         Sig::Usr1 => libc::SIGUSR1,
         Sig::Usr2 => libc::SIGUSR2,
     };
+    send_number(pid, number)
+}
+
+#[cfg(unix)]
+fn send_number(pid: u32, number: libc::c_int) -> Result<(), SignalError> {
     // SAFETY: kill touches no memory of ours; the pid is positive and names one process.
     if unsafe { libc::kill(pid as libc::pid_t, number) } == 0 {
         return Ok(());
@@ -87,7 +103,12 @@ fn send(pid: u32, sig: Sig) -> Result<(), SignalError> {
 
 #[cfg(not(unix))]
 fn send(_pid: u32, _sig: Sig) -> Result<(), SignalError> {
-    Err(SignalError::Other(io::Error::new(io::ErrorKind::Unsupported, "this system has no signals")))
+    Err(no_signals())
+}
+
+#[cfg(not(unix))]
+fn no_signals() -> SignalError {
+    SignalError::Other(io::Error::new(io::ErrorKind::Unsupported, "this system has no signals"))
 }
 
 /// Whether the process runs; a zombie does not. Where nothing can be told: true, the careful answer.
@@ -312,7 +333,7 @@ mod tests {
 
     #[test]
     fn mutated_proc_files_never_panic() {
-        let mut random = crate::sys::sockets::tests::Random(0x5eed_0001);
+        let mut random = crate::sys::testing::Random(0x5eed_0001);
         for _ in 0..20_000 {
             let mut bytes = STAT.to_vec();
             random.mutate(&mut bytes);
@@ -363,6 +384,7 @@ mod tests {
         assert_eq!(owner(pid), uid());
         assert!(start_time(pid) >= start_time(std::process::id()));
         assert!(all_pids().contains(&pid));
+        assert!(may_signal(pid).is_ok() && matches!(may_signal(1), Err(SignalError::Refused)));
         assert!(signal(pid, Sig::Kill).is_ok());
         let start = std::time::Instant::now();
         while alive(pid) && start.elapsed().as_secs() < 20 {

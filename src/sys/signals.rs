@@ -101,17 +101,20 @@ fn flush(post: &mut Post) {
 fn register_others() -> io::Result<()> {
     use signal_hook::consts::{SIGHUP, SIGTERM, SIGUSR1, SIGUSR2};
     let mut signals = signal_hook::iterator::Signals::new([SIGTERM, SIGHUP, SIGUSR1, SIGUSR2])?;
-    std::thread::Builder::new().name("signals".into()).stack_size(crate::limits::WRITER_STACK).spawn(move || {
-        for number in signals.forever() {
-            let signal = match number {
-                SIGTERM => Signal::Terminate,
-                SIGHUP => Signal::Hangup,
-                SIGUSR1 => Signal::User1,
-                _ => Signal::User2,
-            };
-            deliver(signal);
-        }
-    })?;
+    std::thread::Builder::new()
+        .name("signals".into())
+        .stack_size(super::memory::stack(crate::limits::WRITER_STACK))
+        .spawn(move || {
+            for number in signals.forever() {
+                let signal = match number {
+                    SIGTERM => Signal::Terminate,
+                    SIGHUP => Signal::Hangup,
+                    SIGUSR1 => Signal::User1,
+                    _ => Signal::User2,
+                };
+                deliver(signal);
+            }
+        })?;
     Ok(())
 }
 
@@ -123,7 +126,7 @@ fn register_others() -> io::Result<()> {
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
     use super::*;
-    use crate::sys::exec::tests::rerun;
+    use crate::sys::testing::rerun;
     use crossbeam_channel::bounded;
     use std::process::Stdio;
     use std::time::{Duration, Instant};

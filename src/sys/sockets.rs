@@ -156,44 +156,9 @@ fn parse_address(hex: &str) -> Option<IpAddr> {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
+mod tests {
     use super::*;
-
-    /// xorshift64*: the seeded randomness of the mutation tests of these rooms.
-    pub(crate) struct Random(pub u64);
-
-    impl Random {
-        pub(crate) fn next(&mut self) -> u64 {
-            self.0 ^= self.0 >> 12;
-            self.0 ^= self.0 << 25;
-            self.0 ^= self.0 >> 27;
-            self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
-        }
-
-        pub(crate) fn below(&mut self, n: usize) -> usize {
-            (self.next() % n.max(1) as u64) as usize
-        }
-
-        /// Flips, cuts, doubles or replaces a few bytes.
-        pub(crate) fn mutate(&mut self, bytes: &mut Vec<u8>) {
-            for _ in 0..=self.below(4) {
-                let at = self.below(bytes.len());
-                match self.below(5) {
-                    _ if bytes.is_empty() => bytes.push(self.next() as u8),
-                    0 => bytes[at] ^= 1 << self.below(8),
-                    1 => bytes.truncate(at),
-                    2 => {
-                        bytes.remove(at);
-                    }
-                    3 => bytes.insert(at, self.next() as u8),
-                    _ => {
-                        let tail = bytes[at..].to_vec();
-                        bytes.extend_from_slice(&tail[..tail.len().min(64)]);
-                    }
-                }
-            }
-        }
-    }
+    use crate::sys::testing::Random;
 
     const TABLE: &str = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
    0: 0100007F:5280 00000000:0000 0A 00000000:00000000 00:00000000 00000000  1000        0 4711 1 0000000000000000
