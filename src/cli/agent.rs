@@ -56,7 +56,8 @@ pub fn run(cx: &Context, args: &Agent) -> Result<u8> {
     match answer {
         Ok(answer) if args.json => out!("{}", json_pretty(&answer)),
         Ok(answer) => {
-            let text = stream.rest(&reply(&answer));
+            let reply = reply(&answer);
+            let text = stream.rest(&reply);
             if !text.is_empty() {
                 out!("{text}");
             }
@@ -120,7 +121,10 @@ fn reply(answer: &Value) -> String {
 
 /// The model's words, line ends and tabs kept, nothing that moves the cursor.
 fn safe(text: &str) -> String {
-    text.split('\n').map(|line| line.split('\t').map(plain).collect::<Vec<_>>().join("\t")).collect::<Vec<_>>().join("\n")
+    text.split('\n')
+        .map(|line| line.split('\t').map(plain).collect::<Vec<_>>().join("\t"))
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 /// What a terminal has seen of the answer so far.

@@ -124,9 +124,10 @@ mod tests {
     fn without_a_gateway_good_and_bad_lines_part() {
         let error = Error::new("gateway timeout after 5ms").hint("Source: local loopback");
         let page = unreachable(&error, "~/c.json", "local", "openclaw status --deep");
-        assert!(page.text(Stream::Out).starts_with(
-            "Gateway not reachable; showing config-only status.\nConfig: ~/c.json\nMode: local\n"
-        ));
+        assert!(
+            page.text(Stream::Out)
+                .starts_with("Gateway not reachable; showing config-only status.\nConfig: ~/c.json\nMode: local\n")
+        );
         assert_eq!(
             page.text(Stream::Err),
             "Gateway not reachable: Error: gateway timeout after 5ms\nSource: local loopback\n"

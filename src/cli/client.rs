@@ -46,12 +46,12 @@ pub enum Failure {
         /// Why no connection came about, e.g. `connect ECONNREFUSED 127.0.0.1:18789`.
         cause: Option<String>,
         /// The answer to `connect`, when it was a refusal.
-        refusal: Option<Refusal>,
+        refusal: Option<Box<Refusal>>,
     },
     /// Milliseconds.
     Timeout(u64),
-    /// The gateway answered with an error; a failed agent run has a payload, too.
-    Answer { message: String, code: String, details: Value, payload: Value },
+    /// The gateway answered with an error.
+    Answer { message: String, code: String },
     /// Never tried.
     Refused(String),
 }
@@ -91,9 +91,12 @@ impl Failure {
 
     /// Text, connection block and advice, as one error for a command to print.
     pub fn error(&self, prefix: &str, target: &Target) -> Error {
-        let name = if matches!(self, Failure::Answer { .. }) { "GatewayClientRequestError: " } else { "" };
-        let prefix = if name.is_empty() { prefix.to_string() } else { prefix.replace("Error: ", "") };
-        let mut error = Error::new(format!("{prefix}{name}{}", self.text()));
+        // Where the reference names the kind of its error, ours is the one that scripts match on.
+        let prefix = match (self, prefix.strip_suffix("Error: ")) {
+            (Failure::Answer { .. }, Some(head)) => format!("{head}GatewayClientRequestError: "),
+            _ => prefix.to_string(),
+        };
+        let mut error = Error::new(format!("{prefix}{}", self.text()));
         if let Failure::Closed { refusal: Some(refusal), .. } = self {
             let head = format!("gateway connect failed: GatewayClientRequestError: {}", refusal.message);
             error.message = format!("{head}\n{}", error.message);
@@ -259,7 +262,7 @@ impl Client {
                 Err(_) => break,
             }
         }
-        Failure::Closed { code: closed.0, reason: closed.1, cause: None, refusal: Some(refusal) }
+        Failure::Closed { code: closed.0, reason: closed.1, cause: None, refusal: Some(Box::new(refusal)) }
     }
 
     fn keep_token(&self, target: &Target, device: Option<Device<'_>>) {
@@ -335,7 +338,9 @@ impl Drop for Client {
 fn connect_params(target: &Target, device: Option<Device<'_>>, device_token: Option<&Secret>, nonce: &str) -> Value {
     let platform = crate::sys::host::platform();
     let mut auth = serde_json::Map::new();
-    for (name, secret) in [("token", target.token.as_ref()), ("deviceToken", device_token), ("password", target.password.as_ref())] {
+    for (name, secret) in
+        [("token", target.token.as_ref()), ("deviceToken", device_token), ("password", target.password.as_ref())]
+    {
         if let Some(secret) = secret {
             auth.insert(name.into(), secret.expose().into());
         }
@@ -423,7 +428,7 @@ struct FrameError {
 impl Frame {
     fn failure(self) -> Failure {
         let error = self.error.unwrap_or_default();
-        Failure::Answer { message: error.message, code: error.code, details: error.details, payload: self.payload }
+        Failure::Answer { message: error.message, code: error.code }
     }
 }
 

@@ -3,10 +3,10 @@
 use serde_json::{Value, json};
 
 use super::Context;
-use super::context::Loaded;
 use super::help;
 use super::output::{json_pretty, plain, write_err};
 use super::tree::{Config, ConfigCommand, ConfigGet};
+use crate::config::load::Loaded;
 use crate::config::{get_path, redact};
 use crate::error::{Error, Result};
 use crate::out;

@@ -12,7 +12,8 @@ use super::client::{Client, Deadline, Device, Failure, now_ms};
 use super::output::{self, Paint};
 use super::target::{self, Flags, Local, Target};
 use super::tree::Top;
-use crate::config::{Config, Issue, Overrides, Paths, Source as _};
+use crate::config::load::{self, Loaded};
+use crate::config::{Config, Overrides, Paths, Source as _};
 use crate::error::{Error, Result};
 use crate::store::identity::Identity;
 use crate::store::source::FsSource;
@@ -33,32 +34,7 @@ pub struct Globals {
 
 impl Globals {
     pub fn of(top: &Top) -> Globals {
-        Globals {
-            profile: top.profile.clone(),
-            dev: top.dev,
-            log_level: top.log_level.clone(),
-            no_color: top.no_color,
-        }
-    }
-}
-
-/// The configuration file as a command sees it.
-#[derive(Debug, Default)]
-pub struct Loaded {
-    pub exists: bool,
-    /// Empty: valid.
-    pub issues: Vec<Issue>,
-    /// As written, after includes and variables.
-    pub resolved: Value,
-    /// With defaults.
-    pub effective: Value,
-    /// What could be used of it.
-    pub config: Config,
-}
-
-impl Loaded {
-    pub fn valid(&self) -> bool {
-        self.issues.is_empty()
+        Globals { profile: top.profile.clone(), dev: top.dev, log_level: top.log_level.clone(), no_color: top.no_color }
     }
 }
 
@@ -111,7 +87,7 @@ impl Context {
 
     /// The configuration, wrong or not.
     pub fn loaded(&self) -> &Loaded {
-        self.loaded.get_or_init(|| load(&self.paths))
+        self.loaded.get_or_init(|| load::load(&self.paths, &FsSource))
     }
 
     /// The configuration for commands that need a right one.
@@ -132,6 +108,11 @@ impl Context {
         self.paths.port(&FsSource, flag, self.loaded().config.gateway.port).0
     }
 
+    /// A variable: the process's, else what `.env` or the configuration sets.
+    pub fn var(&self, name: &str) -> Option<String> {
+        self.loaded().var(&FsSource, name)
+    }
+
     pub fn target(&self, flags: Flags<'_>) -> Result<Target> {
         self.with_local(None, |local| target::resolve(flags, local))
     }
@@ -148,7 +129,7 @@ impl Context {
             .then(crate::sys::host::tailnet_ipv4)
             .flatten()
             .map(Into::into);
-        run(Local { env: &env, config, port: self.port(port), config_path: &config_path, tailnet })
+        run(Local { env: &|name| self.var(name), config, port: self.port(port), config_path: &config_path, tailnet })
     }
 
     /// This state directory's device; without a place to keep it the connection goes on without one.
@@ -234,11 +215,6 @@ pub fn env(name: &str) -> Option<String> {
     FsSource.var(name)
 }
 
-fn load(paths: &Paths) -> Loaded {
-    let _ = paths;
-    Loaded::default()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -249,7 +225,9 @@ mod tests {
             assert_eq!(millis(text, 7).ok(), ms, "{text:?}");
         }
         assert_eq!(millis(Some("soon"), 7).unwrap_err().message, "--timeout must be a positive integer (milliseconds)");
-        for (text, port) in [(None, Some(None)), (Some("19001"), Some(Some(19001))), (Some("0"), None), (Some("99999"), None)] {
+        for (text, port) in
+            [(None, Some(None)), (Some("19001"), Some(Some(19001))), (Some("0"), None), (Some("99999"), None)]
+        {
             assert_eq!(port_flag(text).ok(), port, "{text:?}");
         }
     }

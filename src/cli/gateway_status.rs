@@ -11,12 +11,13 @@ use serde_json::{Map, Value, json};
 use super::Context;
 use super::call::gateway_flags;
 use super::client::Deadline;
-use super::context::{Loaded, TIMEOUT_MS, millis, port_flag};
+use super::context::{TIMEOUT_MS, millis, port_flag};
 use super::output::{Page, Paint, json_pretty, plain};
 use super::service::{self, Service};
 use super::target::{SOURCE_FLAG, Target};
 use super::tree::{Gateway, GatewayStatus};
 use crate::config::Bind;
+use crate::config::load::Loaded;
 use crate::error::{Error, Result};
 use crate::out;
 use crate::server::{lock, port_report};
@@ -368,7 +369,10 @@ mod tests {
             json!({"pid": 12410, "command": "openclaw-gatewa", "address": "127.0.0.1:21120",
                    "commandLine": "openclaw-gateway", "user": "root", "ppid": 1})
         );
-        assert_eq!(json["config"]["cli"], json!({"path": "/home/u/.openclaw/openclaw.json", "exists": true, "valid": true}));
+        assert_eq!(
+            json["config"]["cli"],
+            json!({"path": "/home/u/.openclaw/openclaw.json", "exists": true, "valid": true})
+        );
         assert_eq!(json["gateway"]["probeNote"], "Loopback-only gateway; only local clients can connect.");
     }
 

@@ -97,10 +97,8 @@ fn lines(payload: &Value, short: &dyn Fn(&str) -> String) -> Vec<String> {
     let mut lines = channels(payload);
     let agents = payload["agents"].as_array().map(Vec::as_slice).unwrap_or_default();
     let id = |agent: &Value| plain(agent["agentId"].as_str().unwrap_or("?"));
-    let names: Vec<String> = agents
-        .iter()
-        .map(|agent| id(agent) + if agent["isDefault"] == true { " (default)" } else { "" })
-        .collect();
+    let names: Vec<String> =
+        agents.iter().map(|agent| id(agent) + if agent["isDefault"] == true { " (default)" } else { "" }).collect();
     if !names.is_empty() {
         lines.push(format!("Agents: {}", names.join(", ")));
     }
@@ -118,11 +116,7 @@ fn lines(payload: &Value, short: &dyn Fn(&str) -> String) -> Vec<String> {
     for agent in agents {
         let store = &agent["sessions"];
         let path = short(store["path"].as_str().unwrap_or("?"));
-        lines.push(format!(
-            "Session store ({}): {path} ({} entries)",
-            id(agent),
-            store["count"].as_u64().unwrap_or(0)
-        ));
+        lines.push(format!("Session store ({}): {path} ({} entries)", id(agent), store["count"].as_u64().unwrap_or(0)));
         for recent in store["recent"].as_array().into_iter().flatten().take(RECENT) {
             let key = plain(recent["key"].as_str().unwrap_or("?"));
             lines.push(format!("- {key} ({})", recent["age"].as_u64().map_or("no activity".to_string(), age)));

@@ -38,7 +38,7 @@ struct Piece {
 
 /// Where the lines come from.
 enum Source {
-    Gateway { client: Client, timeout: Duration },
+    Gateway { client: Box<Client>, timeout: Duration },
     File(PathBuf),
 }
 
@@ -52,7 +52,7 @@ pub fn run(cx: &Context, args: &Logs) -> Result<u8> {
     let flags = Flags { url: args.url.as_deref(), token: args.token.as_deref(), password: None };
     let target = cx.target(flags).map_err(|error| view.config_error(error))?;
     let mut source = match cx.connect(&target, Deadline::after(timeout)) {
-        Ok(client) => Source::Gateway { client, timeout },
+        Ok(client) => Source::Gateway { client: Box::new(client), timeout },
         Err(failure) => view.fall_back(cx, &target, &failure)?,
     };
     let mut cursor = None;

@@ -26,7 +26,7 @@ struct Probed {
 }
 
 enum Answer {
-    Reached { latency_ms: u64, calls: Calls },
+    Reached { latency_ms: u64, calls: Box<Calls> },
     Failed { error: String, close: Option<(u16, String)> },
 }
 
@@ -60,7 +60,12 @@ pub fn run(cx: &Context, group: &Gateway, args: &GatewayProbe) -> Result<u8> {
     if remote {
         targets.push(("configRemote", "Remote (configured)", flags.url.is_none(), cx.target(local_flags)));
     }
-    targets.push(("localLoopback", "Local loopback", flags.url.is_none() && !remote, cx.local_target(local_flags, port)));
+    targets.push((
+        "localLoopback",
+        "Local loopback",
+        flags.url.is_none() && !remote,
+        cx.local_target(local_flags, port),
+    ));
     let probed: Vec<Probed> = targets
         .into_iter()
         .map(|(id, title, active, target)| match target {
@@ -100,12 +105,12 @@ fn ask(cx: &Context, target: &Target, deadline: Deadline) -> Answer {
     };
     let latency_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
     let mut call = |method: &str, params| client.request(method, params, deadline).map_err(|failure| failure.text());
-    let calls = Calls {
+    let calls = Box::new(Calls {
         health: call("health", None),
         status: call("status", None),
         presence: call("system-presence", None),
         config: call("config.get", Some(json!({}))),
-    };
+    });
     Answer::Reached { latency_ms, calls }
 }
 
@@ -182,7 +187,8 @@ fn config_summary(config: &Value) -> Value {
 
 fn warnings(probed: &[Probed]) -> Vec<Value> {
     let mut out = Vec::new();
-    let limited: Vec<&str> = probed.iter().filter(|p| p.json()["connect"]["scopeLimited"] == true).map(|p| p.id).collect();
+    let limited: Vec<&str> =
+        probed.iter().filter(|p| p.json()["connect"]["scopeLimited"] == true).map(|p| p.id).collect();
     if !limited.is_empty() {
         out.push(json!({
             "code": "probe_scope_limited",
@@ -278,7 +284,13 @@ mod tests {
     fn down() -> Probed {
         let error = "connect failed: connect ECONNREFUSED 127.0.0.1:21133".to_string();
         let answer = Answer::Failed { error, close: Some((1006, String::new())) };
-        Probed { id: "localLoopback", title: "Local loopback", url: "ws://127.0.0.1:21133".into(), active: true, answer }
+        Probed {
+            id: "localLoopback",
+            title: "Local loopback",
+            url: "ws://127.0.0.1:21133".into(),
+            active: true,
+            answer,
+        }
     }
 
     fn up() -> Probed {
@@ -286,8 +298,13 @@ mod tests {
                                "version": "2026.3.13", "platform": "linux 6.12.0"}]);
         let config = json!({"path": "/c.json", "exists": true, "valid": true, "issues": [],
                             "config": {"gateway": {"mode": "local", "auth": {"token": "x"}}}});
-        let calls = Calls { health: Ok(json!({"ok": true})), status: Ok(json!({})), presence: Ok(presence), config: Ok(config) };
-        let answer = Answer::Reached { latency_ms: 40, calls };
+        let calls = Calls {
+            health: Ok(json!({"ok": true})),
+            status: Ok(json!({})),
+            presence: Ok(presence),
+            config: Ok(config),
+        };
+        let answer = Answer::Reached { latency_ms: 40, calls: Box::new(calls) };
         Probed { id: "explicit", title: "URL (explicit)", url: "ws://127.0.0.1:1".into(), active: true, answer }
     }
 
@@ -313,13 +330,27 @@ mod tests {
     #[test]
     fn a_gateway_that_answers() {
         let text = page(&[up()], 3000, Paint::NONE).text(Stream::Out);
-        assert!(text.contains("  Connect: ok (40ms) · RPC: ok\n  Gateway: vm (192.0.2.2) · app 2026.3.13 · linux 6.12.0\n"), "{text}");
+        assert!(
+            text.contains("  Connect: ok (40ms) · RPC: ok\n  Gateway: vm (192.0.2.2) · app 2026.3.13 · linux 6.12.0\n"),
+            "{text}"
+        );
         let json = document(&[up(), down()], 5, 7, 3000, 1, Some("100.64.0.1".into()));
         assert_eq!((&json["ok"], &json["primaryTargetId"]), (&json!(true), &json!("explicit")));
         let keys: Vec<&str> = json.as_object().unwrap().keys().map(String::as_str).collect();
         assert_eq!(
             keys,
-            ["ok", "degraded", "ts", "durationMs", "timeoutMs", "primaryTargetId", "warnings", "network", "discovery", "targets"]
+            [
+                "ok",
+                "degraded",
+                "ts",
+                "durationMs",
+                "timeoutMs",
+                "primaryTargetId",
+                "warnings",
+                "network",
+                "discovery",
+                "targets"
+            ]
         );
         assert!(!json.to_string().contains("\"token\""), "{json}");
     }

@@ -20,9 +20,8 @@ const NO_SYSTEMCTL: &str = "systemctl not available; systemd user services are r
 const NOT_ASKED: &str = "this build does not ask the service manager";
 
 pub fn look(cx: &Context) -> Service {
-    let systemctl = super::context::env("PATH").is_some_and(|path| {
-        std::env::split_paths(&path).any(|dir| dir.join("systemctl").is_file())
-    });
+    let systemctl = super::context::env("PATH")
+        .is_some_and(|path| std::env::split_paths(&path).any(|dir| dir.join("systemctl").is_file()));
     describe(std::env::consts::OS, systemctl, &cx.suggest("openclaw gateway"))
 }
 

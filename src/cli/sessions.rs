@@ -93,7 +93,8 @@ fn document(
     let path = if let [(_, path)] = stores { Some(path.display().to_string()) } else { None };
     let mut out = json!({"path": path});
     if stores.len() > 1 {
-        out["stores"] = stores.iter().map(|(id, path)| json!({"agentId": id, "path": path.display().to_string()})).collect();
+        out["stores"] =
+            stores.iter().map(|(id, path)| json!({"agentId": id, "path": path.display().to_string()})).collect();
         out["allAgents"] = true.into();
     }
     out["count"] = entries.len().into();
@@ -164,8 +165,7 @@ fn flags(entry: &Entry) -> String {
 
 fn table(entries: &[Arc<Entry>], now: u64, model: &DefaultModel, columns: usize, paint: Paint) -> String {
     let cells = |cells: [&str; 5]| -> String {
-        let padded: Vec<String> =
-            cells.iter().zip(WIDTHS).map(|(cell, w)| pad(&ellipsis(cell, w), w, false)).collect();
+        let padded: Vec<String> = cells.iter().zip(WIDTHS).map(|(cell, w)| pad(&ellipsis(cell, w), w, false)).collect();
         padded.join(" ")
     };
     let head = format!("{} Flags", cells(["Kind", "Key", "Age", "Model", "Tokens (ctx %)"]));

@@ -54,8 +54,12 @@ fn try_stop(cx: &Context, group: &Gateway) -> Result<Outcome> {
     let deadline = Instant::now() + STOP_BUDGET + GRACE;
     while still_there(&owner) {
         if Instant::now() >= deadline {
-            return Err(Error::new(format!("gateway process {} has not stopped within {}s", owner.pid, (STOP_BUDGET + GRACE).as_secs()))
-                .hint(format!("Look: {} · last resort: kill -9 {}", cx.suggest("openclaw logs"), owner.pid)));
+            return Err(Error::new(format!(
+                "gateway process {} has not stopped within {}s",
+                owner.pid,
+                (STOP_BUDGET + GRACE).as_secs()
+            ))
+            .hint(format!("Look: {} · last resort: kill -9 {}", cx.suggest("openclaw logs"), owner.pid)));
         }
         std::thread::sleep(POLL);
     }
@@ -68,7 +72,9 @@ fn try_restart(cx: &Context, group: &Gateway) -> Result<Outcome> {
     if !loaded.valid() {
         let mut error = Error::new("Gateway aborted: config is invalid.");
         error.hints.extend(loaded.issues.iter().map(crate::config::Issue::line));
-        return Err(error.hint(format!("Fix the config and retry; check it with: {}", cx.suggest("openclaw config validate"))));
+        return Err(
+            error.hint(format!("Fix the config and retry; check it with: {}", cx.suggest("openclaw config validate")))
+        );
     }
     let port = port_flag(group.port.as_deref())?;
     let Some(owner) = running(cx) else {
@@ -85,11 +91,7 @@ fn try_restart(cx: &Context, group: &Gateway) -> Result<Outcome> {
     let witness = witness(cx, group);
     send(owner.pid, Sig::Usr1)?;
     wait_until_new(cx, group, &owner, witness)?;
-    let message = format!(
-        "Gateway restart signal sent to unmanaged process on port {}: {}.",
-        cx.port(port),
-        owner.pid
-    );
+    let message = format!("Gateway restart signal sent to unmanaged process on port {}: {}.", cx.port(port), owner.pid);
     Ok(Outcome { action: "restart", result: "restarted", message, hints: Vec::new() })
 }
 
@@ -108,7 +110,8 @@ fn still_there(owner: &Owner) -> bool {
 
 fn send(pid: u32, sig: Sig) -> Result<()> {
     process::signal(pid, sig).map_err(|error| {
-        Error::new(format!("gateway process {pid}: {error}")).hint("Run this as the user who runs the gateway, or as root.")
+        Error::new(format!("gateway process {pid}: {error}"))
+            .hint("Run this as the user who runs the gateway, or as root.")
     })
 }
 

@@ -165,7 +165,8 @@ fn at(
         refuse_tls(&url)?;
     }
     let allowed = (local.env)("OPENCLAW_ALLOW_INSECURE_PRIVATE_WS").is_some_and(|value| value.trim() == "1");
-    if !is_loopback(&parts.host) && !(allowed && is_private(&parts.host)) {
+    let safe = is_loopback(&parts.host) || (allowed && is_private(&parts.host));
+    if !safe {
         return Err(plaintext(&url, source, local.config_path));
     }
     Ok(Target {
