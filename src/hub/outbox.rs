@@ -1,6 +1,15 @@
 //! What waits to be sent to one client.
 
-pub struct Outbox {}
+#[derive(Default)]
+pub struct Outbox {
+    sent: parking_lot::Mutex<Vec<Vec<u8>>>,
+}
 impl Outbox {
-    pub fn answer(&self, _frame: Vec<u8>) {}
+    pub fn answer(&self, frame: Vec<u8>) {
+        self.sent.lock().push(frame);
+    }
+
+    pub fn sent(&self) -> Vec<Vec<u8>> {
+        self.sent.lock().clone()
+    }
 }
