@@ -60,19 +60,78 @@ pub struct Image {
 
 /// Channels that exist in the field; none of them works in this build (protocol 8, "unknown channel").
 const CHANNELS: [&str; 25] = [
-    "last", "webchat", "whatsapp", "telegram", "discord", "irc", "googlechat", "slack", "signal", "imessage",
-    "bluebubbles", "msteams", "matrix", "mattermost", "nostr", "line", "zalo", "zalouser", "feishu", "tlon", "twitch",
-    "synology-chat", "nextcloud-talk", "lark", "internal",
+    "last",
+    "webchat",
+    "whatsapp",
+    "telegram",
+    "discord",
+    "irc",
+    "googlechat",
+    "slack",
+    "signal",
+    "imessage",
+    "bluebubbles",
+    "msteams",
+    "matrix",
+    "mattermost",
+    "nostr",
+    "line",
+    "zalo",
+    "zalouser",
+    "feishu",
+    "tlon",
+    "twitch",
+    "synology-chat",
+    "nextcloud-talk",
+    "lark",
+    "internal",
 ];
 
 /// Whole messages that stop what runs in the session (agent 13), compared without case, end punctuation and
 /// superfluous blanks.
 const STOP_PHRASES: [&str; 42] = [
-    "/stop", "stop", "esc", "abort", "wait", "exit", "interrupt", "halt", "please stop", "stop please", "stop run",
-    "stop current run", "stop action", "stop current action", "stop agent", "stop the agent", "stop openclaw",
-    "openclaw stop", "stop doing anything", "stop do not do anything", "stop don't do anything", "do not do that",
-    "detente", "deten", "detén", "arrete", "arrête", "stopp", "pare", "anhalten", "aufhören", "hör auf", "停止",
-    "やめて", "止めて", "रुको", "توقف", "стоп", "остановись", "останови", "остановить", "прекрати",
+    "/stop",
+    "stop",
+    "esc",
+    "abort",
+    "wait",
+    "exit",
+    "interrupt",
+    "halt",
+    "please stop",
+    "stop please",
+    "stop run",
+    "stop current run",
+    "stop action",
+    "stop current action",
+    "stop agent",
+    "stop the agent",
+    "stop openclaw",
+    "openclaw stop",
+    "stop doing anything",
+    "stop do not do anything",
+    "stop don't do anything",
+    "do not do that",
+    "detente",
+    "deten",
+    "detén",
+    "arrete",
+    "arrête",
+    "stopp",
+    "pare",
+    "anhalten",
+    "aufhören",
+    "hör auf",
+    "停止",
+    "やめて",
+    "止めて",
+    "रुको",
+    "توقف",
+    "стоп",
+    "остановись",
+    "останови",
+    "остановить",
+    "прекрати",
 ];
 
 /// `/new` or `/reset`, and what follows it.
@@ -94,9 +153,8 @@ pub fn clean_message(text: &str) -> Result<String, ErrorShape> {
 /// The idempotency key becomes the run's id and part of every event.
 pub fn check_key(method: &str, key: &str) -> Result<(), ErrorShape> {
     if key.trim().is_empty() || key.chars().count() > IDEMPOTENCY_KEY_CHARS {
-        let text = format!(
-            "invalid {method} params: at /idempotencyKey: must have 1 to {IDEMPOTENCY_KEY_CHARS} characters"
-        );
+        let text =
+            format!("invalid {method} params: at /idempotencyKey: must have 1 to {IDEMPOTENCY_KEY_CHARS} characters");
         return Err(ErrorShape::invalid(text));
     }
     Ok(())
