@@ -258,7 +258,9 @@ impl Machine<'_> {
                     }
                     Ok(Signal::Hangup) => {
                         log::info!(target: "gateway", "signal SIGHUP received");
-                        self.reload();
+                        if let Some(code) = self.reload() {
+                            return self.stop(code);
+                        }
                     }
                     Ok(Signal::User1) => {
                         log::info!(target: "gateway", "signal SIGUSR1 received");
@@ -318,16 +320,16 @@ impl Machine<'_> {
         }
     }
 
-    /// SIGHUP: reads the configuration and takes over what it can.
-    fn reload(&mut self) {
-        let paths = &self.boot.paths;
-        let loaded = crate::config::load(paths, &FsSource);
+    /// SIGHUP: reads the configuration and takes over what it can. Some: the process has to stop with this code.
+    fn reload(&mut self) -> Option<u8> {
+        let loaded = crate::config::load(&self.boot.paths, &FsSource);
         if !loaded.valid() {
-            return log::warn!(target: "reload", "{}", loaded.reload_skipped());
+            log::warn!(target: "reload", "{}", loaded.reload_skipped());
+            return None;
         }
-        let Some(life) = &self.life else {
-            return drop(self.restart());
-        };
+        if self.life.is_none() {
+            return self.restart();
+        }
         let mode = loaded.config.gateway.reload_mode;
         let changed = diff::changed_paths(&self.effective, &loaded.effective);
         let plan = Plan::of(changed.clone());
@@ -340,19 +342,24 @@ impl Machine<'_> {
         match plan.action(mode) {
             Action::Nothing => log::info!(target: "reload", "configuration read; nothing changed"),
             Action::Disabled => self.effective = loaded.effective,
-            Action::Restart => drop(self.restart()),
+            Action::Restart => return self.restart(),
             Action::Apply => match self.prepare(loaded) {
-                Ok(settings) => {
-                    let (file, console) = settings::log_levels(&self.boot.options, &settings.config);
-                    self.boot.log.set_levels(file, console);
-                    let logging = &settings.config.logging;
-                    self.boot.log.set_redaction(!logging.redact_off, &logging.redact_patterns);
-                    life.adopt(&settings);
-                    self.effective = settings.loaded.effective;
-                }
+                Ok(settings) => self.adopt(settings),
                 Err(e) => log::warn!(target: "reload", "config reload failed: {e}"),
             },
         }
+        None
+    }
+
+    fn adopt(&mut self, settings: Settings) {
+        let (file, console) = settings::log_levels(&self.boot.options, &settings.config);
+        self.boot.log.set_levels(file, console);
+        let logging = &settings.config.logging;
+        self.boot.log.set_redaction(!logging.redact_off, &logging.redact_patterns);
+        if let Some(life) = &self.life {
+            life.adopt(&settings);
+        }
+        self.effective = settings.loaded.effective;
     }
 
     /// Checks everything that can be checked before anything stops.

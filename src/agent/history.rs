@@ -4,7 +4,7 @@
 use serde_json::{Map, Value, json};
 
 use super::book::{Book, Refused};
-use super::intake::InjectParams;
+use crate::protocol::params::chat::ChatInjectParams;
 use super::keys::{self, Route};
 use super::session::transcript_of;
 use super::turn::World;
@@ -221,7 +221,7 @@ pub fn inject(
     world: &World,
     config: &Config,
     route: &Route,
-    params: &InjectParams,
+    params: &ChatInjectParams,
     book: Option<&Book>,
 ) -> Result<Injected, ErrorShape> {
     let missing = || ErrorShape::invalid("session not found");

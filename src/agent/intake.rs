@@ -1,54 +1,13 @@
 //! What a client may hand in: parameters, message texts, attachments, stop phrases, reset commands (protocol 8, 9).
 //! Pure checks with the literal error texts.
 
-use serde::Deserialize;
 use serde_json::Value;
 
 use super::models::wire::Thinking;
 use crate::ids::decode_base64;
 use crate::limits::{ATTACHMENT_BYTES, IDEMPOTENCY_KEY_CHARS};
 use crate::protocol::ErrorShape;
-
-/// Parameters of `agent` that this build reads; the schema checker has seen them all.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct AgentParams {
-    pub message: String,
-    pub idempotency_key: String,
-    pub agent_id: Option<String>,
-    pub to: Option<String>,
-    pub session_id: Option<String>,
-    pub session_key: Option<String>,
-    pub thinking: Option<String>,
-    pub deliver: Option<bool>,
-    pub best_effort_deliver: Option<bool>,
-    pub attachments: Vec<Value>,
-    pub channel: Option<String>,
-    pub reply_channel: Option<String>,
-    /// Seconds; 0 = none.
-    pub timeout: Option<u64>,
-    pub extra_system_prompt: Option<String>,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct ChatSendParams {
-    pub session_key: String,
-    pub message: String,
-    pub idempotency_key: String,
-    pub thinking: Option<String>,
-    pub attachments: Vec<Value>,
-    /// Milliseconds; 0 = none.
-    pub timeout_ms: Option<u64>,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct InjectParams {
-    pub session_key: String,
-    pub message: String,
-    pub label: Option<String>,
-}
+use crate::protocol::params::agent::AgentParams;
 
 /// An image of a message.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -16,7 +16,9 @@ use serde_json::{Value, json};
 
 use super::book::{Book, Left};
 use super::dedupe::{Dedupe, Known, Method};
-use super::intake::{self, AgentParams, ChatSendParams, InjectParams};
+use super::intake;
+use crate::protocol::params::agent::AgentParams;
+use crate::protocol::params::chat::{ChatInjectParams, ChatSendParams};
 use super::keys::{self, Route, Wanted};
 use super::models::client::RunCancel;
 use super::session::{self, Source};
@@ -46,7 +48,7 @@ pub struct Caller {
 enum Order {
     Agent(Box<AgentParams>, Caller, Reply),
     Chat(Box<ChatSendParams>, Caller, Reply),
-    Inject(InjectParams, Reply),
+    Inject(ChatInjectParams, Reply),
     Stop,
 }
 
@@ -83,7 +85,7 @@ impl RunsHandle {
     }
 
     /// `chat.inject`
-    pub fn inject(&self, params: InjectParams, reply: Reply) {
+    pub fn inject(&self, params: ChatInjectParams, reply: Reply) {
         self.send(Order::Inject(params, reply));
     }
 
@@ -605,7 +607,7 @@ impl Owner {
     // ── chat.inject ────────────────────────────────────────────────────────────────────────────────────
 
     /// Through the hand of the run that is writing, if there is one: the lines of a transcript form a chain.
-    fn inject(&mut self, params: InjectParams, reply: Reply) {
+    fn inject(&mut self, params: ChatInjectParams, reply: Reply) {
         let config = (self.world.config)();
         let result = keys::route_chat("chat.inject", &params.session_key, &config).and_then(|route| {
             let running = self.running.values().find(|r| r.session_key == route.key);

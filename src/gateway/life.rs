@@ -6,14 +6,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Sender, unbounded};
+use crossbeam_channel::unbounded;
 use parking_lot::RwLock;
 
 use super::settings::{self, Settings};
 use super::{Boot, Control};
-use crate::agent::runs::{self, RunsHandle};
-use crate::agent::{keys, workspace};
-use crate::config::Paths;
+use crate::agent::keys;
+use crate::agent::models::client::{Timing, make_agent};
+use crate::agent::runs::Runs;
+use crate::agent::turn::{SystemLine, World};
 use crate::error::{Error, Result};
 use crate::hub::outbox::Budget;
 use crate::hub::system_events::SystemEvents;
@@ -45,6 +46,7 @@ pub struct Life {
     doors: Arc<Doors>,
     acceptors: Vec<Acceptor>,
     store: Store,
+    runs: Runs,
     /// Threads that end when what they serve has gone, by name.
     threads: Vec<(&'static str, JoinHandle<()>)>,
 }
@@ -93,7 +95,8 @@ impl Life {
         })
         .map_err(|e| failed("hub thread", e))?;
         sessions.set_on_change(tell_hub(&hub));
-        let (runs, runs_thread) = runs::start(()).map_err(|e| failed("runs thread", e))?;
+        let world = world(boot, &live, &hub, &sessions, &system_events);
+        let runs = Runs::start(world, closed_rx, died("runs")).map_err(|e| failed("runs thread", e))?;
         let (jobs, job_threads) = Jobs::start().map_err(|e| failed("pool threads", e))?;
         let ctx = Arc::new(Context {
             paths: boot.paths.clone(),
@@ -104,7 +107,7 @@ impl Life {
             hub,
             sessions,
             devices,
-            runs,
+            runs: runs.handle.clone(),
             jobs,
             limiter: RateLimiter::new(&config.gateway.auth.rate_limit),
             system_events,
@@ -126,10 +129,10 @@ impl Life {
         let acceptors: std::io::Result<Vec<_>> =
             bound.listeners.iter().map(|listener| Acceptor::start(listener, doors.clone())).collect();
         let acceptors = acceptors.map_err(|e| failed("accept thread", e))?;
-        let mut threads = vec![("hub", hub_thread), ("runs", runs_thread)];
+        let mut threads = vec![("hub", hub_thread)];
         threads.extend(job_threads.into_iter().map(|t| ("pool", t)));
         ctx.ready.store(true, Ordering::Release);
-        Ok(Life { ctx, doors, acceptors, store, threads })
+        Ok(Life { ctx, doors, acceptors, store, runs, threads })
     }
 
     /// Ends accepting; the listeners, and whoever waits in their backlog, are the caller's.
@@ -149,15 +152,18 @@ impl Life {
             End::Restart => ("gateway restarting", Some(1500)),
         };
         self.ctx.hub.send(Event::Shutdown { reason, restart_expected_ms: expected });
-        self.ctx.runs.stop(deadline);
-        for flushed in [self.ctx.sessions.flush(), self.ctx.devices.flush()] {
+        let Life { ctx, doors, store, runs, threads, .. } = self;
+        let mut late = Vec::new();
+        if !runs.stop(left(deadline)) {
+            late.push("runs");
+        }
+        for flushed in [ctx.sessions.flush(), ctx.devices.flush()] {
             if let Err(e) = flushed {
                 log::error!(target: "gateway", "state could not be written at stop: {e}; the journal has the changes");
             }
         }
-        self.close_clients(deadline);
-        let Life { ctx, doors, store, threads, .. } = self;
-        if let Err(e) = store.stop(deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(100))) {
+        close_clients(&ctx, &doors, deadline);
+        if let Err(e) = store.stop(left(deadline)) {
             log::error!(target: "gateway", "store did not end in order: {e}");
         }
         ctx.hub.send(Event::End);
@@ -169,33 +175,38 @@ impl Life {
         if late.is_empty() { Ok(()) } else { Err(late) }
     }
 
-    /// 1012 for everybody; their last bytes get a second, then the sockets are cut.
-    fn close_clients(&self, deadline: Instant) {
-        self.doors.sockets.close();
-        let (done, outboxes) = crossbeam_channel::bounded(1);
-        let close = Close::new(Close::RESTART, "service restart");
-        self.ctx.hub.send(Event::CloseAll { close, done });
-        let until = deadline.min(Instant::now() + limits::WRITERS_AT_STOP);
-        if let Ok(outboxes) = outboxes.recv_deadline(until) {
-            for outbox in outboxes {
-                outbox.wait_sent(until);
-            }
-        }
-        // Clients that answer the close are gone in a moment.
-        while self.doors.sockets.open() > 0 && Instant::now() < until {
-            thread::sleep(Duration::from_millis(1));
-        }
-        self.doors.sockets.cut_all();
-        while self.doors.sockets.open() > 0 && Instant::now() < deadline {
-            thread::sleep(Duration::from_millis(1));
-        }
-    }
-
     /// Takes a configuration over without a restart: what is read at use.
     pub fn adopt(&self, settings: &Settings) {
         *self.ctx.live.write() = Arc::new(live(settings));
         self.ctx.hub.send(Event::HealthChanged);
     }
+}
+
+/// 1012 for everybody; their last bytes get a second, then the sockets are cut.
+fn close_clients(ctx: &Context, doors: &Doors, deadline: Instant) {
+    doors.sockets.close();
+    let (done, outboxes) = crossbeam_channel::bounded(1);
+    let close = Close::new(Close::RESTART, "service restart");
+    ctx.hub.send(Event::CloseAll { close, done });
+    let until = deadline.min(Instant::now() + limits::WRITERS_AT_STOP);
+    if let Ok(outboxes) = outboxes.recv_deadline(until) {
+        for outbox in outboxes {
+            outbox.wait_sent(until);
+        }
+    }
+    // Clients that answer the close are gone in a moment.
+    while doors.sockets.open() > 0 && Instant::now() < until {
+        thread::sleep(Duration::from_millis(1));
+    }
+    doors.sockets.cut_all();
+    while doors.sockets.open() > 0 && Instant::now() < deadline {
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// What is left of a budget, never quite nothing.
+fn left(deadline: Instant) -> Duration {
+    deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(100))
 }
 
 /// Threads of the pool beyond the caps: newcomers that are being refused.
@@ -238,6 +249,35 @@ fn queue_for_main(live: Arc<RwLock<Arc<Live>>>, events: Arc<SystemEvents>) -> Bo
         let config = live.read().config.clone();
         let main = keys::main_of(config.agents.default_id(), &config).key;
         events.push(&main, line, at_ms);
+    })
+}
+
+/// What turns need of the rest.
+fn world(
+    boot: &Boot,
+    live: &Arc<RwLock<Arc<Live>>>,
+    hub: &HubHandle,
+    sessions: &Sessions,
+    events: &Arc<SystemEvents>,
+) -> Arc<World> {
+    let (to_hub, chat_hub, events) = (hub.clone(), hub.clone(), events.clone());
+    let (config, env) = (live.clone(), live.clone());
+    Arc::new(World {
+        hub: Box::new(move |event| to_hub.run(event)),
+        system_lines: Box::new(move |key| {
+            let line = |e: crate::hub::system_events::SystemEvent| SystemLine { at_ms: e.at_ms, text: e.text };
+            events.take(key).into_iter().map(line).collect()
+        }),
+        chat_event: Box::new(move |payload| chat_hub.send(Event::Broadcast { event: "chat", payload })),
+        sessions: sessions.clone(),
+        config: Box::new(move || config.read().config.clone()),
+        paths: boot.paths.clone(),
+        env: Box::new(move |name| env.read().clone().var(name)),
+        dev: boot.dev,
+        host: host::hostname(),
+        now_ms: Box::new(wall_ms),
+        timing: Timing::default(),
+        make_agent: Arc::new(make_agent),
     })
 }
 

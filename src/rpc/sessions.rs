@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::context::{Caller, Context, wall_ms};
 use super::{Payload, models};
-use crate::agent::keys;
+use crate::agent::history;
 use crate::protocol::ErrorShape;
 use crate::protocol::params::read;
 use crate::protocol::params::sessions::{SessionsListParams, SessionsPreviewParams};
@@ -14,7 +14,7 @@ use crate::store::sessions::Query;
 /// Newest first.
 pub fn list(ctx: &Context, _caller: &Caller, params: Value) -> Result<Payload, ErrorShape> {
     let params: SessionsListParams = read("sessions.list", params)?;
-    let now = wall_ms();
+    let (now, config) = (wall_ms(), ctx.config());
     let since = params.active_minutes.map_or(0, |m| now.saturating_sub(m.saturating_mul(60_000)));
     let query =
         Query { agent: params.agent_id.as_deref(), updated_since: since, limit: params.limit.map(|n| n as usize) };
@@ -30,6 +30,12 @@ pub fn list(ctx: &Context, _caller: &Caller, params: Value) -> Result<Payload, E
     let defaults = models::defaults(ctx);
     let rows = entries.iter().map(|e| {
         let mut row = list_row(e, &defaults);
+        if params.include_last_message == Some(true) {
+            let told = history::previews(&ctx.sessions, &config, &ctx.paths, &[e.key.to_string()], Some(1), None);
+            if let Some(text) = told.pointer("/0/items/0/text") {
+                row.insert("lastMessagePreview".into(), text.clone());
+            }
+        }
         Value::Object(row)
     });
     let rows: Vec<Value> = rows.collect();
@@ -64,21 +70,9 @@ fn matches_search(e: &Entry, text: &str) -> bool {
 
 pub fn preview(ctx: &Context, _caller: &Caller, params: Value) -> Result<Payload, ErrorShape> {
     let params: SessionsPreviewParams = read("sessions.preview", params)?;
-    let config = ctx.config();
-    let limit = params.limit.unwrap_or(12) as usize;
-    let chars = params.max_chars.unwrap_or(240) as usize;
-    // Each key may read a transcript; more than these would make one request a heavy one.
-    let previews: Vec<Value> = params
-        .keys
-        .iter()
-        .take(64)
-        .map(|key| {
-            let entry = keys::canonical(key, &config).ok().and_then(|route| ctx.sessions.get(&route.key));
-            let Some(entry) = entry else { return json!({"key": key, "status": "missing", "items": []}) };
-            let _ = (limit, chars, entry);
-            json!({})
-        })
-        .collect();
+    let number = |n: Option<u64>| n.map(|n| n as usize);
+    let (limit, chars) = (number(params.limit), number(params.max_chars));
+    let previews = history::previews(&ctx.sessions, &ctx.config(), &ctx.paths, &params.keys, limit, chars);
     Ok(json!({"ts": wall_ms(), "previews": previews}).into())
 }
 
