@@ -21,6 +21,7 @@ use crate::log::LogHandle;
 use crate::secret::Secret;
 use crate::server::listen::{self, BindError, Bound};
 use crate::server::lock::{self, Lock, LockError};
+use crate::server::port_report::Wording;
 use crate::server::{force, port_report, ws_log};
 use crate::store::source::FsSource;
 use crate::sys::signals::{self, Signal};
@@ -187,7 +188,7 @@ fn take_lock(paths: &Paths, port: u16) -> Result<Lock> {
                 "If the gateway is supervised, stop it with: {}",
                 paths.with_profile("openclaw gateway stop")
             ));
-            error.hints.extend(port_lines(paths, port, &sockets::listeners(port)));
+            error.hints.extend(port_report::port_report(port, &sockets::listeners(port), Wording::of(paths)));
             return hopeless(error);
         }
         error.hint("Check owner and mode of the lock's directory, or set TMPDIR.")
@@ -204,17 +205,11 @@ fn bind(paths: &Paths, settings: &Settings) -> Result<Bound> {
             let gateway = port_report::held_by_gateway(&listeners);
             let stop = paths.with_profile("openclaw gateway stop");
             error.hints.push(format!("If the gateway is supervised, stop it with: {stop}"));
-            error.hints.extend(port_lines(paths, port, &listeners));
+            error.hints.extend(port_report::port_report(port, &listeners, Wording::of(paths)));
             return if gateway { hopeless(error) } else { error };
         }
         error
     })
-}
-
-fn port_lines(paths: &Paths, port: u16, listeners: &[sockets::Listener]) -> Vec<String> {
-    let home = paths.home.to_string_lossy();
-    let wording = port_report::Wording { profile: paths.profile.as_deref(), home: Some(&home) };
-    port_report::port_report(port, listeners, wording)
 }
 
 /// Starts a life and says so.

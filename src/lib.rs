@@ -39,7 +39,7 @@ pub mod hub;
 pub mod rpc;
 pub mod server;
 
-// pub mod cli;
+pub mod cli;
 pub mod gateway;
 
 /// Version of this program (DECISIONS 20).

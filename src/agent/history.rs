@@ -4,7 +4,6 @@
 use serde_json::{Map, Value, json};
 
 use super::book::{Book, Refused};
-use crate::protocol::params::chat::ChatInjectParams;
 use super::keys::{self, Route};
 use super::session::transcript_of;
 use super::turn::World;
@@ -13,6 +12,7 @@ use super::workspace;
 use crate::config::{Config, Paths};
 use crate::limits::{HISTORY_MESSAGE_BYTES, HISTORY_TEXT_CHARS, HISTORY_TOTAL_BYTES};
 use crate::protocol::ErrorShape;
+use crate::protocol::params::chat::ChatInjectParams;
 use crate::store::message::{Block, Message, Role};
 use crate::store::transcript::{ReadLimits, read_messages, strip_prefixes};
 use crate::store::{Sessions, Transcript};

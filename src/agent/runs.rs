@@ -17,8 +17,6 @@ use serde_json::{Value, json};
 use super::book::{Book, Left};
 use super::dedupe::{Dedupe, Known, Method};
 use super::intake;
-use crate::protocol::params::agent::AgentParams;
-use crate::protocol::params::chat::{ChatInjectParams, ChatSendParams};
 use super::keys::{self, Route, Wanted};
 use super::models::client::RunCancel;
 use super::session::{self, Source};
@@ -29,6 +27,8 @@ use crate::hub::reply::Reply;
 use crate::hub::run_events::{AbortRuns, Answer, Cancel as _, ClosedRun, EndKind, EndRun, OpenRun, RunEvent};
 use crate::limits::{LANE_WAIT_WARNING, LEFTOVER_RUNS, QUEUED_RUNS_PER_SESSION, RUNS_QUEUE, STOP_BUDGET};
 use crate::protocol::ErrorShape;
+use crate::protocol::params::agent::AgentParams;
+use crate::protocol::params::chat::{ChatInjectParams, ChatSendParams};
 use crate::store::message::{Block, Message};
 
 /// `stopReason` of runs that end because the gateway does.

@@ -1,5 +1,6 @@
 //! The block `Port N is already in use.` and its hints (cli 3.5), for start-up failures and `gateway status`. Pure.
 
+use crate::config::Paths;
 use crate::error::Error;
 use crate::sys::process;
 use crate::sys::sockets::Listener;
@@ -21,6 +22,12 @@ pub struct Wording<'a> {
 impl Wording<'_> {
     fn flag(&self) -> String {
         self.profile.map(|name| format!(" --profile {name}")).unwrap_or_default()
+    }
+}
+
+impl<'a> Wording<'a> {
+    pub fn of(paths: &'a Paths) -> Wording<'a> {
+        Wording { profile: paths.profile.as_deref(), home: paths.home.to_str() }
     }
 }
 
