@@ -182,7 +182,10 @@ impl Worker {
                         "cannot write the log file{}: {error}; lines stay in memory until it works again",
                         place.map(|p| format!(" {p}")).unwrap_or_default()
                     );
-                    self.show(&Entry::new(Level::Warn, "logging", text));
+                    // Not through the file again, which has just failed.
+                    if Level::Warn <= self.shared.console_level() {
+                        self.show(&Entry::new(Level::Warn, "logging", text));
+                    }
                 }
             }
         }
