@@ -391,6 +391,8 @@ mod tests {
             subsystem: subsystem.into(),
             message: message.into(),
             fields: json!({ "intervalMs": 5 }).as_object().unwrap().clone(),
+            keep: true,
+            show: true,
         }
     }
 

@@ -244,7 +244,8 @@ impl log::Log for Front {
         if !self.wants(record.level(), record.module_path()) {
             return;
         }
-        let entry = Box::new(Entry::from_record(record));
+        let mut entry = Box::new(Entry::from_record(record));
+        self.shared.route(&mut entry);
         let bytes = entry.bytes();
         let waiting = self.shared.queued_bytes.fetch_add(bytes, Ordering::Relaxed);
         if waiting + bytes > limits::LOG_QUEUE_BYTES || self.queue.try_send(entry).is_err() {
@@ -495,6 +496,45 @@ mod tests {
         }
         shared.console_level.store(Level::Trace as u8, Ordering::Relaxed);
         assert!(front.wants(log::Level::Trace, Some("ureq::run")));
+    }
+
+    const CHILD: &str = "OPENCLAW_TEST_LOG_DIR";
+
+    /// Not a test by itself: a logger is one per process and stays.
+    #[test]
+    fn body_of_a_child() {
+        let Ok(dir) = std::env::var(CHILD) else { return };
+        let options = Options { dirs: vec![dir.into()], file_level: Level::Warn, ..Options::default() };
+        let handle = init(options).unwrap();
+        assert!(init(Options::default()).is_err());
+        install_panic_hook();
+        log::info!(target: "gateway", "on the console only");
+        log::warn!(target: "gateway/ws", tries = 3, token = "hunter2"; "fields and {}", "arguments");
+        handle.set_levels(Level::Debug, Level::Error);
+        log::debug!("from this module");
+        let worker = std::thread::Builder::new().name("doomed".into()).spawn(|| panic!("no {}", "way")).unwrap();
+        assert!(worker.join().is_err());
+        assert!(handle.flush(PATIENCE) && handle.dropped() == 0);
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn the_whole_way_from_the_macros_to_the_file() {
+        let dir = TempDir::new("init");
+        let mut child = crate::sys::testing::rerun("log::tests::body_of_a_child", CHILD, dir.0.to_str().unwrap());
+        let output = child.env("NO_COLOR", "1").output().unwrap();
+        let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success(), "{out}{err}");
+        assert!(out.contains(" [gateway] on the console only\n"), "{out}");
+        assert!(err.contains(" [ws] fields and arguments\n") && !err.contains("hunter2"), "{err}");
+        let text = only_file(&dir);
+        let lines: Vec<_> = text.lines().map(|line| tail::parse_line(line).unwrap()).collect();
+        let seen: Vec<(&str, &str)> =
+            lines.iter().map(|l| (l.level.as_deref().unwrap(), l.subsystem.as_deref().unwrap())).collect();
+        assert_eq!(seen, [("warn", "gateway/ws"), ("debug", "logging"), ("fatal", "gateway")]);
+        assert_eq!(lines[0].message, r#"{"tries":3,"token":"***"} fields and arguments"#);
+        assert!(lines[2].message.starts_with("thread doomed panicked at src/log/mod.rs:"), "{}", lines[2].message);
+        assert!(lines[2].message.ends_with(": no way"));
     }
 
     #[test]

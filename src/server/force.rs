@@ -163,11 +163,17 @@ mod tests {
         if mode == "deaf" {
             signal_hook::flag::register(signal_hook::consts::SIGTERM, deaf).unwrap();
         }
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let listener = listener_of_a_quiet_port();
         // The test harness has put its own words before it on the line.
         eprintln!("port {}", listener.local_addr().unwrap().port());
         // Never for ever, should the test that wants it be gone.
         std::thread::sleep(Duration::from_secs(60));
+    }
+
+    /// Below the ephemeral ports, where the listeners of other tests live: whoever is on the port will be ended.
+    fn listener_of_a_quiet_port() -> TcpListener {
+        let ports = (0..9000u32).map(|n| (20_000 + (std::process::id() * 7 + n) % 10_000) as u16);
+        ports.map(|port| TcpListener::bind(("127.0.0.1", port))).find_map(std::result::Result::ok).unwrap()
     }
 
     fn child(mode: &str) -> (Child, u16) {
@@ -189,7 +195,7 @@ mod tests {
 
     #[test]
     fn a_free_port_is_left_alone() {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = listener_of_a_quiet_port().local_addr().unwrap().port();
         let (outcome, said) = force(port);
         assert!(outcome.is_ok());
         assert_eq!(said, [format!("force: no listeners on port {port}")]);
@@ -227,7 +233,7 @@ mod tests {
 
     #[test]
     fn we_never_end_ourselves() {
-        let own = TcpListener::bind("127.0.0.1:0").unwrap();
+        let own = listener_of_a_quiet_port();
         let port = own.local_addr().unwrap().port();
         let (outcome, said) = force(port);
         let text = outcome.unwrap_err().to_string();

@@ -107,6 +107,23 @@ pub fn hints(listeners: &[Listener], wording: Wording<'_>) -> Vec<String> {
     hints
 }
 
+/// A listener as in `gateway status --json`; what is unknown is left out.
+pub fn listener_json(listener: &Listener) -> serde_json::Value {
+    let mut object = serde_json::Map::new();
+    let mut put = |name: &str, value: Option<serde_json::Value>| {
+        if let Some(value) = value {
+            object.insert(name.into(), value);
+        }
+    };
+    put("pid", listener.pid.map(Into::into));
+    put("command", listener.command.clone().map(Into::into));
+    put("address", Some(listener.address.to_string().into()));
+    put("commandLine", listener.command_line.as_deref().map(|line| crate::log::redact::redact(line).into()));
+    put("user", Some(listener.user.clone().into()));
+    put("ppid", listener.parent.map(Into::into));
+    object.into()
+}
+
 /// `pid 12410 root: openclaw-gateway (127.0.0.1:21120)`
 fn describe(listener: &Listener, wording: Wording<'_>) -> String {
     let pid = listener.pid.map_or_else(|| "pid unknown".into(), |pid| format!("pid {pid}"));
@@ -206,6 +223,16 @@ mod tests {
         assert_eq!(start_failure(&"x", 1, &[], true, true, wording).code, 78);
         assert_eq!(start_failure(&"x", 1, &[], true, true, wording).hints.len(), 1);
         assert_eq!(start_failure(&"x", 1, &[python], false, true, wording).code, 1);
+    }
+
+    #[test]
+    fn listeners_in_json_as_recorded() {
+        let gateway = listener(12410, "openclaw-gatewa", "openclaw-gateway");
+        assert_eq!(
+            listener_json(&gateway).to_string(),
+            "{\"pid\":12410,\"command\":\"openclaw-gatewa\",\"address\":\"127.0.0.1:21120\",\
+             \"commandLine\":\"openclaw-gateway\",\"user\":\"root\",\"ppid\":1}"
+        );
     }
 
     #[test]

