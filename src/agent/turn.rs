@@ -11,63 +11,24 @@ use jiff::tz::TimeZone;
 use serde_json::{Map, Value, json};
 
 use super::book::{Book, Refused};
-use super::intake::{Image, Reset, reset_command};
-use super::keys::Route;
+use super::intake::{Reset, reset_command};
 use super::models::catalog::{Catalog, Endpoint, ModelRef};
-use super::models::client::{Candidate, Client, Failure, MakeAgent, RunCancel, Sink, Timing};
+use super::models::client::{Candidate, Client, Failure, RunCancel, Sink};
 use super::models::wire::{ModelRequest, StopReason, StreamEvent, Thinking, ToolCall, Usage};
-use super::session::{self, Opened, Outcome, Source};
+use super::session::{self, Opened, Outcome};
 use super::visible::Visible;
+use super::world::{Job, SystemLine, World};
 use super::{context, prompt, workspace};
-use crate::config::{Config, Cost, Paths};
+use crate::config::Cost;
 use crate::hub::run_events::{Answer, EndKind, EndRun, RunEvent};
 use crate::limits::{CONTEXT_BYTES, CONTEXT_MESSAGES, TOOL_ROUNDS};
 use crate::protocol::ErrorShape;
 use crate::store::message::{self, Assistant, Block, Message};
 use crate::store::transcript::{ReadLimits, iso_time, read_context, with_time_prefix};
-use crate::store::{Entry, Sessions, Transcript};
+use crate::store::{Entry, Transcript};
 
 /// Result of every tool call: there are none yet.
 const NO_TOOL: &str = "tool not available";
-
-/// A line that waits for the next turn of a session (DECISIONS 46).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SystemLine {
-    pub at_ms: u64,
-    pub text: String,
-}
-
-/// What turns need of the rest of the program; filled in by `gateway`.
-pub struct World {
-    pub hub: Box<dyn Fn(RunEvent) + Send + Sync>,
-    /// Takes the queued lines of a session.
-    pub system_lines: Box<dyn Fn(&str) -> Vec<SystemLine> + Send + Sync>,
-    /// Broadcasts the payload of a `chat` event that belongs to no run (`chat.inject`).
-    pub chat_event: Box<dyn Fn(Value) + Send + Sync>,
-    pub sessions: Sessions,
-    pub config: Box<dyn Fn() -> Arc<Config> + Send + Sync>,
-    pub paths: Paths,
-    pub env: Box<dyn Fn(&str) -> Option<String> + Send + Sync>,
-    /// Dev profile or `gateway --dev`.
-    pub dev: bool,
-    pub host: String,
-    /// Milliseconds since 1970.
-    pub now_ms: Box<dyn Fn() -> u64 + Send + Sync>,
-    pub timing: Timing,
-    pub make_agent: MakeAgent,
-}
-
-/// A request that was accepted.
-#[derive(Clone, Debug)]
-pub struct Job {
-    pub run_id: Arc<str>,
-    pub route: Route,
-    pub message: String,
-    pub images: Vec<Image>,
-    pub thinking: Option<Thinking>,
-    pub extra_system_prompt: Option<String>,
-    pub source: Source,
-}
 
 /// How a turn ends early.
 enum Stopped {
@@ -231,7 +192,7 @@ impl<'a> Turn<'a> {
             }
             let answered = match answered {
                 Ok(answered) => answered,
-                Err(failure) => return self.fail(failure, blocks, shown, began),
+                Err(failure) => return self.fail(*failure, blocks, shown, began),
             };
             let endpoint = self.endpoint(answered.by).clone();
             total.add(&answered.usage);

@@ -14,7 +14,7 @@ use super::{Boot, Control};
 use crate::agent::keys;
 use crate::agent::models::client::{Timing, make_agent};
 use crate::agent::runs::Runs;
-use crate::agent::turn::{SystemLine, World};
+use crate::agent::world::{SystemLine, World};
 use crate::error::{Error, Result};
 use crate::hub::outbox::Budget;
 use crate::hub::system_events::SystemEvents;

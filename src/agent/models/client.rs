@@ -14,7 +14,8 @@ use serde_json::Value;
 use ureq::Agent;
 
 use super::catalog::{Endpoint, ModelRef, Unusable};
-use super::wire::{ModelError, ModelRequest, Reason, StopReason, StreamEvent, Usage, host_of, is_loopback_url};
+use super::fault::{host_of, is_loopback_url};
+use super::wire::{ModelError, ModelRequest, Reason, StopReason, StreamEvent, Usage};
 use super::{anthropic, echo, ollama, openai};
 use crate::config::Api;
 use crate::hub::run_events::Cancel;
@@ -197,7 +198,7 @@ impl Client {
         chain: &[Candidate],
         request: &mut dyn FnMut(&Endpoint) -> ModelRequest,
         sink: &mut dyn Sink,
-    ) -> Result<Answered, Failure> {
+    ) -> Result<Answered, Box<Failure>> {
         let mut left = MODEL_REQUESTS;
         let mut attempts: Vec<(ModelRef, ModelError)> = Vec::new();
         let mut unusable = None;
@@ -226,11 +227,16 @@ impl Client {
                     Err(failed) => failed,
                 };
                 if self.cancel.is_cancelled() || failed.error.kind == Reason::Aborted {
-                    return Err(Failure { by, error: ModelError::aborted(), attempts, unusable: None });
+                    return Err(Box::new(Failure { by, error: ModelError::aborted(), attempts, unusable: None }));
                 }
                 if failed.shown {
                     let error = failed.error;
-                    return Err(Failure { by, attempts: vec![(id.clone(), error.clone())], error, unusable: None });
+                    return Err(Box::new(Failure {
+                        by,
+                        attempts: vec![(id.clone(), error.clone())],
+                        error,
+                        unusable: None,
+                    }));
                 }
                 sink.restart();
                 let pause = self.pause(&failed.error, tries);
@@ -239,7 +245,12 @@ impl Client {
                     Some(pause) => {
                         log::info!("model {id}: {}; asking again in {} ms", failed.error.raw_text(), pause.as_millis());
                         if !self.cancel.sleep(pause) {
-                            return Err(Failure { by, error: ModelError::aborted(), attempts, unusable: None });
+                            return Err(Box::new(Failure {
+                                by,
+                                error: ModelError::aborted(),
+                                attempts,
+                                unusable: None,
+                            }));
                         }
                     }
                     None => break Some(failed.error),
@@ -258,7 +269,7 @@ impl Client {
             |(_, error)| error.clone(),
         );
         let by = attempts.len().saturating_sub(1);
-        Err(Failure { by, error, attempts, unusable: unusable.filter(|_| !asked) })
+        Err(Box::new(Failure { by, error, attempts, unusable: unusable.filter(|_| !asked) }))
     }
 
     /// None: the provider wants to be left alone for longer than a turn can wait.
@@ -535,7 +546,7 @@ fn headers(endpoint: &Endpoint) -> Vec<(String, String)> {
 fn http_error(endpoint: &Endpoint, status: u16, body: &[u8]) -> ModelError {
     let mut error = ModelError::from_status(status, body, endpoint.api == Api::AnthropicMessages);
     if endpoint.api == Api::Ollama {
-        error.message = format!("Ollama API error {status}: {}", super::wire::short_text(body));
+        error.message = format!("Ollama API error {status}: {}", super::fault::short_text(body));
         error.status = None;
     }
     error

@@ -4,6 +4,8 @@ use std::thread;
 use crossbeam_channel::bounded;
 
 use super::*;
+
+type Outcome = Result<Answered, Box<Failure>>;
 use crate::agent::fake::{Act, Fake, done, stream_of, text, wait_until};
 use crate::config::Cost;
 use crate::secret::Secret;
@@ -73,7 +75,7 @@ fn client(timing: Timing) -> (Client, Arc<RunCancel>) {
     (Client::for_run(timing, Arc::new(make_agent), cancel.clone(), "hi".into()), cancel)
 }
 
-fn call(chain: &[Candidate], timing: Timing) -> (Result<Answered, Failure>, Kept) {
+fn call(chain: &[Candidate], timing: Timing) -> (Outcome, Kept) {
     let mut kept = Kept::default();
     let (mut client, _) = client(timing);
     let result = client.call(chain, &mut |_| ModelRequest::default(), &mut kept);
@@ -235,10 +237,7 @@ fn nothing_usable_is_told_apart() {
 }
 
 /// Starts a call on a thread of its own; its result arrives on the receiver.
-fn in_background(
-    candidate: Candidate,
-    make: MakeAgent,
-) -> (Arc<RunCancel>, mpsc::Receiver<(Result<Answered, Failure>, String)>) {
+fn in_background(candidate: Candidate, make: MakeAgent) -> (Arc<RunCancel>, mpsc::Receiver<(Outcome, String)>) {
     let cancel = Arc::new(RunCancel::default());
     let mut client = Client::for_run(timing(), make, cancel.clone(), String::new());
     let (tx, rx) = mpsc::channel();
@@ -250,7 +249,7 @@ fn in_background(
     (cancel, rx)
 }
 
-fn expect_abort(rx: &mpsc::Receiver<(Result<Answered, Failure>, String)>) {
+fn expect_abort(rx: &mpsc::Receiver<(Outcome, String)>) {
     let (result, _) = rx.recv_timeout(Duration::from_secs(10)).expect("the abort reaches the run");
     assert_eq!(result.unwrap_err().error.kind, Reason::Aborted);
 }
