@@ -244,7 +244,7 @@ fn me() -> SelfInfo {
     }
 }
 
-fn queue_for_main(live: Arc<RwLock<Arc<Live>>>, events: Arc<SystemEvents>) -> Box<dyn Fn(&str, u64) + Send> {
+fn queue_for_main(live: Arc<RwLock<Arc<Live>>>, events: Arc<SystemEvents>) -> hub::QueueLine {
     Box::new(move |line, at_ms| {
         let config = live.read().config.clone();
         let main = keys::main_of(config.agents.default_id(), &config).key;
