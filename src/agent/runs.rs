@@ -275,7 +275,9 @@ impl Owner {
 
     // ── Lanes ──────────────────────────────────────────────────────────────────────────────────────────
 
-    fn open(&mut self, request: Accepted, final_reply: Option<Reply>) {
+    /// The hub knows the run before its client does, so that an abort finds it; the client hears that it was accepted
+    /// before the run says anything.
+    fn open(&mut self, request: Accepted, final_reply: Option<Reply>, accept: impl FnOnce()) {
         let run_id: Arc<str> = request.key.into();
         let cancel: Arc<RunCancel> = Arc::default();
         (self.world.hub)(RunEvent::Open(OpenRun {
@@ -286,6 +288,7 @@ impl Owner {
             final_reply,
             cancel: cancel.clone(),
         }));
+        accept();
         let source = match request.method {
             Method::Agent => Source::Agent,
             Method::Chat => Source::Chat,

@@ -153,6 +153,12 @@ impl Catalog<'_> {
         out
     }
 
+    /// The entry of a provider, whichever of its names the config uses.
+    fn configured(&self, provider: &str) -> Option<&Provider> {
+        let all = &self.config.models.providers;
+        all.get(provider).or_else(|| all.iter().find(|(name, _)| provider_id(name) == provider).map(|(_, entry)| entry))
+    }
+
     /// A reference or an alias.
     pub fn find(&self, text: &str) -> Option<ModelRef> {
         let text = text.trim();
@@ -171,9 +177,7 @@ impl Catalog<'_> {
     /// Whether `text`, which was read as `id`, is meant as a model at all: an alias, or a reference whose provider is
     /// known.
     pub fn names_a_model(&self, text: &str, id: &ModelRef) -> bool {
-        let known = |provider: &str| {
-            self.config.models.providers.contains_key(provider) || BUILT_IN.iter().any(|p| p.id == provider)
-        };
+        let known = |provider: &str| self.configured(provider).is_some() || BUILT_IN.iter().any(|p| p.id == provider);
         let is_echo = id.provider == echo::PROVIDER && id.model == echo::MODEL;
         match text.contains('/') {
             true => known(&id.provider) || is_echo,
@@ -213,7 +217,7 @@ impl Catalog<'_> {
         if id.provider == echo::PROVIDER && id.model == echo::MODEL {
             return Ok(self.echo_endpoint(id));
         }
-        let configured = self.config.models.providers.get(&id.provider);
+        let configured = self.configured(&id.provider);
         let built_in = BUILT_IN.iter().find(|p| p.id == id.provider);
         let model = configured.and_then(|p| p.models.iter().find(|m| m.id == id.model));
         let api = match (configured, built_in) {

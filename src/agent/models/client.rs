@@ -214,6 +214,7 @@ impl Client {
                 }
             };
             let prompt = request(endpoint);
+            let mut endpoint = endpoint.clone();
             let mut tries = 0;
             let error = loop {
                 if left == 0 {
@@ -222,7 +223,7 @@ impl Client {
                 left -= 1;
                 tries += 1;
                 asked = true;
-                let failed = match self.attempt(endpoint, &prompt, sink) {
+                let failed = match self.attempt(&endpoint, &prompt, sink) {
                     Ok((stop, usage)) => return Ok(Answered { by, stop, usage }),
                     Err(failed) => failed,
                 };
@@ -239,6 +240,10 @@ impl Client {
                     }));
                 }
                 sink.restart();
+                if left > 0 && soften(&mut endpoint, &failed.error) {
+                    log::info!("model {id}: {}; asking again without it", failed.error.raw_text());
+                    continue;
+                }
                 let pause = self.pause(&failed.error, tries);
                 let again = failed.error.kind.retryable() && !failed.timed_out && left > usable_after(by);
                 match pause.filter(|_| again) {
@@ -541,6 +546,31 @@ fn headers(endpoint: &Endpoint) -> Vec<(String, String)> {
         out.push((name.clone(), value.expose().to_owned()));
     }
     out
+}
+
+/// Copies of OpenAI's interface refuse fields that they do not know: leaves out the one that an error names. False when
+/// that is not what is wrong.
+fn soften(endpoint: &mut Endpoint, error: &ModelError) -> bool {
+    const NEW_FIELD: &str = "max_completion_tokens";
+    if endpoint.api != Api::OpenAiCompletions || !matches!(error.status, Some(400 | 422)) {
+        return false;
+    }
+    let names = |field: &str| {
+        let by = |c: char| !(c.is_ascii_alphanumeric() || c == '_');
+        error.message.split(by).any(|word| word == field)
+    };
+    if endpoint.usage_in_streaming && (names("stream_options") || names("include_usage")) {
+        endpoint.usage_in_streaming = false;
+    } else if endpoint.max_tokens_field == NEW_FIELD && names(NEW_FIELD) {
+        endpoint.max_tokens_field = "max_tokens".into();
+    } else if endpoint.store && names("store") {
+        endpoint.store = false;
+    } else if endpoint.reasoning && names("reasoning_effort") {
+        endpoint.reasoning = false;
+    } else {
+        return false;
+    }
+    true
 }
 
 fn http_error(endpoint: &Endpoint, status: u16, body: &[u8]) -> ModelError {

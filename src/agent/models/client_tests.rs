@@ -168,6 +168,23 @@ fn statuses_and_how_often_they_are_tried() {
 }
 
 #[test]
+fn a_field_that_is_refused_is_left_out() {
+    let fake = Fake::start(|_, seen| {
+        let refuse = |field: &str| Act::Plain(400, "", error_body(&format!("Unrecognized request argument: {field}")));
+        match &seen.body {
+            body if body.get("stream_options").is_some() => refuse("stream_options"),
+            body if body.get("store").is_some() => refuse("store"),
+            body if body.get("max_completion_tokens").is_some() => refuse("max_completion_tokens"),
+            _ => stream_of(&["ok"]),
+        }
+    });
+    let (result, kept) = call(&[openai("p", &fake)], timing());
+    assert!(result.is_ok(), "{result:?}");
+    assert_eq!((kept.text.as_str(), fake.count()), ("ok", 4));
+    assert!(fake.seen()[3].body["max_tokens"].is_number());
+}
+
+#[test]
 fn garbage_is_named() {
     let fake = Fake::start(|_, _| Act::Stream(vec!["<html>proxy login</html>\n".into()]));
     let (result, _) = call(&[openai("p", &fake)], timing());

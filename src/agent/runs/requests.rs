@@ -58,9 +58,9 @@ impl Owner {
                 self.dedupe.refuse(Method::Agent, &key, Answer::Err { error, payload }, Instant::now());
             }
             Ok(Some(request)) => {
-                reply.first(&accepted);
-                self.dedupe.accept(Method::Agent, &key, accepted, Instant::now());
-                self.open(request, Some(reply));
+                self.dedupe.accept(Method::Agent, &key, accepted.clone(), Instant::now());
+                let first = reply.twin();
+                self.open(request, Some(reply), || first.ok(&accepted));
             }
         }
     }
@@ -131,8 +131,7 @@ impl Owner {
             Ok(request) => {
                 let started = status("started");
                 self.dedupe.accept(Method::Chat, &key, started.clone(), Instant::now());
-                reply.ok(&started);
-                self.open(request, None);
+                self.open(request, None, || reply.ok(&started));
             }
         }
     }
