@@ -90,8 +90,8 @@ fn gateway_command(globals: &Globals, mut group: tree::Gateway) -> Result<u8> {
     let cx = || Context::new(globals);
     match group.command.take() {
         // The gateway looks its own paths up, in the order of its start.
-        None => Ok(gateway::run(run_options(globals, group))),
-        Some(GatewayCommand::Run(run)) => Ok(gateway::run(run_options(globals, merged(group, run)))),
+        None => gateway::run(run_options(globals, group)),
+        Some(GatewayCommand::Run(run)) => gateway::run(run_options(globals, merged(group, run))),
         Some(GatewayCommand::Status(args)) => gateway_status::run(&cx()?, &group, &args),
         Some(GatewayCommand::Stop(args)) => stop::stop(&cx()?, &group, args.json),
         Some(GatewayCommand::Restart(args)) => stop::restart(&cx()?, &group, args.json),
