@@ -28,6 +28,7 @@ pub mod probe;
 pub mod service;
 pub mod sessions;
 pub mod status;
+mod status_page;
 pub mod stop;
 pub mod system;
 pub mod target;
