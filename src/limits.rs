@@ -44,6 +44,8 @@ pub const LINGER_TIME: Duration = Duration::from_secs(1);
 pub const CLOSE_REASON_BYTES: usize = 120;
 /// Consecutive `unauthorized role` answers before the connection is closed with the next one.
 pub const UNAUTHORIZED_ROLE_REPEATS: u32 = 10;
+/// Errors of one validation; keys that they name are cut like method names.
+pub const VALIDATION_ERRORS: usize = 32;
 /// Method names in error texts are cut here.
 pub const METHOD_NAME_CHARS: usize = 200;
 
@@ -63,6 +65,13 @@ pub const POOL_IDLE: Duration = Duration::from_secs(10);
 /// Stacks of connection and writer threads in release builds; debug builds take four times as much.
 pub const CONNECTION_STACK: usize = 256 * 1024;
 pub const WRITER_STACK: usize = 128 * 1024;
+/// Stack of the threads that run handlers with files.
+pub const POOL_STACK: usize = 512 * 1024;
+/// Stack of a thread: debug builds have larger frames.
+pub const fn stack(release: usize) -> usize {
+    if cfg!(debug_assertions) { release * 4 } else { release }
+}
+
 /// Bind attempts on EADDRINUSE: retries and their distance.
 pub const BIND_RETRIES: u32 = 4;
 pub const BIND_RETRY_PAUSE: Duration = Duration::from_millis(500);
@@ -102,6 +111,10 @@ pub const MAINTENANCE: Duration = Duration::from_secs(60);
 // ── Presence ───────────────────────────────────────────────────────────────────────────────────────────
 pub const PRESENCE_TTL: Duration = Duration::from_secs(300);
 pub const PRESENCE_ENTRIES: usize = 200;
+/// Texts that clients bring into presence: a system event's text, any other field, items of a list.
+pub const PRESENCE_TEXT_BYTES: usize = 4096;
+pub const PRESENCE_FIELD_CHARS: usize = 256;
+pub const PRESENCE_LIST_ITEMS: usize = 32;
 pub const SYSTEM_EVENTS_PER_SESSION: usize = 20;
 
 // ── Devices and auth ───────────────────────────────────────────────────────────────────────────────────
@@ -199,6 +212,8 @@ pub const WS_LOG_SLOW: Duration = Duration::from_millis(50);
 pub const WS_LOG_VALUE_CHARS: usize = 240;
 
 // ── Life cycle ─────────────────────────────────────────────────────────────────────────────────────────
+/// How long the end of the process waits for its last log lines.
+pub const LOG_FLUSH: Duration = Duration::from_millis(500);
 pub const STOP_BUDGET: Duration = Duration::from_secs(5);
 pub const RESTART_DRAIN: Duration = Duration::from_secs(90);
 pub const WRITERS_AT_STOP: Duration = Duration::from_secs(1);

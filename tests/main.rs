@@ -1,1 +1,5 @@
-fn main() {}
+//! The one integration-test program: two cores link once. A module for each subject.
+
+mod layers;
+mod source;
+mod tables;

@@ -172,3 +172,26 @@ pub(crate) fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
         thread::sleep(Duration::from_millis(2));
     }
 }
+
+/// A reply and the answers that left through it.
+pub(crate) struct Asked {
+    outbox: Arc<crate::hub::outbox::Outbox>,
+}
+
+impl Asked {
+    pub(crate) fn new() -> (Asked, crate::hub::reply::Reply) {
+        let outbox = Arc::new(crate::hub::outbox::Outbox::default());
+        let reply = crate::hub::reply::Reply::new(outbox.clone(), "r1".into());
+        (Asked { outbox }, reply)
+    }
+
+    pub(crate) fn answers(&self) -> Vec<Value> {
+        self.outbox.sent().iter().map(|frame| serde_json::from_slice(frame).unwrap()).collect()
+    }
+
+    /// Waits for the answer with this number.
+    pub(crate) fn answer(&self, n: usize) -> Value {
+        wait_until("an answer", || self.outbox.sent().len() > n);
+        self.answers().remove(n)
+    }
+}

@@ -4,11 +4,16 @@
 //! goes through the hub (`hub::run_events`); everything that stays goes through `store`. Nothing here knows a socket
 //! of a client.
 
+pub mod book;
+pub mod context;
+pub mod dedupe;
 pub mod history;
+pub mod intake;
 pub mod keys;
 pub mod models;
 pub mod prompt;
 pub mod runs;
+pub mod session;
 pub mod turn;
 pub mod visible;
 pub mod workspace;

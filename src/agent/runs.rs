@@ -1,1 +1,690 @@
-//! (head)
+//! The owner of runs, thread `runs`: accepts requests, keeps the lanes (one run per session, a few in all, first come
+//! first served), starts a thread per turn, and takes its slot back the moment the hub says that the run is over.
+//!
+//! It never waits for a run's thread: what still sits in a name look-up stays behind, may write nothing, and is counted
+//! (`limits::LEFTOVER_RUNS`). To the hub it sends and does not wait; what clients see is the hub's business.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded, select, unbounded};
+use serde_json::{Value, json};
+
+use super::book::{Book, Left};
+use super::dedupe::{Dedupe, Known, Method};
+use super::intake;
+use super::keys::{self, Route, Wanted};
+use super::models::client::RunCancel;
+use super::session::{self, Source};
+use super::turn::{self, Job, World};
+use super::{history, models::wire::Thinking};
+use crate::config::Config;
+use crate::hub::reply::Reply;
+use crate::hub::run_events::{AbortRuns, Answer, Cancel as _, ClosedRun, EndKind, EndRun, OpenRun, RunEvent};
+use crate::limits::{LANE_WAIT_WARNING, LEFTOVER_RUNS, QUEUED_RUNS_PER_SESSION, RUNS_QUEUE, STOP_BUDGET};
+use crate::protocol::ErrorShape;
+use crate::protocol::params::agent::AgentParams;
+use crate::protocol::params::chat::{ChatInjectParams, ChatSendParams};
+use crate::store::message::{Block, Message};
+
+/// `stopReason` of runs that end because the gateway does.
+pub const STOP_REASON: &str = "restart";
+/// When a full queue may have room again.
+const RETRY_MS: u64 = 2000;
+
+/// Who sent a request.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    pub conn_id: Arc<str>,
+    pub device_id: Option<Arc<str>>,
+    /// Holds operator.admin: its stop phrases stop everybody's runs of the session.
+    pub admin: bool,
+}
+
+enum Order {
+    Agent(Box<AgentParams>, Caller, Reply),
+    Chat(Box<ChatSendParams>, Caller, Reply),
+    Inject(ChatInjectParams, Reply),
+    Stop,
+}
+
+#[derive(Default)]
+struct Counts {
+    active: AtomicUsize,
+    queued: AtomicUsize,
+    draining: AtomicBool,
+}
+
+/// The way to the `runs` thread. Clones are cheap; nothing here blocks.
+#[derive(Clone)]
+pub struct RunsHandle {
+    orders: Sender<Order>,
+    counts: Arc<Counts>,
+}
+
+/// The thread itself, for whoever stops it.
+pub struct Runs {
+    pub handle: RunsHandle,
+    thread: thread::JoinHandle<()>,
+    ended: Receiver<()>,
+}
+
+impl RunsHandle {
+    /// `agent`: accepted at once, its end comes as a second response.
+    pub fn agent(&self, params: AgentParams, caller: Caller, reply: Reply) {
+        self.send(Order::Agent(Box::new(params), caller, reply));
+    }
+
+    /// `chat.send`
+    pub fn chat_send(&self, params: ChatSendParams, caller: Caller, reply: Reply) {
+        self.send(Order::Chat(Box::new(params), caller, reply));
+    }
+
+    /// `chat.inject`
+    pub fn inject(&self, params: ChatInjectParams, reply: Reply) {
+        self.send(Order::Inject(params, reply));
+    }
+
+    /// Turns that have a slot.
+    pub fn active(&self) -> usize {
+        self.counts.active.load(Ordering::SeqCst)
+    }
+
+    /// Turns that wait.
+    pub fn queued(&self) -> usize {
+        self.counts.queued.load(Ordering::SeqCst)
+    }
+
+    /// Nothing new is accepted any more; what runs and what waits goes on. For a planned restart.
+    pub fn drain(&self) {
+        self.counts.draining.store(true, Ordering::SeqCst);
+    }
+
+    fn send(&self, order: Order) {
+        let order = match self.orders.try_send(order) {
+            Ok(()) => return,
+            Err(TrySendError::Full(order) | TrySendError::Disconnected(order)) => order,
+        };
+        let error = ErrorShape::unavailable("too many requests for the agent are waiting; try again in a moment");
+        match order {
+            Order::Agent(_, _, reply) | Order::Chat(_, _, reply) | Order::Inject(_, reply) => {
+                reply.err(&error.retry_after(RETRY_MS));
+            }
+            Order::Stop => {}
+        }
+    }
+}
+
+impl Runs {
+    /// Starts the thread. `closed` is where the hub says that a run is over; `on_death` is called when the thread
+    /// panics.
+    pub fn start(
+        world: Arc<World>,
+        closed: Receiver<ClosedRun>,
+        on_death: Box<dyn FnOnce() + Send>,
+    ) -> std::io::Result<Runs> {
+        let (orders, inbox) = bounded(RUNS_QUEUE);
+        let (ended_tx, ended) = bounded(1);
+        let counts: Arc<Counts> = Arc::default();
+        let (thread_ended, threads) = unbounded();
+        let owner = Owner {
+            world,
+            orders: inbox,
+            closed,
+            threads,
+            thread_ended,
+            counts: counts.clone(),
+            queue: VecDeque::new(),
+            running: HashMap::new(),
+            leftovers: HashSet::new(),
+            dedupe: Dedupe::default(),
+        };
+        let thread = thread::Builder::new().name("runs".into()).spawn(move || {
+            if catch_unwind(AssertUnwindSafe(|| owner.work())).is_err() {
+                on_death();
+            }
+            let _ = ended_tx.send(());
+        })?;
+        Ok(Runs { handle: RunsHandle { orders, counts }, thread, ended })
+    }
+
+    /// Aborts everything, keeps the partial texts, ends the thread. False when it did not end in time.
+    pub fn stop(self, deadline: Duration) -> bool {
+        self.handle.drain();
+        // The queue may be full of requests; the thread empties it.
+        let _ = self.handle.orders.send_timeout(Order::Stop, deadline);
+        if self.ended.recv_timeout(deadline).is_err() {
+            return false;
+        }
+        self.thread.join().is_ok()
+    }
+}
+
+/// A turn that was accepted and waits for its lane.
+struct Waiting {
+    job: Job,
+    method: Method,
+    cancel: Arc<RunCancel>,
+    timeout: Option<Duration>,
+    since: Instant,
+    warned: bool,
+}
+
+/// A turn that has a slot.
+struct Running {
+    session_key: String,
+    cancel: Arc<RunCancel>,
+    book: Arc<Book>,
+    deadline: Option<Instant>,
+    /// Its thread has ended already.
+    ended: bool,
+}
+
+struct Owner {
+    world: Arc<World>,
+    orders: Receiver<Order>,
+    closed: Receiver<ClosedRun>,
+    /// Ids of runs whose threads have ended.
+    threads: Receiver<Arc<str>>,
+    thread_ended: Sender<Arc<str>>,
+    counts: Arc<Counts>,
+    queue: VecDeque<Waiting>,
+    running: HashMap<Arc<str>, Running>,
+    /// Aborted runs whose threads have not ended.
+    leftovers: HashSet<Arc<str>>,
+    dedupe: Dedupe,
+}
+
+/// What was accepted, before it has a run.
+struct Accepted {
+    method: Method,
+    key: String,
+    caller: Caller,
+    route: Route,
+    message: String,
+    images: Vec<intake::Image>,
+    thinking: Option<Thinking>,
+    extra_system_prompt: Option<String>,
+    timeout: Option<Duration>,
+}
+
+impl Owner {
+    fn work(mut self) {
+        let mut stop_by: Option<Instant> = None;
+        loop {
+            let wake = self.next_wake().into_iter().chain(stop_by).min();
+            let timer = wake.map_or_else(crossbeam_channel::never, crossbeam_channel::at);
+            select! {
+                recv(self.orders) -> order => match order {
+                    Ok(Order::Agent(params, caller, reply)) => self.agent(*params, caller, reply),
+                    Ok(Order::Chat(params, caller, reply)) => self.chat(*params, caller, reply),
+                    Ok(Order::Inject(params, reply)) => self.inject(params, reply),
+                    Ok(Order::Stop) | Err(_) if stop_by.is_none() => {
+                        stop_by = Some(Instant::now() + STOP_BUDGET);
+                        self.abort_all();
+                    }
+                    Ok(Order::Stop) | Err(_) => self.orders = crossbeam_channel::never(),
+                },
+                recv(self.closed) -> closed => match closed {
+                    Ok(closed) => self.close(closed),
+                    // The hub is gone: nobody is left to hear of a run.
+                    Err(_) => return,
+                },
+                recv(self.threads) -> id => if let Ok(id) = id { self.thread_is_over(&id) },
+                recv(timer) -> _ => self.tick(Instant::now()),
+            }
+            let over = self.running.is_empty() && self.queue.is_empty();
+            if stop_by.is_some_and(|by| over || Instant::now() >= by) {
+                return;
+            }
+        }
+    }
+
+    fn next_wake(&self) -> Option<Instant> {
+        let deadlines = self.running.values().filter_map(|r| r.deadline);
+        let warnings = self.queue.iter().filter(|w| !w.warned).map(|w| w.since + LANE_WAIT_WARNING);
+        deadlines.chain(warnings).chain(self.dedupe.next_expiry()).min()
+    }
+
+    fn tick(&mut self, now: Instant) {
+        self.dedupe.prune(now);
+        let late: Vec<(Arc<str>, String)> = self
+            .running
+            .iter_mut()
+            .filter(|(_, r)| r.deadline.is_some_and(|at| at <= now))
+            .map(|(id, r)| {
+                r.deadline = None;
+                (id.clone(), r.session_key.clone())
+            })
+            .collect();
+        for (id, key) in late {
+            self.abort(&id, &key, "timeout");
+        }
+        for ahead in 0..self.queue.len() {
+            let waiting = &mut self.queue[ahead];
+            if !waiting.warned && waiting.since + LANE_WAIT_WARNING <= now {
+                waiting.warned = true;
+                log::warn!(
+                    "lane wait exceeded: lane=session:{} waitedMs={} queueAhead={ahead}",
+                    waiting.job.route.key,
+                    now.duration_since(waiting.since).as_millis()
+                );
+            }
+        }
+    }
+
+    // ── Requests ───────────────────────────────────────────────────────────────────────────────────────
+
+    fn agent(&mut self, params: AgentParams, caller: Caller, reply: Reply) {
+        let key = params.idempotency_key.clone();
+        match self.dedupe.get(Method::Agent, &key, Instant::now()) {
+            Some(Known::Accepted(payload)) => return reply.ok(payload),
+            Some(Known::Over(Answer::Ok(payload))) => return reply.ok(payload),
+            Some(Known::Over(Answer::Err { error, payload })) => return reply.err_with_payload(error, payload),
+            None => {}
+        }
+        let accepted = json!({"runId": key, "status": "accepted", "acceptedAt": (self.world.now_ms)()});
+        if self.is_open(&key) {
+            return reply.ok(&accepted);
+        }
+        let config = (self.world.config)();
+        match self.check_agent(params, caller, &config) {
+            Err(error) => reply.err(&error),
+            Ok(None) => {
+                let text = "Error: Pass --to <E.164>, --session-id, or --agent to choose a session";
+                let payload = json!({"runId": key, "status": "error", "summary": text});
+                let error = ErrorShape::unavailable(text);
+                reply.first(&accepted);
+                reply.err_with_payload(&error, &payload);
+                self.dedupe.refuse(Method::Agent, &key, Answer::Err { error, payload }, Instant::now());
+            }
+            Ok(Some(request)) => {
+                reply.first(&accepted);
+                self.dedupe.accept(Method::Agent, &key, accepted, Instant::now());
+                self.open(request, Some(reply));
+            }
+        }
+    }
+
+    /// None: nothing in the request names a session.
+    fn check_agent(
+        &self,
+        params: AgentParams,
+        caller: Caller,
+        config: &Config,
+    ) -> Result<Option<Accepted>, ErrorShape> {
+        self.check_draining()?;
+        intake::check_key("agent", &params.idempotency_key)?;
+        let message = intake::clean_message(&params.message)?;
+        intake::check_delivery(&params)?;
+        let images = intake::images(&params.attachments)?;
+        let thinking = intake::check_thinking("agent", params.thinking.as_deref())?;
+        let wanted = Wanted {
+            session_key: params.session_key.as_deref(),
+            session_id: params.session_id.as_deref(),
+            agent_id: params.agent_id.as_deref(),
+            to: params.to.as_deref(),
+        };
+        let find = |id: &str| {
+            self.world.sessions.find_session_id(id).map(|entry| (entry.key.to_string(), entry.agent.to_string()))
+        };
+        let Some(route) = keys::route_agent(wanted, config, &find)? else { return Ok(None) };
+        self.check_session(&route.key)?;
+        Ok(Some(Accepted {
+            method: Method::Agent,
+            key: params.idempotency_key,
+            caller,
+            route,
+            message,
+            images,
+            thinking,
+            extra_system_prompt: params.extra_system_prompt,
+            timeout: timeout(params.timeout.map(Duration::from_secs), config),
+        }))
+    }
+
+    fn chat(&mut self, params: ChatSendParams, caller: Caller, reply: Reply) {
+        let config = (self.world.config)();
+        if intake::is_stop(&params.message) && params.attachments.is_empty() {
+            return match keys::route_chat("chat.send", &params.session_key, &config) {
+                Err(error) => reply.err(&error),
+                Ok(route) => (self.world.hub)(RunEvent::Abort(AbortRuns {
+                    session_key: Some(route.key.into()),
+                    run_id: None,
+                    stop_reason: "stop",
+                    at_ms: (self.world.now_ms)(),
+                    only_of: (!caller.admin).then(|| (caller.conn_id.clone(), caller.device_id.clone())),
+                    reply: Some(reply),
+                })),
+            };
+        }
+        let key = params.idempotency_key.clone();
+        let status = |status: &str| json!({"runId": key, "status": status});
+        let known = self.dedupe.get(Method::Chat, &key, Instant::now()).cloned();
+        match known {
+            Some(Known::Over(Answer::Ok(_))) => return reply.ok(&status("ok")),
+            Some(Known::Over(Answer::Err { error, payload })) => return reply.err_with_payload(&error, &payload),
+            _ if self.is_open(&key) => return reply.ok(&status("in_flight")),
+            _ => {}
+        }
+        match self.check_chat(params, caller, &config) {
+            Err(error) => reply.err(&error),
+            Ok(request) => {
+                let started = status("started");
+                self.dedupe.accept(Method::Chat, &key, started.clone(), Instant::now());
+                reply.ok(&started);
+                self.open(request, None);
+            }
+        }
+    }
+
+    fn check_chat(&self, params: ChatSendParams, caller: Caller, config: &Config) -> Result<Accepted, ErrorShape> {
+        self.check_draining()?;
+        intake::check_key("chat.send", &params.idempotency_key)?;
+        let message = intake::clean_message(&params.message)?;
+        let images = intake::images(&params.attachments)?;
+        if message.trim().is_empty() && images.is_empty() {
+            return Err(ErrorShape::invalid("message or attachment required"));
+        }
+        let thinking = intake::check_thinking("chat.send", params.thinking.as_deref())?;
+        let route = keys::route_chat("chat.send", &params.session_key, config)?;
+        self.check_session(&route.key)?;
+        Ok(Accepted {
+            method: Method::Chat,
+            key: params.idempotency_key,
+            caller,
+            route,
+            message,
+            images,
+            thinking,
+            extra_system_prompt: None,
+            timeout: timeout(params.timeout_ms.map(Duration::from_millis), config),
+        })
+    }
+
+    fn check_draining(&self) -> Result<(), ErrorShape> {
+        if self.counts.draining.load(Ordering::SeqCst) {
+            return Err(ErrorShape::unavailable("the gateway is restarting").retry_after(RETRY_MS));
+        }
+        Ok(())
+    }
+
+    /// The send policy of the session and the room in its queue.
+    fn check_session(&self, key: &str) -> Result<(), ErrorShape> {
+        let denied = |entry: &crate::store::Entry| entry.send_policy.as_deref() == Some("deny");
+        if self.world.sessions.get(key).is_some_and(|entry| denied(&entry)) {
+            return Err(ErrorShape::invalid("send blocked by session policy"));
+        }
+        let waiting = self.queue.iter().filter(|w| w.job.route.key == key).count();
+        if waiting >= QUEUED_RUNS_PER_SESSION {
+            let text = format!("the session is busy and {waiting} messages wait already; try again later");
+            return Err(ErrorShape::unavailable(text).retry_after(RETRY_MS));
+        }
+        if self.queue.len() >= RUNS_QUEUE {
+            return Err(ErrorShape::unavailable("too many turns wait; try again later").retry_after(RETRY_MS));
+        }
+        Ok(())
+    }
+
+    fn is_open(&self, run_id: &str) -> bool {
+        self.running.contains_key(run_id) || self.queue.iter().any(|w| &*w.job.run_id == run_id)
+    }
+
+    // ── Lanes ──────────────────────────────────────────────────────────────────────────────────────────
+
+    fn open(&mut self, request: Accepted, final_reply: Option<Reply>) {
+        let run_id: Arc<str> = request.key.into();
+        let cancel: Arc<RunCancel> = Arc::default();
+        (self.world.hub)(RunEvent::Open(OpenRun {
+            run_id: run_id.clone(),
+            session_key: request.route.key.as_str().into(),
+            conn_id: Some(request.caller.conn_id),
+            device_id: request.caller.device_id,
+            final_reply,
+            cancel: cancel.clone(),
+        }));
+        let source = match request.method {
+            Method::Agent => Source::Agent,
+            Method::Chat => Source::Chat,
+        };
+        self.queue.push_back(Waiting {
+            job: Job {
+                run_id,
+                route: request.route,
+                message: request.message,
+                images: request.images,
+                thinking: request.thinking,
+                extra_system_prompt: request.extra_system_prompt,
+                source,
+            },
+            method: request.method,
+            cancel,
+            timeout: request.timeout,
+            since: Instant::now(),
+            warned: false,
+        });
+        self.schedule();
+    }
+
+    /// Gives free slots away, in the order in which turns came.
+    fn schedule(&mut self) {
+        let slots = (self.world.config)().agents.defaults.max_concurrent.max(1);
+        let mut at = 0;
+        while at < self.queue.len() && self.running.len() < slots {
+            let key = &self.queue[at].job.route.key;
+            if self.running.values().any(|r| r.session_key == *key) {
+                at += 1;
+                continue;
+            }
+            if let Some(waiting) = self.queue.remove(at) {
+                self.start(waiting);
+            }
+        }
+        self.count();
+    }
+
+    fn start(&mut self, waiting: Waiting) {
+        let Waiting { job, method, cancel, timeout, .. } = waiting;
+        let run_id = job.run_id.clone();
+        let book: Arc<Book> = Arc::default();
+        let now = Instant::now();
+        self.running.insert(
+            run_id.clone(),
+            Running {
+                session_key: job.route.key.clone(),
+                cancel: cancel.clone(),
+                book: book.clone(),
+                deadline: timeout.and_then(|time| now.checked_add(time)),
+                ended: false,
+            },
+        );
+        let started_at = (self.world.now_ms)();
+        (self.world.hub)(RunEvent::Started { run_id: run_id.clone(), at_ms: started_at });
+        if self.leftovers.len() >= LEFTOVER_RUNS {
+            let text =
+                format!("{} interrupted turns still wait for the network; try again later", self.leftovers.len());
+            return self.refuse(&run_id, text);
+        }
+        log::debug!("run {run_id}: session {} ({method:?})", job.route.key);
+        let (world, ended) = (self.world.clone(), self.thread_ended.clone());
+        let name = format!("run-{}", run_id.chars().take(8).collect::<String>());
+        let spawned = thread::Builder::new().name(name).spawn(move || {
+            // Whatever happens, the owner hears that the thread is over.
+            let _over = Over { run_id: job.run_id.clone(), ended };
+            work(&world, &job, &cancel, &book);
+        });
+        if let Err(e) = spawned {
+            self.refuse(&run_id, format!("no thread for the turn: {e}"));
+        }
+    }
+
+    /// A run that has a slot but no thread.
+    fn refuse(&mut self, run_id: &Arc<str>, text: String) {
+        log::error!("run {run_id}: {text}");
+        if let Some(running) = self.running.get_mut(run_id) {
+            running.ended = true;
+        }
+        let message = format!("Error: {text}");
+        (self.world.hub)(RunEvent::End(turn::refusal(run_id, text, message, (self.world.now_ms)())));
+    }
+
+    fn count(&self) {
+        self.counts.active.store(self.running.len(), Ordering::SeqCst);
+        self.counts.queued.store(self.queue.len(), Ordering::SeqCst);
+    }
+
+    // ── Ends ───────────────────────────────────────────────────────────────────────────────────────────
+
+    fn abort(&self, run_id: &Arc<str>, session_key: &str, stop_reason: &'static str) {
+        (self.world.hub)(RunEvent::Abort(AbortRuns {
+            session_key: Some(session_key.into()),
+            run_id: Some(run_id.to_string()),
+            stop_reason,
+            at_ms: (self.world.now_ms)(),
+            only_of: None,
+            reply: None,
+        }));
+    }
+
+    fn abort_all(&mut self) {
+        self.counts.draining.store(true, Ordering::SeqCst);
+        // What waits first, so that nothing takes a slot that becomes free.
+        for waiting in &self.queue {
+            self.abort(&waiting.job.run_id, &waiting.job.route.key, STOP_REASON);
+        }
+        for (id, running) in &self.running {
+            self.abort(id, &running.session_key, STOP_REASON);
+        }
+    }
+
+    /// The hub has closed a run: its slot is free, whatever its thread does.
+    fn close(&mut self, closed: ClosedRun) {
+        self.dedupe.finish(&closed.run_id, &closed.answer, Instant::now());
+        if let Some(at) = self.queue.iter().position(|w| w.job.run_id == closed.run_id) {
+            self.queue.remove(at);
+        }
+        if let Some(running) = self.running.remove(&closed.run_id)
+            && let EndKind::Aborted(reason) = closed.how
+        {
+            // Usually the hub has done so already.
+            running.cancel.cancel();
+            log::info!("run {}: aborted ({reason})", closed.run_id);
+            if !running.ended {
+                self.leftovers.insert(closed.run_id.clone());
+            }
+            self.keep_partial(running.book.close(), &closed);
+        }
+        self.schedule();
+    }
+
+    /// The unfinished message of an aborted run goes into the transcript, as far as people saw it.
+    fn keep_partial(&self, left: Left, closed: &ClosedRun) {
+        session::record_abort(&self.world.sessions, &closed.session_key, closed.at_ms);
+        let Left { transcript, partial, speaker, messages } = left;
+        let text = if messages == 0 { closed.partial.clone() } else { partial };
+        let (Some(mut transcript), Some(speaker)) = (transcript, speaker) else { return };
+        if !text.is_empty() {
+            let message = Message::assistant(speaker, vec![Block::text(text)], closed.at_ms);
+            if let Err(e) = transcript.append_message(&message, closed.at_ms) {
+                log::error!("{}: partial text not written: {e}", transcript.path().display());
+            }
+        }
+        sync_later(transcript);
+    }
+
+    fn thread_is_over(&mut self, run_id: &Arc<str>) {
+        if !self.leftovers.remove(run_id)
+            && let Some(running) = self.running.get_mut(run_id)
+        {
+            running.ended = true;
+        }
+    }
+
+    // ── chat.inject ────────────────────────────────────────────────────────────────────────────────────
+
+    /// Through the hand of the run that is writing, if there is one: the lines of a transcript form a chain.
+    fn inject(&mut self, params: ChatInjectParams, reply: Reply) {
+        let config = (self.world.config)();
+        let result = keys::route_chat("chat.inject", &params.session_key, &config).and_then(|route| {
+            let running = self.running.values().find(|r| r.session_key == route.key);
+            history::inject(&self.world, &config, &route, &params, running.map(|r| &*r.book))
+        });
+        match result {
+            Err(error) => reply.err(&error),
+            Ok(injected) => {
+                (self.world.chat_event)(injected.event);
+                reply.ok(&json!({"ok": true, "messageId": injected.message_id}));
+                if let Some(transcript) = injected.transcript {
+                    sync_later(transcript);
+                }
+            }
+        }
+    }
+}
+
+/// Tells the owner that a run's thread is over, also when it panics.
+struct Over {
+    run_id: Arc<str>,
+    ended: Sender<Arc<str>>,
+}
+
+impl Drop for Over {
+    fn drop(&mut self) {
+        let _ = self.ended.send(self.run_id.clone());
+    }
+}
+
+/// The thread of one run.
+fn work(world: &World, job: &Job, cancel: &Arc<RunCancel>, book: &Book) {
+    let end = catch_unwind(AssertUnwindSafe(|| turn::run(world, job, cancel, book))).unwrap_or_else(|panic| {
+        let what = panic.downcast_ref::<&str>().map(|s| (*s).to_owned());
+        let what = what.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
+        log::error!("run {}: internal error: {what}", job.run_id);
+        let text = "internal error in the agent; see the gateway's log".to_owned();
+        Some(turn::refusal(&job.run_id, text.clone(), format!("Error: {text}"), (world.now_ms)()))
+    });
+    // Everything is in the file before anybody hears of the end; that it is on the disk may take a moment longer.
+    let left = match &end {
+        Some(_) => book.close().transcript,
+        None => None,
+    };
+    let end = end.unwrap_or_else(|| EndRun {
+        run_id: job.run_id.clone(),
+        how: EndKind::Aborted("rpc"),
+        at_ms: (world.now_ms)(),
+        text: None,
+        usage: None,
+        answer: Answer::Ok(Value::Null),
+    });
+    // Dropped by the hub when the run is closed already.
+    (world.hub)(RunEvent::End(end));
+    if let Some(mut transcript) = left
+        && let Err(e) = transcript.sync()
+    {
+        log::error!("{}: not synced: {e}", transcript.path().display());
+    }
+}
+
+/// fdatasync takes up to half a second on a flash card; the owner has other things to do.
+fn sync_later(mut transcript: crate::store::Transcript) {
+    let sync = move || {
+        if let Err(e) = transcript.sync() {
+            log::error!("{}: not synced: {e}", transcript.path().display());
+        }
+    };
+    // Without a thread the next turn of the session syncs the file.
+    let _ = thread::Builder::new().name("run-sync".into()).spawn(sync);
+}
+
+/// What was asked for, else `agents.defaults.timeoutSeconds`; 0 = none.
+fn timeout(asked: Option<Duration>, config: &Config) -> Option<Duration> {
+    Some(asked.unwrap_or(config.agents.defaults.timeout)).filter(|time| !time.is_zero())
+}
+
+#[cfg(test)]
+#[path = "runs_tests.rs"]
+mod tests;

@@ -1,1 +1,619 @@
-//! (head)
+//! One turn: from the user's message to the final answer (agent 3). Runs on the thread `run-<id>`.
+//!
+//! It says what happens to the hub as it happens, writes to the transcript through its [`Book`], and returns its end.
+//! It never waits for a client, and it never copies the text so far: pieces go out as they come.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+use jiff::tz::TimeZone;
+use serde_json::{Map, Value, json};
+
+use super::book::{Book, Refused};
+use super::intake::{Image, Reset, reset_command};
+use super::keys::Route;
+use super::models::catalog::{Catalog, Endpoint, ModelRef};
+use super::models::client::{Candidate, Client, Failure, MakeAgent, RunCancel, Sink, Timing};
+use super::models::wire::{ModelRequest, StopReason, StreamEvent, Thinking, ToolCall, Usage};
+use super::session::{self, Opened, Outcome, Source};
+use super::visible::Visible;
+use super::{context, prompt, workspace};
+use crate::config::{Config, Cost, Paths};
+use crate::hub::run_events::{Answer, EndKind, EndRun, RunEvent};
+use crate::limits::{CONTEXT_BYTES, CONTEXT_MESSAGES, TOOL_ROUNDS};
+use crate::protocol::ErrorShape;
+use crate::store::message::{self, Assistant, Block, Message};
+use crate::store::transcript::{ReadLimits, iso_time, read_context, with_time_prefix};
+use crate::store::{Entry, Sessions, Transcript};
+
+/// Result of every tool call: there are none yet.
+const NO_TOOL: &str = "tool not available";
+
+/// A line that waits for the next turn of a session (DECISIONS 46).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SystemLine {
+    pub at_ms: u64,
+    pub text: String,
+}
+
+/// What turns need of the rest of the program; filled in by `gateway`.
+pub struct World {
+    pub hub: Box<dyn Fn(RunEvent) + Send + Sync>,
+    /// Takes the queued lines of a session.
+    pub system_lines: Box<dyn Fn(&str) -> Vec<SystemLine> + Send + Sync>,
+    /// Broadcasts the payload of a `chat` event that belongs to no run (`chat.inject`).
+    pub chat_event: Box<dyn Fn(Value) + Send + Sync>,
+    pub sessions: Sessions,
+    pub config: Box<dyn Fn() -> Arc<Config> + Send + Sync>,
+    pub paths: Paths,
+    pub env: Box<dyn Fn(&str) -> Option<String> + Send + Sync>,
+    /// Dev profile or `gateway --dev`.
+    pub dev: bool,
+    pub host: String,
+    /// Milliseconds since 1970.
+    pub now_ms: Box<dyn Fn() -> u64 + Send + Sync>,
+    pub timing: Timing,
+    pub make_agent: MakeAgent,
+}
+
+/// A request that was accepted.
+#[derive(Clone, Debug)]
+pub struct Job {
+    pub run_id: Arc<str>,
+    pub route: Route,
+    pub message: String,
+    pub images: Vec<Image>,
+    pub thinking: Option<Thinking>,
+    pub extra_system_prompt: Option<String>,
+    pub source: Source,
+}
+
+/// How a turn ends early.
+enum Stopped {
+    /// Nothing may be said any more: the run was closed.
+    Silently,
+    /// The final response is `ok:false`.
+    Refused { text: String, message: String },
+}
+
+impl From<Refused> for Stopped {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::Closed => Stopped::Silently,
+            Refused::Failed(e) => Stopped::failed(format!("the transcript cannot be written: {e}")),
+        }
+    }
+}
+
+impl Stopped {
+    fn failed(text: String) -> Self {
+        Stopped::Refused { message: format!("Error: {text}"), text }
+    }
+}
+
+/// Does the whole turn. None: the run was closed meanwhile.
+pub fn run(world: &World, job: &Job, cancel: &Arc<RunCancel>, book: &Book) -> Option<EndRun> {
+    let began = Instant::now();
+    let ended = Turn::prepare(world, job, cancel, book).and_then(|mut turn| turn.talk(began));
+    match ended {
+        Ok(end) => Some(end),
+        Err(Stopped::Silently) => None,
+        Err(Stopped::Refused { text, message }) => Some(refusal(&job.run_id, text, message, (world.now_ms)())),
+    }
+}
+
+/// The end of a run that failed before a provider could be asked.
+pub fn refusal(run_id: &Arc<str>, text: String, message: String, at_ms: u64) -> EndRun {
+    let payload = json!({"runId": &**run_id, "status": "error", "summary": message});
+    EndRun {
+        run_id: run_id.clone(),
+        how: EndKind::Error(text),
+        at_ms,
+        text: None,
+        usage: None,
+        answer: Answer::Err { error: ErrorShape::unavailable(message), payload },
+    }
+}
+
+struct Turn<'a> {
+    world: &'a World,
+    job: &'a Job,
+    cancel: &'a Arc<RunCancel>,
+    book: &'a Book,
+    opened: Opened,
+    chain: Vec<Candidate>,
+    thinking: Option<Thinking>,
+    system: String,
+    summary: Option<String>,
+    messages: Vec<Message>,
+    /// What the user wrote, for the echo model.
+    said: String,
+}
+
+impl<'a> Turn<'a> {
+    /// Everything up to the first request: session, model, workspace, transcript.
+    fn prepare(world: &'a World, job: &'a Job, cancel: &'a Arc<RunCancel>, book: &'a Book) -> Result<Self, Stopped> {
+        let config = (world.config)();
+        let paths = &world.paths;
+        let now = (world.now_ms)();
+        let catalog = Catalog { config: &config, env: &*world.env, dev: world.dev };
+        let agent = &job.route.agent;
+
+        let reset = reset_command(&job.message);
+        // Not under the book's lock: this waits for the disk. A session that was begun for nothing does no harm.
+        if book.is_closed() {
+            return Err(Stopped::Silently);
+        }
+        let opened = session::open(&world.sessions, &config, paths, &job.route, job.source, reset.is_some(), now)
+            .map_err(|e| Stopped::failed(format!("the session store cannot be written: {e}")))?;
+        let (said, chosen) = match &reset {
+            Some(reset) => after_reset(reset, &catalog),
+            None => (job.message.clone(), None),
+        };
+        if let Some(id) = &chosen {
+            world.sessions.update(&job.route.key, &mut |entry| {
+                entry.provider_override = Some(id.provider.clone());
+                entry.model_override = Some(id.model.clone());
+            });
+        }
+        let chosen = chosen.or_else(|| overridden(&opened.entry)).filter(|id| catalog.allowed(id).is_ok());
+
+        let agent_dir = session::agent_dir(&config, paths, agent);
+        let ids = catalog.chain_with(chosen, agent, &agent_dir);
+        let default = ids.first().map(ToString::to_string).unwrap_or_default();
+        let chain: Vec<Candidate> = ids
+            .into_iter()
+            .map(|id| {
+                let endpoint = catalog.endpoint(&id, &agent_dir);
+                (id, endpoint)
+            })
+            .collect();
+        let Some(first) = chain.iter().find_map(|(_, endpoint)| endpoint.as_ref().ok()) else {
+            let text = unusable_text(&chain);
+            return Err(Stopped::Refused { message: format!("FailoverError: {text}"), text });
+        };
+        let asked = job.thinking.or_else(|| opened.entry.thinking_level.as_deref().and_then(Thinking::parse));
+        let asked = asked.or_else(|| config.agents.defaults.thinking.as_deref().and_then(Thinking::parse));
+        let level = asked.unwrap_or_else(|| default_thinking(first));
+
+        let directory = workspace::directory(&config, paths, agent);
+        if !config.agents.defaults.skip_bootstrap
+            && let Err(e) = workspace::ensure(&directory, &iso_time(now))
+        {
+            log::warn!("workspace {}: {e}", directory.display());
+        }
+        let zone = time_zone(config.agents.defaults.user_timezone.as_deref());
+        let system = prompt::system_prompt(&prompt::Facts {
+            agent,
+            host: &world.host,
+            workspace: &directory.display().to_string(),
+            model: &first.id.to_string(),
+            default_model: &default,
+            channel: "webchat",
+            thinking: level.name(),
+            time_zone: zone.iana_name().unwrap_or("UTC"),
+            name: config.agents.get(agent).and_then(|a| a.identity.name.as_deref()),
+            extra: job.extra_system_prompt.as_deref(),
+            project: &workspace::project_context(&directory),
+        });
+
+        let user = user_message(job, &said, &(world.system_lines)(&job.route.key), now, &zone);
+        let (summary, mut messages) = open_transcript(book, &opened, &directory, first, level, now)?;
+        book.write(|transcript| transcript.append_message(&user, now))?;
+        messages.push(user);
+        book.speaks(speaker(first, Usage::default(), StopReason::Aborted, None));
+        Ok(Turn { world, job, cancel, book, opened, chain, thinking: asked, system, summary, messages, said })
+    }
+
+    /// Asks the model until it is done, then ends the run.
+    fn talk(&mut self, began: Instant) -> Result<EndRun, Stopped> {
+        let mut client = Client::for_run(
+            self.world.timing.clone(),
+            self.world.make_agent.clone(),
+            self.cancel.clone(),
+            self.said.clone(),
+        );
+        let mut shown: Vec<String> = Vec::new();
+        let mut total = Usage::default();
+        for round in 0..TOOL_ROUNDS {
+            if round > 0 {
+                (self.world.hub)(RunEvent::MessageEnd { run_id: self.job.run_id.clone() });
+            }
+            let mut sink = Round::new(self.world, self.job, self.book);
+            let answered = client.call(&self.chain, &mut |endpoint| self.request(endpoint), &mut sink);
+            if self.cancel.is_cancelled() || self.book.is_closed() {
+                return Err(Stopped::Silently);
+            }
+            let (blocks, calls, text) = sink.finish();
+            if !text.is_empty() {
+                shown.push(text);
+            }
+            let answered = match answered {
+                Ok(answered) => answered,
+                Err(failure) => return self.fail(failure, blocks, shown, began),
+            };
+            let endpoint = self.endpoint(answered.by).clone();
+            total.add(&answered.usage);
+            self.write(Message::assistant(
+                speaker(&endpoint, answered.usage, answered.stop, None),
+                blocks,
+                (self.world.now_ms)(),
+            ))?;
+            if answered.stop != StopReason::ToolUse || calls.is_empty() {
+                return self.done(&endpoint, shown, total, answered.usage, began);
+            }
+            for call in calls {
+                let now = (self.world.now_ms)();
+                self.write(Message::tool_result(&call.id, &call.name, NO_TOOL, true, now))?;
+            }
+            self.book.speaks(speaker(&endpoint, Usage::default(), StopReason::Aborted, None));
+        }
+        Err(Stopped::failed(format!("the model asked for tools {TOOL_ROUNDS} times without answering")))
+    }
+
+    fn request(&self, endpoint: &Endpoint) -> ModelRequest {
+        ModelRequest {
+            system: self.system.clone(),
+            messages: context::for_model(self.summary.as_deref(), &self.messages, endpoint),
+            tools: Vec::new(),
+            max_tokens: endpoint.max_tokens,
+            thinking: self.thinking.unwrap_or_else(|| default_thinking(endpoint)),
+        }
+    }
+
+    fn endpoint(&self, by: usize) -> &Endpoint {
+        self.chain[by].1.as_ref().expect("only endpoints that could be asked have answered")
+    }
+
+    /// Into the transcript and into the conversation. An answer that cannot be written is still delivered.
+    fn write(&mut self, message: Message) -> Result<(), Stopped> {
+        let now = (self.world.now_ms)();
+        match self.book.write(|transcript| transcript.append_message(&message, now)) {
+            Ok(_) => {}
+            Err(Refused::Closed) => return Err(Stopped::Silently),
+            Err(Refused::Failed(e)) => log::error!("{}: not written: {e}", self.opened.transcript.display()),
+        }
+        self.messages.push(message);
+        Ok(())
+    }
+
+    fn done(
+        &self,
+        endpoint: &Endpoint,
+        shown: Vec<String>,
+        total: Usage,
+        last: Usage,
+        began: Instant,
+    ) -> Result<EndRun, Stopped> {
+        self.record(&endpoint.id, endpoint.context_window, Some((total, last)))?;
+        let meta = self.meta(&endpoint.id, Some((total, last)), began);
+        Ok(self.end(EndKind::Done, &shown, &shown, meta))
+    }
+
+    /// A provider's failure is an answer (agent 3, DECISIONS 53); a missing key is none (DECISIONS 60).
+    fn fail(
+        &mut self,
+        failure: Failure,
+        blocks: Vec<Block>,
+        shown: Vec<String>,
+        began: Instant,
+    ) -> Result<EndRun, Stopped> {
+        if let Some(why) = &failure.unusable {
+            let text = why.text().to_owned();
+            return Err(Stopped::Refused { message: format!("FailoverError: {text}"), text });
+        }
+        let text = failure.user_text();
+        let raw = match failure.attempts.len() {
+            0 | 1 => failure.error.raw_text(),
+            _ => text.clone(),
+        };
+        let (id, window, who) = match self.chain.get(failure.by).map(|(id, endpoint)| (id, endpoint.as_ref().ok())) {
+            Some((id, Some(endpoint))) => {
+                (id.clone(), endpoint.context_window, speaker(endpoint, Usage::default(), StopReason::Error, Some(raw)))
+            }
+            _ => {
+                let id = failure
+                    .attempts
+                    .last()
+                    .map_or_else(|| ModelRef { provider: String::new(), model: String::new() }, |(id, _)| id.clone());
+                let who = Assistant {
+                    provider: id.provider.clone(),
+                    model: id.model.clone(),
+                    stop_reason: StopReason::Error.name().into(),
+                    error_message: Some(raw),
+                    ..Assistant::default()
+                };
+                (id, crate::limits::CONTEXT_TOKENS, who)
+            }
+        };
+        self.write(Message::assistant(who, blocks, (self.world.now_ms)()))?;
+        self.record(&id, window, None)?;
+        let mut payloads = shown.clone();
+        payloads.push(text.clone());
+        let meta = self.meta(&id, None, began);
+        Ok(self.end(EndKind::Error(text), &shown, &payloads, meta))
+    }
+
+    fn record(&self, id: &ModelRef, context_tokens: u64, usage: Option<(Usage, Usage)>) -> Result<(), Stopped> {
+        let outcome = Outcome { provider: &id.provider, model: &id.model, context_tokens, usage };
+        let now = (self.world.now_ms)();
+        Ok(self.book.while_open(|| session::record(&self.world.sessions, &self.job.route.key, now, &outcome))?)
+    }
+
+    fn end(&self, how: EndKind, shown: &[String], payloads: &[String], meta: Value) -> EndRun {
+        let payloads: Vec<Value> = payloads.iter().map(|text| json!({"text": text, "mediaUrl": null})).collect();
+        let payload = json!({
+            "runId": &*self.job.run_id,
+            "status": "ok",
+            "summary": "completed",
+            "result": {"payloads": payloads, "meta": meta}});
+        EndRun {
+            run_id: self.job.run_id.clone(),
+            how,
+            at_ms: (self.world.now_ms)(),
+            text: (!shown.is_empty()).then(|| shown.concat()),
+            usage: None,
+            answer: Answer::Ok(payload),
+        }
+    }
+
+    /// DECISIONS 58; `usage` and `promptTokens` only when a call succeeded. `usage.total` is that of the last call, as
+    /// recorded: it says how full the context is.
+    fn meta(&self, id: &ModelRef, usage: Option<(Usage, Usage)>, began: Instant) -> Value {
+        let mut agent = Map::new();
+        agent.insert("sessionId".into(), json!(self.opened.entry.session_id));
+        agent.insert("provider".into(), json!(id.provider));
+        agent.insert("model".into(), json!(id.model));
+        let last = usage.map(|(_, last)| last).unwrap_or_default();
+        if let Some((all, last)) = usage {
+            let mut sum = Map::new();
+            sum.insert("input".into(), json!(all.input));
+            sum.insert("output".into(), json!(all.output));
+            for (name, value) in [("cacheRead", all.cache_read), ("cacheWrite", all.cache_write)] {
+                if value > 0 {
+                    sum.insert(name.into(), json!(value));
+                }
+            }
+            sum.insert("total".into(), json!(last.total()));
+            agent.insert("usage".into(), Value::Object(sum));
+        }
+        agent.insert(
+            "lastCallUsage".into(),
+            json!({"input": last.input, "output": last.output, "cacheRead": last.cache_read,
+                "cacheWrite": last.cache_write, "total": last.total()}),
+        );
+        if usage.is_some() {
+            agent.insert("promptTokens".into(), json!(last.prompt()));
+        }
+        let duration = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        json!({"durationMs": duration, "agentMeta": agent, "aborted": false})
+    }
+}
+
+/// One call of the model: takes its events, shows the visible ones.
+struct Round<'a> {
+    world: &'a World,
+    job: &'a Job,
+    book: &'a Book,
+    visible: Visible,
+    parts: Vec<Part>,
+    calls: Vec<ToolCall>,
+}
+
+/// A block of the answer. Text itself is in the book; here is only where it ends.
+enum Part {
+    TextTo(usize),
+    Other(Block),
+}
+
+impl<'a> Round<'a> {
+    fn new(world: &'a World, job: &'a Job, book: &'a Book) -> Self {
+        Round { world, job, book, visible: Visible::default(), parts: Vec::new(), calls: Vec::new() }
+    }
+
+    fn show(&self, text: Option<String>) {
+        if let Some(text) = text {
+            (self.world.hub)(RunEvent::Delta { run_id: self.job.run_id.clone(), text });
+        }
+    }
+
+    fn thinking(&mut self) -> (&mut String, &mut Option<String>) {
+        if !matches!(self.parts.last(), Some(Part::Other(Block::Thinking { signature: None, redacted: false, .. }))) {
+            let block = Block::Thinking { thinking: String::new(), signature: None, redacted: false };
+            self.parts.push(Part::Other(block));
+        }
+        match self.parts.last_mut() {
+            Some(Part::Other(Block::Thinking { thinking, signature, .. })) => (thinking, signature),
+            _ => unreachable!("a thinking block was pushed"),
+        }
+    }
+
+    /// The blocks for the transcript, the tool calls, and what people saw.
+    fn finish(mut self) -> (Vec<Block>, Vec<ToolCall>, String) {
+        let rest = self.visible.finish();
+        self.show(rest);
+        let mut text = self.book.take_text();
+        let mut blocks = Vec::with_capacity(self.parts.len());
+        let mut from = 0;
+        for part in self.parts {
+            match part {
+                Part::Other(block) => blocks.push(block),
+                Part::TextTo(to) => {
+                    // The usual answer is one piece: nothing is copied.
+                    let rest = text.split_off((to - from).min(text.len()));
+                    blocks.push(Block::text(std::mem::replace(&mut text, rest)));
+                    from = to;
+                }
+            }
+        }
+        (blocks, self.calls, self.visible.text().to_owned())
+    }
+}
+
+impl Sink for Round<'_> {
+    fn event(&mut self, event: StreamEvent) {
+        match event {
+            StreamEvent::Text(piece) => {
+                self.book.add_text(&piece);
+                let end = self.book.text_length();
+                match self.parts.last_mut() {
+                    Some(Part::TextTo(to)) => *to = end,
+                    _ => self.parts.push(Part::TextTo(end)),
+                }
+                let show = self.visible.push(&piece);
+                self.show(show);
+            }
+            StreamEvent::Thinking(piece) => self.thinking().0.push_str(&piece),
+            StreamEvent::Signature(text) => self.thinking().1.get_or_insert_with(String::new).push_str(&text),
+            StreamEvent::Redacted(data) => self.parts.push(Part::Other(Block::Thinking {
+                thinking: String::new(),
+                signature: Some(data),
+                redacted: true,
+            })),
+            StreamEvent::ToolCall(call) => {
+                self.parts.push(Part::Other(Block::ToolCall {
+                    id: call.id.clone(),
+                    name: call.name.clone(),
+                    arguments: call.arguments.clone(),
+                }));
+                self.calls.push(call);
+            }
+            StreamEvent::Usage(_) | StreamEvent::Stop(_) | StreamEvent::Error(_) => {}
+        }
+    }
+
+    fn restart(&mut self) {
+        self.parts.clear();
+        self.calls.clear();
+    }
+}
+
+/// What `/new` and `/reset` leave to say, and the model that `/new <model>` chooses.
+fn after_reset(reset: &Reset, catalog: &Catalog<'_>) -> (String, Option<ModelRef>) {
+    const GREET: &str = "A new session was started via /new or /reset. Look at the workspace files that were loaded \
+                         for you, then greet the person in one to three sentences and ask what they would like to do.";
+    let mut words = reset.rest.splitn(2, char::is_whitespace);
+    let first = words.next().unwrap_or_default();
+    let chosen =
+        catalog.find(first).filter(|id| reset.new && catalog.names_a_model(first, id) && catalog.allowed(id).is_ok());
+    let rest = if chosen.is_some() { words.next().unwrap_or_default().trim() } else { reset.rest.as_str() };
+    let said = if rest.is_empty() { GREET.to_owned() } else { rest.to_owned() };
+    (said, chosen)
+}
+
+fn overridden(entry: &Entry) -> Option<ModelRef> {
+    let model = entry.model_override.as_deref().filter(|m| !m.is_empty())?;
+    match entry.provider_override.as_deref().filter(|p| !p.is_empty()) {
+        Some(provider) => ModelRef::parse(&format!("{provider}/{model}")),
+        None => ModelRef::parse(model),
+    }
+}
+
+/// Adaptive for Claude 4.6, low for other models that reason, off otherwise.
+pub fn default_thinking(endpoint: &Endpoint) -> Thinking {
+    match endpoint.reasoning {
+        false => Thinking::Off,
+        true if endpoint.adaptive() => Thinking::Adaptive,
+        true => Thinking::Low,
+    }
+}
+
+fn unusable_text(chain: &[Candidate]) -> String {
+    let failed: Vec<(&ModelRef, String, &str)> = chain
+        .iter()
+        .filter_map(|(id, endpoint)| {
+            endpoint.as_ref().err().map(|why| (id, why.text().to_owned(), why.reason().name()))
+        })
+        .collect();
+    match failed.as_slice() {
+        [] => "no model is configured".into(),
+        [(_, text, _)] => text.clone(),
+        many => {
+            let list: Vec<String> = many.iter().map(|(id, text, reason)| format!("{id}: {text} ({reason})")).collect();
+            format!("All models failed ({}): {}", many.len(), list.join(" | "))
+        }
+    }
+}
+
+/// The configured zone, else that of the host.
+pub fn time_zone(configured: Option<&str>) -> TimeZone {
+    configured
+        .map(str::trim)
+        .filter(|name| !name.is_empty())
+        .and_then(|name| TimeZone::get(name).ok())
+        .unwrap_or_else(TimeZone::system)
+}
+
+/// System lines first, then the prefixed text, then the images.
+fn user_message(job: &Job, said: &str, lines: &[SystemLine], now: u64, zone: &TimeZone) -> Message {
+    let mut text = String::new();
+    for line in lines {
+        let at = iso_time(line.at_ms);
+        let at = at.get(..19).unwrap_or_default().replace('T', " ");
+        // One line each: what follows must not look like another one.
+        text.push_str(&format!("System: [{at} UTC] {}\n", line.text.replace(['\n', '\r'], " ")));
+    }
+    if !text.is_empty() {
+        text.push('\n');
+    }
+    text.push_str(&with_time_prefix(said, now, zone));
+    let mut message = Message::user(text, now);
+    message.content.extend(
+        job.images.iter().map(|image| Block::Image { data: image.data.clone(), mime_type: image.mime.clone() }),
+    );
+    message
+}
+
+/// Opens the transcript, writes what has changed about the model, and reads what the model is to see again.
+fn open_transcript(
+    book: &Book,
+    opened: &Opened,
+    directory: &Path,
+    endpoint: &Endpoint,
+    level: Thinking,
+    now: u64,
+) -> Result<(Option<String>, Vec<Message>), Stopped> {
+    let cwd = directory.display().to_string();
+    let transcript = Transcript::open(&opened.transcript, &opened.entry.session_id, &cwd, now)
+        .map_err(|e| Stopped::failed(format!("the transcript cannot be opened: {e}")))?;
+    book.open(transcript)?;
+    let ModelRef { provider, model } = &endpoint.id;
+    book.write(|t| t.append_settings(provider, model, endpoint.api_name(), level.name(), now))?;
+    // About three bytes of text make a token; what a model cannot take needs not be read.
+    let window = usize::try_from(endpoint.context_window).unwrap_or(usize::MAX).saturating_mul(6);
+    let limits = ReadLimits { messages: CONTEXT_MESSAGES, bytes: CONTEXT_BYTES.min(window) };
+    let context = read_context(&opened.transcript, limits)
+        .map_err(|e| Stopped::failed(format!("the transcript cannot be read: {e}")))?;
+    Ok((context.summary, context.messages))
+}
+
+fn speaker(endpoint: &Endpoint, usage: Usage, stop: StopReason, error: Option<String>) -> Assistant {
+    Assistant {
+        api: endpoint.api_name().into(),
+        provider: endpoint.id.provider.clone(),
+        model: endpoint.id.model.clone(),
+        usage: stored_usage(usage, endpoint.cost),
+        stop_reason: stop.name().into(),
+        error_message: error,
+    }
+}
+
+fn stored_usage(usage: Usage, cost: Cost) -> message::Usage {
+    let price = |tokens: u64, per_million: f64| tokens as f64 * per_million / 1e6;
+    let cost = message::Cost {
+        input: price(usage.input, cost.input),
+        output: price(usage.output, cost.output),
+        cache_read: price(usage.cache_read, cost.cache_read),
+        cache_write: price(usage.cache_write, cost.cache_write),
+        total: 0.0,
+    };
+    message::Usage {
+        input: usage.input,
+        output: usage.output,
+        cache_read: usage.cache_read,
+        cache_write: usage.cache_write,
+        total_tokens: usage.total(),
+        cost: message::Cost { total: cost.input + cost.output + cost.cache_read + cost.cache_write, ..cost },
+    }
+}

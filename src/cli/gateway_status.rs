@@ -99,7 +99,7 @@ fn gather(cx: &Context, group: &Gateway, args: &GatewayStatus, timeout: u64) -> 
     };
     let port_use = sockets::port_use(port);
     let listeners: &[Listener] = if let PortUse::Busy(listeners) = &port_use { listeners } else { &[] };
-    let profile = cx.paths.profile.as_deref();
+    let wording = port_report::Wording::of(&cx.paths);
     let dashboard = gateway
         .control_ui
         .enabled
@@ -117,8 +117,8 @@ fn gather(cx: &Context, group: &Gateway, args: &GatewayStatus, timeout: u64) -> 
         port,
         probe_url,
         dashboard,
-        hints: port_report::hints(listeners, profile),
-        report: port_report::port_report(port, listeners, profile),
+        hints: port_report::hints(listeners, wording),
+        report: port_report::port_report(port, listeners, wording),
         lock_pid: lock_owner(&cx.paths.config_path),
         port_use,
         probe,

@@ -326,8 +326,8 @@ impl Facts {
         } else {
             let mark = if self.reachable() { &good } else { &bad };
             lines.push(format!("{mark} Port {port}"));
-            let profile = cx.paths.profile.as_deref();
-            let report = crate::server::port_report::port_report(port, &listeners, profile);
+            let wording = crate::server::port_report::Wording::of(&cx.paths);
+            let report = crate::server::port_report::port_report(port, &listeners, wording);
             lines.extend(report.iter().map(|line| format!("  {}", plain(line))));
         }
         match (&self.error, self.reachable()) {

@@ -16,6 +16,7 @@ use crate::error::{Error, Result};
 use crate::limits::{RESTART_DRAIN, STOP_BUDGET};
 use crate::out;
 use crate::server::lock::{self, Owner};
+use crate::server::port_report;
 use crate::sys::process::{self, Sig};
 
 /// Between two looks whether it is gone, or back.
@@ -107,7 +108,8 @@ fn foreign(cx: &Context, port: u16) -> Vec<String> {
     }
     let config = cx.short(&cx.paths.config_path);
     let mut lines = vec![format!("No gateway holds the lock of {config}, but somebody has its port.")];
-    lines.extend(crate::server::port_report::port_report(port, &listeners, cx.paths.profile.as_deref()));
+    let wording = port_report::Wording::of(&cx.paths);
+    lines.extend(port_report::port_report(port, &listeners, wording));
     lines
 }
 

@@ -1,1 +1,8 @@
-//! (head)
+//! HTTP/1.1 without sockets: request heads, body framing, answers. The connection (`server`) reads and writes.
+
+pub mod body;
+pub mod head;
+pub mod reply;
+
+pub use head::{Head, Refusal};
+pub use reply::Reply;

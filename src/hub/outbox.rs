@@ -1,6 +1,968 @@
-//! What waits to be sent to one client.
+//! What waits to be sent to one client, and who may write to its socket.
+//!
+//! One leaf lock guards queue, bytes, `seq` and the pen. The order on the wire is the order of taking that lock.
+//! Blocking writes happen without it, by the holder of the pen: the connection's reader (a direct answer) or the
+//! client's writer thread, which starts when it is first needed and ends after a while without work. Everybody else
+//! sends without blocking under the lock, and only if the pen is free and nothing waits.
 
-pub struct Outbox {}
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
+use std::net::Shutdown;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Sender, bounded};
+use parking_lot::{Condvar, Mutex};
+
+use crate::limits;
+use crate::ws::{Close, encode};
+
+/// The sending half of a connection. `server` supplies it for TCP (and later TLS), tests in memory.
+pub trait Wire: Send + Sync {
+    /// Writes some bytes, blocking at most for [`limits::WRITE_STALL`]; the pen holder alone calls it.
+    fn write(&self, bufs: &[IoSlice<'_>]) -> io::Result<usize>;
+
+    /// Writes what fits now. `WouldBlock`: nothing fits, or this wire cannot tell (it then only queues).
+    fn try_write(&self, bufs: &[IoSlice<'_>]) -> io::Result<usize>;
+
+    fn shutdown(&self, how: Shutdown);
+}
+
+/// Unsent bytes of all clients together.
+#[derive(Debug, Default)]
+pub struct Budget {
+    unsent: AtomicUsize,
+    limit: usize,
+}
+
+impl Budget {
+    pub fn new(limit: usize) -> Arc<Self> {
+        Arc::new(Budget { unsent: AtomicUsize::new(0), limit })
+    }
+
+    /// All clients together hold more than memory should answer for: the fattest has to go.
+    pub fn exceeded(&self) -> bool {
+        self.unsent.load(Ordering::Relaxed) > self.limit
+    }
+}
+
+/// An event as every client gets it: serialised once, only the head with `seq` differs per client.
+#[derive(Clone, Debug)]
+pub struct EventFrame {
+    /// `"event":"tick","payload":{…}` and, where it has one, `"stateVersion":{…}`, without braces around.
+    pub body: Arc<[u8]>,
+    /// Takes a number of the connection's `seq`.
+    pub numbered: bool,
+    /// May be skipped for a client that is too slow.
+    pub droppable: bool,
+    /// Replaces an unsent event with the same name in its place.
+    pub replaces: Option<&'static str>,
+}
+
+/// What became of an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sent {
+    /// On the wire or in the queue.
+    Yes,
+    /// The client is slow and the event was droppable: a gap in its `seq` tells it to refresh.
+    Skipped,
+    /// The client was too slow and is being closed, or was closed before.
+    Closed,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Pen {
+    Free,
+    Reader,
+    Writer,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Open,
+    /// A close frame is queued; nothing is accepted behind it.
+    Closing,
+    Dead,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Kind {
+    Answer,
+    Event(Option<&'static str>),
+    Pong,
+    Close,
+}
+
+#[derive(Debug)]
+enum Body {
+    Own(Vec<u8>),
+    Shared(Arc<[u8]>),
+}
+
+impl Body {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Body::Own(b) => b,
+            Body::Shared(b) => b,
+        }
+    }
+}
+
+/// Tests should not wait for half a minute to see a writer end.
+const WRITER_IDLE: Duration = if cfg!(test) { Duration::from_millis(50) } else { limits::WRITER_IDLE };
+
+/// WebSocket header plus `{"type":"event","seq":<20 digits>,`.
+const HEAD_MAX: usize = encode::HEADER_MAX + 46;
+
+#[derive(Debug)]
+struct Item {
+    kind: Kind,
+    head: [u8; HEAD_MAX],
+    head_len: u8,
+    body: Body,
+    /// `}` of an event frame, whose body is shared without it.
+    tail: &'static [u8],
+    seq: u64,
+    sent: usize,
+}
+
+impl Item {
+    fn message(opcode: u8, payload: Vec<u8>) -> Item {
+        let mut head = [0; HEAD_MAX];
+        let mut ws = [0; encode::HEADER_MAX];
+        let n = encode::header(opcode, payload.len(), &mut ws);
+        head[..n].copy_from_slice(&ws[..n]);
+        Item { kind: Kind::Answer, head, head_len: n as u8, body: Body::Own(payload), tail: b"", seq: 0, sent: 0 }
+    }
+
+    fn event(frame: &EventFrame, seq: u64) -> Item {
+        use std::io::Write as _;
+        let mut json = [0u8; HEAD_MAX - encode::HEADER_MAX];
+        let room = json.len();
+        let mut rest = &mut json[..];
+        if frame.numbered {
+            write!(rest, "{{\"type\":\"event\",\"seq\":{seq},").expect("the head has room for any seq");
+        } else {
+            rest.write_all(b"{\"type\":\"event\",").expect("the head has room");
+        }
+        let json_len = room - rest.len();
+        let mut ws = [0; encode::HEADER_MAX];
+        let n = encode::header(encode::OPCODE_TEXT, json_len + frame.body.len() + 1, &mut ws);
+        let mut head = [0; HEAD_MAX];
+        head[..n].copy_from_slice(&ws[..n]);
+        head[n..n + json_len].copy_from_slice(&json[..json_len]);
+        Item {
+            kind: Kind::Event(frame.replaces),
+            head,
+            head_len: (n + json_len) as u8,
+            body: Body::Shared(frame.body.clone()),
+            tail: b"}",
+            seq,
+            sent: 0,
+        }
+    }
+
+    /// A frame that is complete already.
+    fn raw(kind: Kind, frame: Vec<u8>) -> Item {
+        Item { kind, head: [0; HEAD_MAX], head_len: 0, body: Body::Own(frame), tail: b"", seq: 0, sent: 0 }
+    }
+
+    fn len(&self) -> usize {
+        usize::from(self.head_len) + self.body.bytes().len() + self.tail.len()
+    }
+
+    fn left(&self) -> usize {
+        self.len() - self.sent
+    }
+
+    /// What has not been sent, as up to three slices.
+    fn slices(&self) -> [IoSlice<'_>; 3] {
+        let mut skip = self.sent;
+        [&self.head[..usize::from(self.head_len)], self.body.bytes(), self.tail].map(|part: &[u8]| {
+            let n = skip.min(part.len());
+            skip -= n;
+            IoSlice::new(&part[n..])
+        })
+    }
+}
+
+struct State {
+    queue: VecDeque<Item>,
+    /// Unsent bytes in the queue and in the hands of the pen holder, and how many of them are answers.
+    unsent: usize,
+    answers: usize,
+    seq: u64,
+    pen: Pen,
+    phase: Phase,
+    /// Wakes the writer thread; None when there is none.
+    writer: Option<Sender<()>>,
+}
+
+pub struct Outbox {
+    name: String,
+    state: Mutex<State>,
+    /// Something was written or the outbox died.
+    progress: Condvar,
+    wire: Box<dyn Wire>,
+    budget: Arc<Budget>,
+    max_buffered: usize,
+}
+
 impl Outbox {
-    pub fn answer(&self, _frame: Vec<u8>) {}
+    /// `name` names the writer thread; `max_buffered` is the advertised `policy.maxBufferedBytes`.
+    pub fn new(name: String, wire: Box<dyn Wire>, budget: Arc<Budget>, max_buffered: usize) -> Arc<Outbox> {
+        Arc::new(Outbox {
+            name,
+            state: Mutex::new(State {
+                queue: VecDeque::new(),
+                unsent: 0,
+                answers: 0,
+                seq: 0,
+                pen: Pen::Free,
+                phase: Phase::Open,
+                writer: None,
+            }),
+            progress: Condvar::new(),
+            wire,
+            budget,
+            max_buffered,
+        })
+    }
+
+    /// Queues a response. Responses are never dropped; the reader stops reading while too many wait.
+    pub fn answer(self: &Arc<Self>, frame: Vec<u8>) {
+        let mut state = self.state.lock();
+        if state.phase == Phase::Open {
+            self.push(&mut state, Item::message(encode::OPCODE_TEXT, frame));
+        }
+    }
+
+    /// A response by the connection's own reader: written at once when nothing waits, blocking if it must.
+    pub fn answer_direct(self: &Arc<Self>, frame: Vec<u8>) {
+        self.send_direct(encode::OPCODE_TEXT, frame);
+    }
+
+    /// The same with a message of either kind.
+    pub fn send_direct(self: &Arc<Self>, opcode: u8, payload: Vec<u8>) {
+        let mut item = Item::message(opcode, payload);
+        {
+            let mut state = self.state.lock();
+            if state.phase != Phase::Open {
+                return;
+            }
+            if state.pen != Pen::Free || !state.queue.is_empty() {
+                return self.push(&mut state, item);
+            }
+            state.pen = Pen::Reader;
+            self.add(&mut state, &item);
+        }
+        let written = self.write_whole(std::slice::from_mut(&mut item));
+        let mut state = self.state.lock();
+        self.subtract(&mut state, &item, item.left());
+        match written {
+            Ok(()) => self.release(&mut state),
+            Err(_) => self.die(&mut state),
+        }
+    }
+
+    /// Queues an event, or sends it at once without blocking.
+    pub fn event(self: &Arc<Self>, frame: &EventFrame) -> Sent {
+        let mut state = self.state.lock();
+        if state.phase != Phase::Open {
+            return Sent::Closed;
+        }
+        if let Some(name) = frame.replaces
+            && let Some(at) = state.queue.iter().position(|i| i.kind == Kind::Event(Some(name)) && i.sent == 0)
+        {
+            let newer = Item::event(frame, state.queue[at].seq);
+            let older = state.queue[at].len();
+            self.add(&mut state, &newer);
+            self.forget(&mut state, older, false);
+            state.queue[at] = newer;
+            return Sent::Yes;
+        }
+        if state.unsent + frame.body.len() > self.max_buffered {
+            if frame.droppable {
+                state.seq += u64::from(frame.numbered);
+                return Sent::Skipped;
+            }
+            self.close_locked(&mut state, &Close::policy("slow consumer"), true);
+            return Sent::Closed;
+        }
+        state.seq += u64::from(frame.numbered);
+        let item = Item::event(frame, state.seq);
+        self.push(&mut state, item);
+        if state.phase == Phase::Open { Sent::Yes } else { Sent::Closed }
+    }
+
+    /// A pong; of several unsent ones only the newest waits.
+    pub fn pong(self: &Arc<Self>, frame: Vec<u8>) {
+        let mut state = self.state.lock();
+        if state.phase != Phase::Open {
+            return;
+        }
+        if let Some(at) = state.queue.iter().position(|i| i.kind == Kind::Pong && i.sent == 0) {
+            let newer = Item::raw(Kind::Pong, frame);
+            let older = state.queue[at].len();
+            self.add(&mut state, &newer);
+            self.forget(&mut state, older, false);
+            state.queue[at] = newer;
+        } else {
+            self.push(&mut state, Item::raw(Kind::Pong, frame));
+        }
+    }
+
+    pub fn ping(self: &Arc<Self>) {
+        let mut state = self.state.lock();
+        if state.phase == Phase::Open && state.queue.is_empty() {
+            self.push(&mut state, Item::raw(Kind::Pong, encode::control_frame(encode::OPCODE_PING, b"")));
+        }
+    }
+
+    /// Sends what waits, then the close frame, then ends the sending half. Nothing is accepted behind it.
+    pub fn close(self: &Arc<Self>, close: &Close) {
+        let mut state = self.state.lock();
+        self.close_locked(&mut state, close, false);
+    }
+
+    /// The same for a client that does not read: what has not begun to leave is forgotten.
+    pub fn close_now(self: &Arc<Self>, close: &Close) {
+        let mut state = self.state.lock();
+        self.close_locked(&mut state, close, true);
+    }
+
+    /// A close frame that is encoded already (the echo of the peer's).
+    pub fn close_raw(self: &Arc<Self>, frame: Vec<u8>) {
+        let mut state = self.state.lock();
+        if state.phase == Phase::Open {
+            self.push(&mut state, Item::raw(Kind::Close, frame));
+            self.enter_closing(&mut state);
+        }
+    }
+
+    /// Ends the socket at once, in both directions.
+    pub fn cut(&self) {
+        self.die(&mut self.state.lock());
+    }
+
+    pub fn is_open(&self) -> bool {
+        self.state.lock().phase == Phase::Open
+    }
+
+    pub fn unsent(&self) -> usize {
+        self.state.lock().unsent
+    }
+
+    /// Waits while more than [`limits::UNSENT_ANSWERS_BYTES`] of answers (or, when all clients together hold too
+    /// much, any) wait for this client. False: it made no progress for `stall`, or it is gone.
+    pub fn wait_for_room(&self, stall: Duration) -> bool {
+        let mut state = self.state.lock();
+        loop {
+            let allowed = if self.budget.exceeded() { 0 } else { limits::UNSENT_ANSWERS_BYTES };
+            if state.phase == Phase::Dead {
+                return false;
+            }
+            if state.answers <= allowed {
+                return true;
+            }
+            let before = state.unsent;
+            let timed_out = self.progress.wait_for(&mut state, stall).timed_out();
+            if timed_out && state.unsent >= before {
+                return false;
+            }
+        }
+    }
+
+    /// Waits until nothing is queued or in anybody's hands, or until `deadline`. True: all has left.
+    pub fn wait_sent(&self, deadline: Instant) -> bool {
+        let mut state = self.state.lock();
+        while state.unsent > 0 && state.phase != Phase::Dead {
+            if self.progress.wait_until(&mut state, deadline).timed_out() {
+                return state.unsent == 0;
+            }
+        }
+        state.phase != Phase::Dead
+    }
+
+    fn close_locked(self: &Arc<Self>, state: &mut State, close: &Close, discard: bool) {
+        if state.phase != Phase::Open {
+            return;
+        }
+        if discard {
+            // A frame that has begun must end, or the peer cannot read the close frame behind it.
+            let keep = usize::from(state.queue.front().is_some_and(|i| i.sent > 0));
+            while state.queue.len() > keep {
+                let item = state.queue.pop_back().expect("longer than keep");
+                self.forget(state, item.left(), item.kind == Kind::Answer);
+            }
+        }
+        self.push(state, Item::raw(Kind::Close, close.frame()));
+        self.enter_closing(state);
+    }
+
+    fn enter_closing(&self, state: &mut State) {
+        if state.phase != Phase::Dead {
+            state.phase = Phase::Closing;
+            if state.unsent == 0 {
+                self.wire.shutdown(Shutdown::Write);
+            }
+        }
+    }
+
+    /// Sends without blocking when the pen is free and nothing waits; what is left goes to the writer thread.
+    fn push(self: &Arc<Self>, state: &mut State, mut item: Item) {
+        self.add(state, &item);
+        if state.pen == Pen::Free && state.queue.is_empty() {
+            match self.wire.try_write(&item.slices()) {
+                Ok(n) => {
+                    item.sent += n;
+                    self.subtract(state, &item, n);
+                }
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock || e.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => return self.die(state),
+            }
+            if item.left() == 0 {
+                return;
+            }
+        }
+        state.queue.push_back(item);
+        if state.pen == Pen::Free {
+            self.give_pen_to_writer(state);
+        }
+    }
+
+    /// Lays the pen down, after a look at the queue: an event may have been queued behind a direct answer.
+    fn release(self: &Arc<Self>, state: &mut State) {
+        if state.phase == Phase::Dead {
+            return;
+        }
+        if state.queue.is_empty() {
+            state.pen = Pen::Free;
+            if state.phase == Phase::Closing {
+                self.wire.shutdown(Shutdown::Write);
+            }
+        } else {
+            self.give_pen_to_writer(state);
+        }
+    }
+
+    fn give_pen_to_writer(self: &Arc<Self>, state: &mut State) {
+        state.pen = Pen::Writer;
+        if let Some(wake) = &state.writer {
+            // Full: it has been woken already and will see the queue.
+            let _ = wake.try_send(());
+            return;
+        }
+        let (wake, woken) = bounded(1);
+        let outbox = self.clone();
+        let spawned = thread::Builder::new()
+            .name(self.name.clone())
+            .stack_size(limits::stack(limits::WRITER_STACK))
+            .spawn(move || outbox.write_until_idle(&woken));
+        match spawned {
+            Ok(_) => state.writer = Some(wake),
+            Err(e) => {
+                log::warn!(target: "gateway/ws", "no writer thread for {}: {e}; connection closed", self.name);
+                self.die(state);
+            }
+        }
+    }
+
+    /// The writer thread: holds the pen until the queue is empty, then waits for it to come back.
+    fn write_until_idle(self: Arc<Self>, woken: &crossbeam_channel::Receiver<()>) {
+        loop {
+            if !self.drain() {
+                self.state.lock().writer = None;
+                return;
+            }
+            if woken.recv_timeout(WRITER_IDLE).is_err() {
+                let mut state = self.state.lock();
+                if state.pen != Pen::Writer {
+                    state.writer = None;
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Writes the queue in batches; false when the wire failed.
+    fn drain(self: &Arc<Self>) -> bool {
+        const BATCH_BYTES: usize = 16 * 1024;
+        loop {
+            let mut batch = Vec::new();
+            {
+                let mut state = self.state.lock();
+                if state.phase == Phase::Dead {
+                    return false;
+                }
+                if state.pen != Pen::Writer {
+                    return true;
+                }
+                if state.queue.is_empty() {
+                    self.release(&mut state);
+                    return true;
+                }
+                let mut bytes = 0;
+                while let Some(item) = state.queue.pop_front() {
+                    bytes += item.left();
+                    batch.push(item);
+                    if bytes >= BATCH_BYTES {
+                        break;
+                    }
+                }
+            }
+            let written = self.write_whole(&mut batch);
+            let mut state = self.state.lock();
+            for item in &batch {
+                self.subtract(&mut state, item, item.left());
+            }
+            if written.is_err() {
+                self.die(&mut state);
+                return false;
+            }
+        }
+    }
+
+    /// Writes whole items, without the lock, accounting each piece as it leaves.
+    fn write_whole(&self, items: &mut [Item]) -> io::Result<()> {
+        let mut first = 0;
+        while first < items.len() {
+            let mut slices: Vec<IoSlice<'_>> = Vec::with_capacity(3 * (items.len() - first).min(16));
+            for item in items[first..].iter().take(16) {
+                slices.extend(item.slices().into_iter().filter(|s| !s.is_empty()));
+            }
+            let mut n = match self.wire.write(&slices) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(n) => n,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+                Err(e) => return Err(e),
+            };
+            drop(slices);
+            let mut state = self.state.lock();
+            while n > 0 {
+                let item = &mut items[first];
+                let part = n.min(item.left());
+                item.sent += part;
+                n -= part;
+                self.subtract(&mut state, item, part);
+                if item.left() == 0 {
+                    first += 1;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn add(&self, state: &mut State, item: &Item) {
+        state.unsent += item.left();
+        self.budget.unsent.fetch_add(item.left(), Ordering::Relaxed);
+        if item.kind == Kind::Answer {
+            state.answers += item.left();
+        }
+    }
+
+    fn subtract(&self, state: &mut State, item: &Item, bytes: usize) {
+        self.forget(state, bytes, item.kind == Kind::Answer);
+    }
+
+    fn forget(&self, state: &mut State, bytes: usize, answer: bool) {
+        state.unsent -= bytes;
+        self.budget.unsent.fetch_sub(bytes, Ordering::Relaxed);
+        if answer {
+            state.answers -= bytes;
+        }
+        if bytes > 0 {
+            self.progress.notify_all();
+        }
+    }
+
+    fn die(&self, state: &mut State) {
+        if state.phase == Phase::Dead {
+            return;
+        }
+        state.phase = Phase::Dead;
+        while let Some(item) = state.queue.pop_front() {
+            self.subtract(state, &item, item.left());
+        }
+        // Dropping the sender ends a writer that waits.
+        state.writer = None;
+        self.wire.shutdown(Shutdown::Both);
+        self.progress.notify_all();
+    }
+}
+
+impl Drop for Outbox {
+    fn drop(&mut self) {
+        let state = self.state.get_mut();
+        self.budget.unsent.fetch_sub(state.unsent, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+pub mod tests {
+    use super::*;
+
+    /// A wire in memory. `credit` bytes may pass; `piece` bounds one write.
+    #[derive(Default)]
+    pub struct Memory {
+        state: Mutex<MemoryState>,
+        changed: Condvar,
+    }
+
+    #[derive(Default)]
+    struct MemoryState {
+        out: Vec<u8>,
+        credit: usize,
+        piece: usize,
+        writers: usize,
+        shut: Vec<Shutdown>,
+        threads: std::collections::HashSet<thread::ThreadId>,
+    }
+
+    impl Memory {
+        pub fn with_credit(credit: usize) -> Arc<Memory> {
+            let memory = Memory::default();
+            memory.state.lock().credit = credit;
+            memory.state.lock().piece = usize::MAX;
+            Arc::new(memory)
+        }
+
+        fn piece(self: Arc<Self>, piece: usize) -> Arc<Self> {
+            self.state.lock().piece = piece;
+            self
+        }
+
+        pub fn allow(&self, bytes: usize) {
+            let mut state = self.state.lock();
+            state.credit = state.credit.saturating_add(bytes);
+            self.changed.notify_all();
+        }
+
+        fn pass(state: &mut MemoryState, bufs: &[IoSlice<'_>]) -> usize {
+            let mut n = state.credit.min(state.piece);
+            let before = state.out.len();
+            for buf in bufs {
+                let part = n.min(buf.len());
+                state.out.extend_from_slice(&buf[..part]);
+                n -= part;
+            }
+            let passed = state.out.len() - before;
+            state.credit -= passed;
+            passed
+        }
+
+        pub fn shut(&self) -> Vec<Shutdown> {
+            self.state.lock().shut.clone()
+        }
+
+        /// Payloads of the complete frames written so far, as (opcode, payload).
+        pub fn frames(&self) -> Vec<(u8, Vec<u8>)> {
+            let out = self.state.lock().out.clone();
+            let mut frames = Vec::new();
+            let mut at = 0;
+            while at + 2 <= out.len() {
+                let (len, head) = match out[at + 1] {
+                    126 => (usize::from(u16::from_be_bytes([out[at + 2], out[at + 3]])), 4),
+                    127 => (u64::from_be_bytes(out[at + 2..at + 10].try_into().unwrap()) as usize, 10),
+                    n => (usize::from(n), 2),
+                };
+                if at + head + len > out.len() {
+                    break;
+                }
+                frames.push((out[at] & 15, out[at + head..at + head + len].to_vec()));
+                at += head + len;
+            }
+            frames
+        }
+
+        pub fn texts(&self) -> Vec<String> {
+            self.frames().into_iter().filter(|f| f.0 == 1).map(|f| String::from_utf8(f.1).unwrap()).collect()
+        }
+    }
+
+    pub struct MemoryWire(pub Arc<Memory>);
+
+    impl Wire for MemoryWire {
+        fn write(&self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
+            let mut state = self.0.state.lock();
+            state.writers += 1;
+            assert_eq!(state.writers, 1, "two threads hold the pen");
+            state.threads.insert(thread::current().id());
+            while state.credit == 0 {
+                if state.shut.contains(&Shutdown::Both) {
+                    state.writers -= 1;
+                    return Err(io::ErrorKind::BrokenPipe.into());
+                }
+                self.0.changed.wait(&mut state);
+            }
+            state.writers -= 1;
+            Ok(Memory::pass(&mut state, bufs))
+        }
+
+        fn try_write(&self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
+            let mut state = self.0.state.lock();
+            assert_eq!(state.writers, 0, "a write past the pen holder");
+            if state.credit == 0 {
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+            Ok(Memory::pass(&mut state, bufs))
+        }
+
+        fn shutdown(&self, how: Shutdown) {
+            self.0.state.lock().shut.push(how);
+            self.0.changed.notify_all();
+        }
+    }
+
+    pub fn event(text: &str) -> EventFrame {
+        EventFrame {
+            body: format!("\"event\":\"x\",\"payload\":\"{text}\"").into_bytes().into(),
+            numbered: true,
+            droppable: false,
+            replaces: None,
+        }
+    }
+
+    fn outbox(memory: &Arc<Memory>, max: usize) -> Arc<Outbox> {
+        Outbox::new("ws-test".into(), Box::new(MemoryWire(memory.clone())), Budget::new(usize::MAX), max)
+    }
+
+    fn seqs(memory: &Memory) -> Vec<u64> {
+        let number = |t: &String| serde_json::from_str::<serde_json::Value>(t).unwrap()["seq"].as_u64();
+        memory.texts().iter().filter_map(number).collect()
+    }
+
+    /// What is queued has been taken up by the writer; what comes now waits in the queue.
+    fn in_the_writers_hands(out: &Outbox) {
+        while !out.state.lock().queue.is_empty() {
+            thread::yield_now();
+        }
+    }
+
+    fn soon() -> Instant {
+        Instant::now() + Duration::from_secs(20)
+    }
+
+    #[test]
+    fn order_holds_under_direct_answers_events_and_partial_writes() {
+        // One byte at a time, with credit given by another thread: every kind of hand-over happens.
+        let memory = Memory::with_credit(0).piece(1);
+        let out = outbox(&memory, usize::MAX);
+        let feeder = {
+            let memory = memory.clone();
+            thread::spawn(move || {
+                for _ in 0..40_000 {
+                    memory.allow(1);
+                    if memory.state.lock().credit > 64 {
+                        thread::yield_now();
+                    }
+                }
+                memory.allow(usize::MAX / 2);
+            })
+        };
+        let events = {
+            let out = out.clone();
+            thread::spawn(move || {
+                for n in 0..200 {
+                    assert_eq!(out.event(&event(&n.to_string())), Sent::Yes);
+                }
+            })
+        };
+        for n in 0..200 {
+            out.answer_direct(format!("{{\"answer\":{n}}}").into_bytes());
+        }
+        events.join().unwrap();
+        feeder.join().unwrap();
+        assert!(out.wait_sent(soon()));
+        assert_eq!(seqs(&memory), (1..=200).collect::<Vec<_>>());
+        let answers: Vec<String> = memory.texts().into_iter().filter(|t| t.contains("answer")).collect();
+        assert_eq!(answers, (0..200).map(|n| format!("{{\"answer\":{n}}}")).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn what_finds_the_outbox_empty_is_written_at_once_without_a_writer() {
+        let memory = Memory::with_credit(usize::MAX);
+        let out = outbox(&memory, usize::MAX);
+        out.answer_direct(b"{}".to_vec());
+        assert_eq!(out.event(&event("a")), Sent::Yes);
+        out.answer(b"{}".to_vec());
+        assert_eq!(memory.texts().len(), 3);
+        assert!(out.state.lock().writer.is_none());
+        assert_eq!(out.unsent(), 0);
+    }
+
+    #[test]
+    fn an_event_behind_a_direct_answer_is_not_forgotten_when_the_pen_is_laid_down() {
+        let memory = Memory::with_credit(0);
+        let out = outbox(&memory, usize::MAX);
+        let reader = {
+            let out = out.clone();
+            thread::spawn(move || out.answer_direct(b"{\"answer\":1}".to_vec()))
+        };
+        while out.state.lock().pen != Pen::Reader {
+            thread::yield_now();
+        }
+        assert_eq!(out.event(&event("behind")), Sent::Yes);
+        memory.allow(usize::MAX);
+        reader.join().unwrap();
+        assert!(out.wait_sent(soon()));
+        assert_eq!(memory.texts().len(), 2);
+        assert!(memory.texts()[1].contains("behind"));
+    }
+
+    #[test]
+    fn the_writer_ends_and_starts_again() {
+        let memory = Memory::with_credit(3);
+        let out = outbox(&memory, usize::MAX);
+        out.event(&event("half a frame"));
+        assert!(out.state.lock().writer.is_some());
+        memory.allow(1000);
+        assert!(out.wait_sent(soon()));
+        while out.state.lock().writer.is_some() {
+            thread::yield_now();
+        }
+        memory.state.lock().credit = 0;
+        out.event(&event("again"));
+        assert!(out.state.lock().writer.is_some());
+        memory.allow(usize::MAX / 2);
+        assert!(out.wait_sent(soon()));
+        assert_eq!(memory.texts().len(), 2);
+        assert_eq!(memory.state.lock().threads.len(), 2, "two writer threads, one after the other");
+    }
+
+    #[test]
+    fn gaps_in_seq_are_true_ones() {
+        let memory = Memory::with_credit(0);
+        let out = outbox(&memory, 100);
+        let droppable = |t: &str| EventFrame { droppable: true, ..event(t) };
+        assert_eq!(out.event(&droppable("kept")), Sent::Yes);
+        assert_eq!(out.event(&droppable(&"x".repeat(200))), Sent::Skipped);
+        let targeted = EventFrame { numbered: false, ..event("targeted") };
+        assert_eq!(out.event(&targeted), Sent::Yes);
+        memory.allow(usize::MAX);
+        assert!(out.wait_sent(soon()));
+        assert_eq!(out.event(&droppable("after")), Sent::Yes);
+        assert!(out.wait_sent(soon()));
+        assert_eq!(seqs(&memory), [1, 3], "the skipped event took number 2, the targeted one none");
+    }
+
+    #[test]
+    fn a_newer_list_replaces_an_unsent_one_in_its_place() {
+        let memory = Memory::with_credit(1);
+        let out = outbox(&memory, usize::MAX);
+        let list = |t: &str| EventFrame { replaces: Some("presence"), ..event(t) };
+        out.event(&event("first, half sent"));
+        in_the_writers_hands(&out);
+        for n in 0..50 {
+            out.event(&list(&format!("presence {n}")));
+            out.event(&event(&format!("between {n}")));
+        }
+        memory.allow(usize::MAX / 2);
+        assert!(out.wait_sent(soon()));
+        let texts = memory.texts();
+        assert_eq!(texts.len(), 52);
+        assert!(texts[1].contains("presence 49"), "{}", texts[1]);
+        assert_eq!(seqs(&memory), (1..=52).collect::<Vec<_>>());
+        assert_eq!(out.unsent(), 0);
+    }
+
+    #[test]
+    fn unsent_answers_stop_the_reader_until_there_is_room() {
+        let memory = Memory::with_credit(0);
+        let out = outbox(&memory, usize::MAX);
+        out.answer(vec![b'x'; limits::UNSENT_ANSWERS_BYTES / 2]);
+        assert!(out.wait_for_room(Duration::from_millis(1)));
+        out.answer(vec![b'y'; limits::UNSENT_ANSWERS_BYTES]);
+        assert!(!out.wait_for_room(Duration::from_millis(20)), "no progress ends the wait");
+        let waiter = {
+            let out = out.clone();
+            thread::spawn(move || out.wait_for_room(Duration::from_secs(20)))
+        };
+        memory.allow(limits::UNSENT_ANSWERS_BYTES);
+        assert!(waiter.join().unwrap());
+    }
+
+    #[test]
+    fn a_client_that_never_reads_is_closed_and_its_bytes_are_given_back() {
+        let memory = Memory::with_credit(5);
+        let budget = Budget::new(10_000);
+        let out = Outbox::new("ws-test".into(), Box::new(MemoryWire(memory.clone())), budget.clone(), 4000);
+        let mut sent = Sent::Yes;
+        for _ in 0..1000 {
+            sent = out.event(&event(&"e".repeat(100)));
+            if sent != Sent::Yes {
+                break;
+            }
+        }
+        assert_eq!(sent, Sent::Closed);
+        assert!(!out.is_open());
+        assert!(out.unsent() < 4000, "what had not begun to leave is forgotten");
+        memory.allow(usize::MAX / 2);
+        assert!(out.wait_sent(soon()));
+        let (opcode, payload) = memory.frames().pop().unwrap();
+        assert_eq!((opcode, &payload[..2], &payload[2..]), (8, &1008u16.to_be_bytes()[..], &b"slow consumer"[..]));
+        out.cut();
+        while budget.unsent.load(Ordering::Relaxed) != 0 {
+            thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn all_clients_share_one_budget() {
+        let budget = Budget::new(150);
+        let make = || {
+            let wire = MemoryWire(Memory::with_credit(0));
+            Outbox::new("ws-test".into(), Box::new(wire), budget.clone(), usize::MAX)
+        };
+        let (a, b) = (make(), make());
+        a.answer(vec![b'a'; 100]);
+        assert!(!budget.exceeded());
+        b.answer(vec![b'b'; 100]);
+        assert!(budget.exceeded());
+        assert!(!a.wait_for_room(Duration::from_millis(1)), "no request is read while all hold too much");
+        b.cut();
+        while budget.exceeded() {
+            thread::yield_now();
+        }
+        a.cut();
+        while budget.unsent.load(Ordering::Relaxed) != 0 {
+            thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn the_close_frame_leaves_behind_what_waits_and_ends_the_sending_half() {
+        let memory = Memory::with_credit(2);
+        let out = outbox(&memory, usize::MAX);
+        out.answer(b"{\"last\":1}".to_vec());
+        out.close(&Close::new(Close::RESTART, "service restart"));
+        assert_eq!(out.event(&event("too late")), Sent::Closed);
+        out.answer(b"{\"too\":\"late\"}".to_vec());
+        assert!(memory.shut().is_empty(), "not before it has left");
+        memory.allow(usize::MAX / 2);
+        assert!(out.wait_sent(soon()));
+        while memory.shut().is_empty() {
+            thread::yield_now();
+        }
+        assert_eq!(memory.shut(), [Shutdown::Write]);
+        let frames = memory.frames();
+        assert_eq!(frames.len(), 2);
+        assert_eq!(frames[1].0, 8);
+    }
+
+    #[test]
+    fn of_pongs_only_the_newest_waits() {
+        let memory = Memory::with_credit(1);
+        let out = outbox(&memory, usize::MAX);
+        out.event(&event("half"));
+        in_the_writers_hands(&out);
+        for n in 0..100u8 {
+            out.pong(encode::control_frame(encode::OPCODE_PONG, &[n]));
+        }
+        memory.allow(usize::MAX / 2);
+        assert!(out.wait_sent(soon()));
+        assert_eq!(memory.frames().into_iter().filter(|f| f.0 == 10).collect::<Vec<_>>(), [(10, vec![99])]);
+    }
 }

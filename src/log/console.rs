@@ -8,6 +8,7 @@ use std::fs::File;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use jiff::tz::TimeZone;
@@ -15,6 +16,7 @@ use serde_json::{Map, Value};
 
 use super::entry::{Entry, Level, local_iso};
 use crate::limits;
+use crate::sys::memory;
 
 /// Leading segments that say nothing to an operator.
 const DROPPED: [&str; 3] = ["gateway", "channels", "providers"];
@@ -35,6 +37,8 @@ const CHANNELS: [&str; 14] = [
     "nostr",
     "webchat",
 ];
+/// How often a full console that does not block is tried again.
+const RETRY: Duration = Duration::from_millis(50);
 const RESET: &str = "\x1b[39m";
 const GRAY: &str = "\x1b[90m";
 const CYAN: &str = "\x1b[36m";
@@ -303,7 +307,7 @@ impl Console {
         let counter = waiting.clone();
         std::thread::Builder::new()
             .name("log-console".into())
-            .stack_size(limits::WRITER_STACK)
+            .stack_size(memory::stack(limits::WRITER_STACK))
             .spawn(move || write_lines(streams, &inbox, &counter))?;
         Ok(Console { jobs, waiting, dropped: 0 })
     }
@@ -352,13 +356,27 @@ fn write_lines(mut streams: Streams, inbox: &Receiver<Job>, waiting: &AtomicUsiz
                 let at = usize::from(to_err);
                 let stream = if to_err { &mut streams.err } else { &mut streams.out };
                 if !closed[at] {
-                    closed[at] = stream.write_all(text.as_bytes()).is_err();
+                    closed[at] = write_patiently(stream, text.as_bytes()).is_err();
                 }
                 waiting.fetch_sub(text.len(), Ordering::Relaxed);
             }
             Job::Flush(done) => drop(done.try_send(())),
         }
     }
+}
+
+/// As `write_all`, also when somebody who shares the stream has made it non-blocking.
+fn write_patiently(stream: &mut File, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match stream.write(bytes) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(n) => bytes = &bytes[n..],
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => std::thread::sleep(RETRY),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -373,6 +391,8 @@ mod tests {
             subsystem: subsystem.into(),
             message: message.into(),
             fields: json!({ "intervalMs": 5 }).as_object().unwrap().clone(),
+            keep: true,
+            show: true,
         }
     }
 

@@ -82,11 +82,15 @@ pub(super) struct Entry {
     pub subsystem: String,
     pub message: String,
     pub fields: Map<String, Value>,
+    /// Decided when it was logged: a level that changes meanwhile counts from the next line on.
+    pub keep: bool,
+    pub show: bool,
 }
 
 impl Entry {
     pub fn new(level: Level, subsystem: &str, message: String) -> Entry {
-        Entry { time: Timestamp::now(), level, subsystem: subsystem.into(), message, fields: Map::new() }
+        let (time, fields) = (Timestamp::now(), Map::new());
+        Entry { time, level, subsystem: subsystem.into(), message, fields, keep: true, show: true }
     }
 
     pub fn from_record(record: &log::Record<'_>) -> Entry {
@@ -111,6 +115,8 @@ impl Entry {
             subsystem: subsystem(record.target()).to_owned(),
             message,
             fields: fields.map,
+            keep: true,
+            show: true,
         }
     }
 
@@ -276,6 +282,8 @@ mod tests {
             subsystem: subsystem.into(),
             message: "listening on \"ws\"".into(),
             fields: fields.as_object().cloned().unwrap_or_default(),
+            keep: true,
+            show: true,
         }
     }
 

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::limits;
-use crate::sys;
+use crate::sys::{self, dirs};
 
 /// How often the path is compared with the open file (another gateway or logrotate may have moved it).
 const LOOK: Duration = Duration::from_millis(250);
@@ -55,14 +55,14 @@ pub fn choose(configured: Option<&Path>, dirs: &[PathBuf]) -> (Place, Vec<String
     if let Some(path) = configured {
         let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty());
         if let Some(dir) = dir
-            && let Err(error) = create_private_dir(dir)
+            && let Err(error) = dirs::create_private(dir)
         {
             warnings.push(format!("cannot create the log directory {}: {error}", dir.display()));
         }
         return (Place::Fixed(path.to_owned()), warnings);
     }
     for dir in dirs {
-        match usable_dir(dir) {
+        match dirs::make_usable(dir) {
             Ok(tightened) => {
                 if tightened {
                     warnings.push(format!("[openclaw] tightened permissions on temp dir: {}", dir.display()));
@@ -83,7 +83,7 @@ pub fn todays_path(configured: Option<&Path>, dirs: &[PathBuf], date: &str) -> O
     if let Some(path) = configured {
         return Some(path.to_owned());
     }
-    let usable = dirs.iter().find(|dir| dir.is_dir() && is_safe(dir, false).is_ok());
+    let usable = dirs.iter().find(|dir| dir.is_dir() && dirs::check(dir).is_ok());
     usable.or(dirs.first()).and_then(|dir| Place::Daily(dir.clone()).path(date))
 }
 
@@ -204,7 +204,7 @@ impl LogFile {
         }
         if let Place::Daily(dir) = &self.place {
             if !dir.exists() {
-                create_private_dir(dir)?;
+                dirs::create_private(dir)?;
             }
             // In a directory under /tmp nobody may lead us elsewhere.
             if fs::symlink_metadata(&path).is_ok_and(|there| there.file_type().is_symlink()) {
@@ -310,71 +310,10 @@ fn is_last(dir: &Path, dirs: &[PathBuf]) -> bool {
     dirs.last().is_some_and(|last| last == dir)
 }
 
-/// Creates or checks a directory; Ok(true) when its permissions were tightened.
-pub(crate) fn usable_dir(dir: &Path) -> Result<bool, String> {
-    if fs::symlink_metadata(dir).is_err_and(|e| e.kind() == io::ErrorKind::NotFound) {
-        create_private_dir(dir).map_err(|e| e.to_string())?;
-    }
-    is_safe(dir, true)
-}
-
-/// A real directory of ours that others cannot write to; Ok(true) when it is too open, and tightened if that is asked.
-#[cfg(unix)]
-fn is_safe(dir: &Path, tighten: bool) -> Result<bool, String> {
-    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
-    let there = fs::symlink_metadata(dir).map_err(|e| e.to_string())?;
-    if !there.is_dir() {
-        return Err("not a directory".into());
-    }
-    if Some(there.uid()) != sys::process::uid() {
-        return Err(format!("owned by {}", sys::process::user_label(there.uid())));
-    }
-    if there.mode() & 0o022 == 0 {
-        return Ok(false);
-    }
-    if tighten {
-        fs::set_permissions(dir, fs::Permissions::from_mode(0o700)).map_err(|e| e.to_string())?;
-    }
-    Ok(true)
-}
-
-#[cfg(not(unix))]
-fn is_safe(dir: &Path, _tighten: bool) -> Result<bool, String> {
-    if dir.is_dir() { Ok(false) } else { Err("not a directory".into()) }
-}
-
-pub(crate) fn create_private_dir(dir: &Path) -> io::Result<()> {
-    let mut builder = fs::DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::DirBuilderExt as _;
-        builder.mode(0o700);
-    }
-    builder.create(dir)
-}
-
 #[cfg(test)]
-pub(crate) mod tests {
+mod tests {
     use super::*;
-
-    /// A directory of its own for a test, removed with it.
-    pub(crate) struct TempDir(pub PathBuf);
-
-    impl TempDir {
-        pub(crate) fn new(name: &str) -> TempDir {
-            let unique = crate::ids::new_entry_id();
-            let dir = std::env::temp_dir().join(format!("openclaw-test-{name}-{}-{unique}", std::process::id()));
-            create_private_dir(&dir).unwrap();
-            TempDir(dir)
-        }
-    }
-
-    impl Drop for TempDir {
-        fn drop(&mut self) {
-            let _ = fs::remove_dir_all(&self.0);
-        }
-    }
+    use crate::sys::testing::TempDir;
 
     const DAY: &str = "2026-11-20";
 

@@ -20,7 +20,7 @@ use crate::{limits, sys};
 
 pub mod console;
 mod entry;
-pub(crate) mod file;
+mod file;
 pub mod redact;
 pub mod tail;
 mod worker;
@@ -31,7 +31,7 @@ pub use tail::Tail;
 
 use console::{Console, Streams};
 use entry::{Entry, local_zone};
-use file::{LogFile, Place};
+use file::LogFile;
 use redact::Redactor;
 use worker::{Control, Shared, Worker};
 
@@ -152,10 +152,16 @@ impl LogHandle {
 
     /// `logs.tail` (protocol 12), from the file or, without one, from memory. Reads the disk: not for an inline method.
     pub fn tail(&self, cursor: Option<u64>, limit: usize, max_bytes: u64) -> io::Result<Tail> {
-        match self.file_path() {
-            Some(path) => tail::read(&path, cursor, limit, max_bytes),
-            None => Ok(self.shared.ring.lock().tail(cursor, limit, max_bytes)),
+        let Some(path) = self.file_path() else {
+            return Ok(self.shared.ring.lock().tail(cursor, limit, max_bytes));
+        };
+        let found = tail::read(&path, cursor, limit, max_bytes);
+        // A file that could not be written at all: its lines stayed in memory.
+        let ring = self.shared.ring.lock();
+        if ring.is_empty() || found.as_ref().is_ok_and(|found| found.size > 0) {
+            return found;
         }
+        Ok(ring.tail(cursor, limit, max_bytes))
     }
 
     /// Lines that found the queue full since the start.
@@ -238,7 +244,8 @@ impl log::Log for Front {
         if !self.wants(record.level(), record.module_path()) {
             return;
         }
-        let entry = Box::new(Entry::from_record(record));
+        let mut entry = Box::new(Entry::from_record(record));
+        self.shared.route(&mut entry);
         let bytes = entry.bytes();
         let waiting = self.shared.queued_bytes.fetch_add(bytes, Ordering::Relaxed);
         if waiting + bytes > limits::LOG_QUEUE_BYTES || self.queue.try_send(entry).is_err() {
@@ -268,10 +275,8 @@ impl SharedLogger for Front {
 /// Starts the threads. The strings are warnings for the log once it stands.
 fn start(options: Options, streams: Option<Streams>) -> io::Result<(Front, LogHandle, Vec<String>)> {
     let (redactor, warning) = Redactor::new(options.redact, &options.redact_patterns);
-    let (place, mut warnings) = match options.file_level {
-        Level::Silent if options.file.is_none() => (Place::Memory, Vec::new()),
-        _ => file::choose(options.file.as_deref(), &options.dirs),
-    };
+    // Also when the file is silent: a reload may give it a voice.
+    let (place, mut warnings) = file::choose(options.file.as_deref(), &options.dirs);
     warnings.extend(warning);
     let shared = Arc::new(Shared::default());
     shared.file_level.store(options.file_level as u8, Ordering::Relaxed);
@@ -296,18 +301,22 @@ fn start(options: Options, streams: Option<Streams>) -> io::Result<(Front, LogHa
         reported: 0,
         lost: 0,
     };
-    std::thread::Builder::new().name("log".into()).stack_size(limits::CONNECTION_STACK).spawn(move || worker.run())?;
+    std::thread::Builder::new()
+        .name("log".into())
+        .stack_size(sys::memory::stack(limits::CONNECTION_STACK))
+        .spawn(move || worker.run())?;
     let handle = LogHandle { shared: shared.clone(), control, dirs: Arc::new(options.dirs), global: false };
     Ok((Front { shared, queue }, handle, warnings))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::file::tests::TempDir;
     use super::*;
+    use crate::sys::testing::TempDir;
     use log::Log as _;
-    use std::fs::{self, File};
-    use std::io::Read as _;
+    use std::fs;
+    #[cfg(unix)]
+    use std::{fs::File, io::Read as _};
 
     const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -429,6 +438,17 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_cannot_be_written_leaves_its_lines_in_memory() {
+        let dir = TempDir::new("nofile");
+        // A directory where the file should be.
+        let options = Options { file: Some(dir.0.clone()), ..options(&dir) };
+        let (front, handle, _) = start(options, None).unwrap();
+        say(&front, log::Level::Info, "gateway", "still readable");
+        assert!(handle.flush(PATIENCE));
+        assert_eq!(handle.tail(None, 10, 9999).unwrap().lines.len(), 1);
+    }
+
+    #[test]
     fn a_silent_file_level_writes_no_file_and_keeps_info_in_memory() {
         let dir = TempDir::new("silent");
         let mut options = options(&dir);
@@ -476,6 +496,45 @@ mod tests {
         }
         shared.console_level.store(Level::Trace as u8, Ordering::Relaxed);
         assert!(front.wants(log::Level::Trace, Some("ureq::run")));
+    }
+
+    const CHILD: &str = "OPENCLAW_TEST_LOG_DIR";
+
+    /// Not a test by itself: a logger is one per process and stays.
+    #[test]
+    fn body_of_a_child() {
+        let Ok(dir) = std::env::var(CHILD) else { return };
+        let options = Options { dirs: vec![dir.into()], file_level: Level::Warn, ..Options::default() };
+        let handle = init(options).unwrap();
+        assert!(init(Options::default()).is_err());
+        install_panic_hook();
+        log::info!(target: "gateway", "on the console only");
+        log::warn!(target: "gateway/ws", tries = 3, token = "hunter2"; "fields and {}", "arguments");
+        handle.set_levels(Level::Debug, Level::Error);
+        log::debug!("from this module");
+        let worker = std::thread::Builder::new().name("doomed".into()).spawn(|| panic!("no {}", "way")).unwrap();
+        assert!(worker.join().is_err());
+        assert!(handle.flush(PATIENCE) && handle.dropped() == 0);
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn the_whole_way_from_the_macros_to_the_file() {
+        let dir = TempDir::new("init");
+        let mut child = crate::sys::testing::rerun("log::tests::body_of_a_child", CHILD, dir.0.to_str().unwrap());
+        let output = child.env("NO_COLOR", "1").output().unwrap();
+        let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success(), "{out}{err}");
+        assert!(out.contains(" [gateway] on the console only\n"), "{out}");
+        assert!(err.contains(" [ws] fields and arguments\n") && !err.contains("hunter2"), "{err}");
+        let text = only_file(&dir);
+        let lines: Vec<_> = text.lines().map(|line| tail::parse_line(line).unwrap()).collect();
+        let seen: Vec<(&str, &str)> =
+            lines.iter().map(|l| (l.level.as_deref().unwrap(), l.subsystem.as_deref().unwrap())).collect();
+        assert_eq!(seen, [("warn", "gateway/ws"), ("debug", "logging"), ("fatal", "gateway")]);
+        assert_eq!(lines[0].message, r#"{"tries":3,"token":"***"} fields and arguments"#);
+        assert!(lines[2].message.starts_with("thread doomed panicked at src/log/mod.rs:"), "{}", lines[2].message);
+        assert!(lines[2].message.ends_with(": no way"));
     }
 
     #[test]

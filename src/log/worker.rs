@@ -44,6 +44,12 @@ impl Shared {
             level => level,
         }
     }
+
+    /// Where an entry goes by its level as things stand.
+    pub fn route(&self, entry: &mut Entry) {
+        entry.keep = entry.level <= self.kept_level();
+        entry.show = entry.level <= self.console_level();
+    }
 }
 
 pub(super) enum Control {
@@ -121,17 +127,24 @@ impl Worker {
         if dropped > self.reported {
             let text = format!("{} log lines dropped: the log could not keep up", dropped - self.reported);
             self.reported = dropped;
-            self.write(&Entry::new(Level::Warn, "logging", text));
+            self.note(text);
         }
     }
 
     fn write(&mut self, entry: &Entry) {
-        if entry.level <= self.shared.kept_level() {
+        if entry.keep {
             self.keep(entry);
         }
-        if entry.level <= self.shared.console_level() {
+        if entry.show {
             self.show(entry);
         }
+    }
+
+    /// A line of the log about itself.
+    fn note(&mut self, text: String) {
+        let mut entry = Entry::new(Level::Warn, "logging", text);
+        self.shared.route(&mut entry);
+        self.write(&entry);
     }
 
     /// To the file; to the ring when there is no file or it does not take the line.
@@ -169,7 +182,10 @@ impl Worker {
                         "cannot write the log file{}: {error}; lines stay in memory until it works again",
                         place.map(|p| format!(" {p}")).unwrap_or_default()
                     );
-                    self.show(&Entry::new(Level::Warn, "logging", text));
+                    // Not through the file again, which has just failed.
+                    if Level::Warn <= self.shared.console_level() {
+                        self.show(&Entry::new(Level::Warn, "logging", text));
+                    }
                 }
             }
         }

@@ -3,64 +3,14 @@
 
 use std::net::IpAddr;
 
+pub use super::auth_config::{AuthOverrides, ResolvedAuth, resolve_auth};
 use super::device::PairedDevice;
-use super::net::{Caller, Head, IpList};
-use super::rate_limit::{Locked, RateLimiter};
-use crate::config::model::{AuthMode, Gateway, TrustedProxy};
-use crate::protocol::ErrorShape;
-use crate::protocol::connect::{Client, ConnectAuth};
-use crate::protocol::roles::{Role, Scopes};
+use super::net::{Caller, Head, forwarded_client, is_loopback};
+use super::rate_limit::{Locked, RateKey, RateLimiter, RateScope};
+use crate::config::model::AuthMode;
+use crate::protocol::connect::ConnectAuth;
+use crate::protocol::roles::Scopes;
 use crate::secret::Secret;
-
-/// What command line and environment say about auth.
-#[derive(Clone, Debug, Default)]
-pub struct AuthOverrides {
-    /// `--auth`.
-    pub mode: Option<AuthMode>,
-    /// `--token`, `--password` or `--password-file`.
-    pub token: Option<Secret>,
-    pub password: Option<Secret>,
-    /// `OPENCLAW_GATEWAY_TOKEN`, `OPENCLAW_GATEWAY_PASSWORD` (or the older names).
-    pub env_token: Option<Secret>,
-    pub env_password: Option<Secret>,
-    /// `--tailscale`.
-    pub tailscale_mode: Option<String>,
-}
-
-/// The rules that callers are judged by. Replaced as a whole when the configuration changes.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ResolvedAuth {
-    pub mode: AuthMode,
-    pub token: Option<Secret>,
-    pub password: Option<Secret>,
-    pub allow_tailscale: bool,
-    pub trusted_proxy: Option<TrustedProxy>,
-    pub proxies: IpList,
-}
-
-impl ResolvedAuth {
-    /// The one secret that counts in this mode.
-    pub fn shared_secret(&self) -> Option<&Secret> {
-        match self.mode {
-            AuthMode::Token => self.token.as_ref(),
-            AuthMode::Password => self.password.as_ref(),
-            AuthMode::None | AuthMode::TrustedProxy => None,
-        }
-    }
-}
-
-/// Mode: override, config, password if there is one, token. Secrets: override, config, environment (cli 2.3).
-pub fn resolve_auth(gateway: &Gateway, over: &AuthOverrides) -> ResolvedAuth {
-    let _ = (gateway, over);
-    ResolvedAuth {
-        mode: AuthMode::Token,
-        token: None,
-        password: None,
-        allow_tailscale: false,
-        trusted_proxy: None,
-        proxies: IpList::default(),
-    }
-}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AuthMethod {
@@ -109,7 +59,7 @@ impl Authenticated {
     }
 }
 
-/// Why not. Names are the `authReason` of the error.
+/// Why not. What clients are told of it is in `auth_failure`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AuthFailure {
     TokenMissing,
@@ -125,66 +75,508 @@ pub enum AuthFailure {
     TailscaleProxyMissing,
     TailscaleWhoisFailed,
     TailscaleUserMismatch,
-    /// trusted_proxy_… reason, for the log and `authReason`.
+    /// `trusted_proxy_…`.
     TrustedProxy(String),
 }
 
-/// What an answer to a failed connect depends on beside the reason.
-#[derive(Clone, Copy, Debug)]
-pub struct FailureContext<'a> {
-    pub client: &'a Client,
-    /// A device was presented, together with `auth.token` and without `auth.deviceToken`.
-    pub can_retry_with_device_token: bool,
-}
-
-impl AuthFailure {
-    pub fn error(&self, context: FailureContext) -> ErrorShape {
-        let _ = context;
-        ErrorShape::invalid("unauthorized")
-    }
-}
-
 /// The facts that a connect is judged by.
+#[derive(Clone, Copy)]
 pub struct ConnectFacts<'a> {
     pub auth: &'a ResolvedAuth,
     pub head: &'a Head,
     pub caller: &'a Caller,
-    pub client: &'a Client,
     pub credentials: &'a ConnectAuth,
     pub protocol: u32,
+    /// Monotonic, for the limiter.
     pub now_ms: u64,
-    /// `tailscale whois` of an address: its login name.
-    pub whois: &'a dyn Fn(IpAddr) -> Option<String>,
+    /// The login that `tailscale whois` gave for [`wants_whois`].
+    pub whois: Option<&'a str>,
 }
 
-/// First half: mode none, limiter, Tailscale, trusted proxy, shared secret. A wrong secret is charged at once,
+/// First half: trusted proxy, mode none, limiter, Tailscale, shared secret. A wrong secret is charged at once,
 /// whatever else was sent (LESSONS R6).
-pub fn authorize_connect(facts: &ConnectFacts, limiter: &mut RateLimiter) -> Result<Authenticated, AuthFailure> {
-    let _ = (facts, limiter);
-    Err(AuthFailure::TokenMissing)
+pub fn authorize_connect(facts: &ConnectFacts, limiter: &RateLimiter) -> Result<Authenticated, AuthFailure> {
+    let auth = facts.auth;
+    match auth.mode {
+        AuthMode::TrustedProxy => return by_trusted_proxy(auth, facts.head, facts.caller),
+        AuthMode::None => return Ok(Authenticated { method: AuthMethod::None, user: None }),
+        AuthMode::Token | AuthMode::Password => {}
+    }
+    let key = RateKey::of(facts.caller);
+    limiter.check(RateScope::SharedSecret, key, facts.now_ms).map_err(AuthFailure::RateLimited)?;
+    let mut by_tailscale = None;
+    if auth.allow_tailscale && !facts.caller.local_direct {
+        match tailscale_user(facts) {
+            Ok(user) => {
+                limiter.success(RateScope::SharedSecret, key);
+                return Ok(Authenticated { method: AuthMethod::Tailscale, user: Some(user) });
+            }
+            Err(failure) => by_tailscale = Some(failure),
+        }
+    }
+    let given = given_secrets(auth.mode, facts.credentials, facts.protocol);
+    let shown = by_shared_secret(auth, &given, limiter, key, facts.now_ms);
+    match by_tailscale {
+        // Tailscale's word was offered, and nothing else: say what is wrong with that.
+        Some(failure) if given.is_empty() && facts.head.header(TAILSCALE_USER).is_some() => Err(failure),
+        _ => shown,
+    }
 }
 
-/// Second half, for a device whose signature is verified: a bootstrap token, then a device token.
+/// Second half, for a device whose signature is verified: a bootstrap token, then a device token. `before` is the
+/// failure of the first half; `device` the record of that device with the token of the role asked for.
 pub fn authorize_device_token(
     facts: &ConnectFacts,
-    limiter: &mut RateLimiter,
+    limiter: &RateLimiter,
     device: Option<&PairedDevice>,
-    role: Role,
+    role: &str,
     asked: &Scopes,
     before: AuthFailure,
 ) -> Result<Authenticated, AuthFailure> {
-    let _ = (facts, limiter, device, role, asked);
-    Err(before)
+    let key = RateKey::of(facts.caller);
+    let sent = facts.credentials;
+    let mut failure = before;
+    let explicit = filled(sent.device_token.as_ref());
+    let candidate = explicit.or(filled(sent.token.as_ref()));
+    let bootstrap = filled(sent.bootstrap_token.as_ref());
+    if candidate.is_none() && bootstrap.is_none() {
+        return Err(failure);
+    }
+    limiter.check(RateScope::DeviceToken, key, facts.now_ms).map_err(AuthFailure::RateLimited)?;
+    if bootstrap.is_some() {
+        // No setup codes are handed out, so none can be right.
+        limiter.failure(RateScope::DeviceToken, key, facts.now_ms);
+        failure = AuthFailure::BootstrapTokenInvalid;
+    }
+    let Some(candidate) = candidate else { return Err(failure) };
+    let held = device.filter(|device| device.has_role(role)).and_then(|device| Some((device, device.token?)));
+    let right = held.filter(|(_, held)| held.token.matches(candidate.expose()) && !held.revoked);
+    if let Some((device, held)) = right {
+        if device.scopes.covers_all(held.scopes) && held.scopes.covers_all(asked) {
+            limiter.success(RateScope::DeviceToken, key);
+            if explicit.is_none() && failure == AuthFailure::TokenMismatch {
+                limiter.forgive(RateScope::SharedSecret, key);
+            }
+            return Ok(Authenticated { method: AuthMethod::DeviceToken, user: None });
+        }
+    } else if explicit.is_some() {
+        limiter.failure(RateScope::DeviceToken, key, facts.now_ms);
+    }
+    Err(if explicit.is_some() { AuthFailure::DeviceTokenMismatch } else { failure })
 }
 
-/// HTTP: only `Authorization: Bearer <secret>`; nobody is exempt from auth, loopback is from the limiter.
+/// HTTP: only `Authorization: Bearer <secret>`; nobody is exempt from auth, loopback is from the limiter. A locked
+/// address is refused also with the right secret and without any.
 pub fn authorize_bearer(
     auth: &ResolvedAuth,
     head: &Head,
     caller: &Caller,
-    limiter: &mut RateLimiter,
+    limiter: &RateLimiter,
     now_ms: u64,
 ) -> Result<Authenticated, AuthFailure> {
-    let _ = (auth, head, caller, limiter, now_ms);
-    Err(AuthFailure::TokenMissing)
+    match auth.mode {
+        AuthMode::TrustedProxy => return by_trusted_proxy(auth, head, caller),
+        AuthMode::None => return Ok(Authenticated { method: AuthMethod::None, user: None }),
+        AuthMode::Token | AuthMode::Password => {}
+    }
+    let key = RateKey::of(caller);
+    limiter.check(RateScope::SharedSecret, key, now_ms).map_err(AuthFailure::RateLimited)?;
+    let given: Vec<&str> = head.header("authorization").and_then(bearer).into_iter().collect();
+    by_shared_secret(auth, &given, limiter, key, now_ms)
+}
+
+/// The value of a `Bearer` header; the scheme in any case.
+pub fn bearer(header: &str) -> Option<&str> {
+    let (scheme, value) = header.trim().split_once(' ')?;
+    let value = value.trim();
+    (scheme.eq_ignore_ascii_case("bearer") && !value.is_empty()).then_some(value)
+}
+
+/// An empty text is as good as none.
+fn filled(secret: Option<&Secret>) -> Option<&Secret> {
+    secret.filter(|secret| !secret.is_empty())
+}
+
+/// What was sent for the configured kind of secret; protocol 4 may use either field (DECISIONS 24).
+fn given_secrets(mode: AuthMode, sent: &ConnectAuth, protocol: u32) -> Vec<&str> {
+    let (own, other) = match mode {
+        AuthMode::Password => (&sent.password, &sent.token),
+        _ => (&sent.token, &sent.password),
+    };
+    let other = filled(other.as_ref()).filter(|_| protocol >= 4);
+    filled(own.as_ref()).into_iter().chain(other).map(Secret::expose).collect()
+}
+
+fn by_shared_secret(
+    auth: &ResolvedAuth,
+    given: &[&str],
+    limiter: &RateLimiter,
+    key: RateKey,
+    now_ms: u64,
+) -> Result<Authenticated, AuthFailure> {
+    let password = auth.mode == AuthMode::Password;
+    let of_kind = |token, of_password| if password { of_password } else { token };
+    let Some(secret) = auth.shared_secret() else {
+        return Err(of_kind(AuthFailure::TokenNotConfigured, AuthFailure::PasswordNotConfigured));
+    };
+    if given.is_empty() {
+        return Err(of_kind(AuthFailure::TokenMissing, AuthFailure::PasswordMissing));
+    }
+    // Every field is compared, so that the time does not tell which one was right.
+    if given.iter().fold(false, |right, text| secret.matches(text) | right) {
+        limiter.success(RateScope::SharedSecret, key);
+        let method = if password { AuthMethod::Password } else { AuthMethod::Token };
+        return Ok(Authenticated { method, user: None });
+    }
+    limiter.failure(RateScope::SharedSecret, key, now_ms);
+    Err(of_kind(AuthFailure::TokenMismatch, AuthFailure::PasswordMismatch))
+}
+
+/// The word of a proxy that the configuration trusts (http 2.3).
+fn by_trusted_proxy(auth: &ResolvedAuth, head: &Head, caller: &Caller) -> Result<Authenticated, AuthFailure> {
+    let refuse = |reason: &str| Err(AuthFailure::TrustedProxy(format!("trusted_proxy_{reason}")));
+    let Some(rules) = &auth.trusted_proxy else { return refuse("config_missing") };
+    if auth.proxies.is_empty() {
+        return refuse("no_proxies_configured");
+    }
+    if !caller.peer_is_trusted_proxy {
+        return refuse("untrusted_source");
+    }
+    let said = |name: &str| head.header(name).map(str::trim).filter(|value| !value.is_empty());
+    for name in &rules.required_headers {
+        if said(name).is_none() {
+            return refuse(&format!("missing_header_{}", name.to_ascii_lowercase()));
+        }
+    }
+    let Some(user) = said(&rules.user_header) else { return refuse("user_missing") };
+    if !rules.allow_users.is_empty() && !rules.allow_users.iter().any(|allowed| allowed == user) {
+        return refuse("user_not_allowed");
+    }
+    Ok(Authenticated { method: AuthMethod::TrustedProxy, user: Some(user.to_owned()) })
+}
+
+const TAILSCALE_USER: &str = "tailscale-user-login";
+
+/// The address that `tailscale whois` has to be asked about before a connect is judged, if any (http 2.4).
+pub fn wants_whois(auth: &ResolvedAuth, head: &Head, caller: &Caller) -> Option<IpAddr> {
+    let offered = auth.allow_tailscale && !caller.local_direct && head.header(TAILSCALE_USER).is_some();
+    let asked = matches!(auth.mode, AuthMode::Token | AuthMode::Password);
+    if offered && asked { tailscale_client(head, caller) } else { None }
+}
+
+/// `tailscaled` forwards from loopback and says for whom.
+fn tailscale_client(head: &Head, caller: &Caller) -> Option<IpAddr> {
+    let proxied = ["x-forwarded-for", "x-forwarded-proto", "x-forwarded-host"];
+    let all = proxied.iter().all(|name| head.header(name).is_some_and(|value| !value.trim().is_empty()));
+    if is_loopback(caller.peer) && all { forwarded_client(head, is_loopback) } else { None }
+}
+
+fn tailscale_user(facts: &ConnectFacts) -> Result<String, AuthFailure> {
+    let said = facts.head.header(TAILSCALE_USER).map(str::trim).filter(|user| !user.is_empty());
+    let user = said.ok_or(AuthFailure::TailscaleUserMissing)?;
+    tailscale_client(facts.head, facts.caller).ok_or(AuthFailure::TailscaleProxyMissing)?;
+    let login = facts.whois.map(str::trim).filter(|login| !login.is_empty());
+    let login = login.ok_or(AuthFailure::TailscaleWhoisFailed)?;
+    if login.to_lowercase() == user.to_lowercase() {
+        Ok(login.to_owned())
+    } else {
+        Err(AuthFailure::TailscaleUserMismatch)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::model::{Gateway, RateLimit, TrustedProxy};
+    use crate::policy::net::IpList;
+
+    fn secret(text: &str) -> Option<Secret> {
+        Some(Secret::new(text))
+    }
+
+    fn head(peer: &str, headers: &[(&str, &str)]) -> Head {
+        Head {
+            peer: peer.parse().unwrap(),
+            headers: headers.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect(),
+        }
+    }
+
+    fn token_auth() -> ResolvedAuth {
+        let gateway = Gateway {
+            auth: crate::config::model::Auth { token: secret("right"), ..Default::default() },
+            ..Default::default()
+        };
+        resolve_auth(&gateway, &AuthOverrides::default())
+    }
+
+    struct Scene {
+        auth: ResolvedAuth,
+        head: Head,
+        sent: ConnectAuth,
+        protocol: u32,
+        whois: Option<&'static str>,
+        limiter: RateLimiter,
+    }
+
+    impl Scene {
+        fn new(auth: ResolvedAuth) -> Scene {
+            Scene {
+                auth,
+                head: head("192.0.2.7", &[("host", "gw")]),
+                sent: ConnectAuth::default(),
+                protocol: 3,
+                whois: None,
+                limiter: RateLimiter::new(&RateLimit { max_attempts: 3, ..RateLimit::default() }),
+            }
+        }
+
+        fn first(&self) -> Result<AuthMethod, AuthFailure> {
+            let caller = Caller::resolve(&self.head, &self.auth.proxies, false);
+            authorize_connect(&self.facts(&caller), &self.limiter).map(|auth| auth.method())
+        }
+
+        fn facts<'a>(&'a self, caller: &'a Caller) -> ConnectFacts<'a> {
+            ConnectFacts {
+                auth: &self.auth,
+                head: &self.head,
+                caller,
+                credentials: &self.sent,
+                protocol: self.protocol,
+                now_ms: 5,
+                whois: self.whois,
+            }
+        }
+    }
+
+    #[test]
+    fn shared_secrets() {
+        let password = ResolvedAuth { mode: AuthMode::Password, password: secret("right"), ..token_auth() };
+        let nothing = ResolvedAuth { token: None, ..token_auth() };
+        let no_password = ResolvedAuth { password: None, ..password.clone() };
+        let none = ResolvedAuth { mode: AuthMode::None, ..token_auth() };
+        use AuthFailure::*;
+        for (auth, protocol, token, pass, verdict) in [
+            (&none, 3, None, None, Ok(AuthMethod::None)),
+            (&token_auth(), 3, Some("right"), None, Ok(AuthMethod::Token)),
+            (&token_auth(), 3, Some("wrong"), None, Err(TokenMismatch)),
+            (&token_auth(), 3, Some(""), None, Err(TokenMissing)),
+            (&token_auth(), 3, None, Some("right"), Err(TokenMissing)),
+            (&token_auth(), 4, None, Some("right"), Ok(AuthMethod::Token)),
+            (&token_auth(), 4, Some("wrong"), Some("right"), Ok(AuthMethod::Token)),
+            (&token_auth(), 4, None, Some("wrong"), Err(TokenMismatch)),
+            (&password, 3, None, Some("right"), Ok(AuthMethod::Password)),
+            (&password, 3, None, Some("wrong"), Err(PasswordMismatch)),
+            (&password, 3, Some("right"), None, Err(PasswordMissing)),
+            (&password, 4, Some("right"), None, Ok(AuthMethod::Password)),
+            (&nothing, 3, Some("right"), None, Err(TokenNotConfigured)),
+            (&no_password, 3, None, Some("x"), Err(PasswordNotConfigured)),
+        ] {
+            let mut scene = Scene::new(auth.clone());
+            scene.protocol = protocol;
+            scene.sent = ConnectAuth {
+                token: token.map(Secret::new),
+                password: pass.map(Secret::new),
+                ..ConnectAuth::default()
+            };
+            assert_eq!(scene.first(), verdict, "{:?} {protocol} {token:?} {pass:?}", auth.mode);
+        }
+    }
+
+    #[test]
+    fn wrong_secrets_are_charged_whatever_else_is_sent() {
+        let mut scene = Scene::new(token_auth());
+        for _ in 0..5 {
+            assert_eq!(scene.first(), Err(AuthFailure::TokenMissing), "missing is no guess");
+        }
+        scene.sent.token = secret("wrong");
+        scene.sent.device_token = secret("bogus");
+        for _ in 0..3 {
+            assert_eq!(scene.first(), Err(AuthFailure::TokenMismatch));
+        }
+        scene.sent.token = secret("right");
+        assert!(matches!(scene.first(), Err(AuthFailure::RateLimited(_))), "locked for the right one too");
+    }
+
+    #[test]
+    fn device_tokens() {
+        let (held, baseline) = (Scopes::new(["operator.write"]), Scopes::new(["operator.write"]));
+        let (token, roles) = (Secret::new("dev"), ["operator".to_owned()]);
+        let device = |revoked| PairedDevice {
+            public_key: "k",
+            roles: &roles,
+            scopes: &baseline,
+            platform: None,
+            device_family: None,
+            token: Some(super::super::device::TokenView { token: &token, scopes: &held, revoked }),
+        };
+        let read = Scopes::new(["operator.read"]);
+        let admin = Scopes::new(["operator.admin"]);
+        use AuthFailure::*;
+        for (case, token, explicit, bootstrap, role, asked, revoked, verdict) in [
+            ("explicit", None, Some("dev"), None, "operator", &read, false, Ok(AuthMethod::DeviceToken)),
+            ("as token", Some("dev"), None, None, "operator", &read, false, Ok(AuthMethod::DeviceToken)),
+            (
+                "beside a wrong token",
+                Some("x"),
+                Some("dev"),
+                None,
+                "operator",
+                &read,
+                false,
+                Ok(AuthMethod::DeviceToken),
+            ),
+            ("wrong", None, Some("x"), None, "operator", &read, false, Err(DeviceTokenMismatch)),
+            ("both wrong", Some("x"), Some("y"), None, "operator", &read, false, Err(DeviceTokenMismatch)),
+            ("wrong as token", Some("x"), None, None, "operator", &read, false, Err(TokenMismatch)),
+            ("revoked", None, Some("dev"), None, "operator", &read, true, Err(DeviceTokenMismatch)),
+            ("other role", None, Some("dev"), None, "node", &read, false, Err(DeviceTokenMismatch)),
+            ("more scopes", None, Some("dev"), None, "operator", &admin, false, Err(DeviceTokenMismatch)),
+            ("nothing", None, None, None, "operator", &read, false, Err(TokenMissing)),
+            ("setup code", None, None, Some("x"), "operator", &read, false, Err(BootstrapTokenInvalid)),
+            (
+                "setup code and token",
+                None,
+                Some("dev"),
+                Some("x"),
+                "operator",
+                &read,
+                false,
+                Ok(AuthMethod::DeviceToken),
+            ),
+        ] {
+            let mut scene = Scene::new(token_auth());
+            scene.sent = ConnectAuth {
+                token: token.map(Secret::new),
+                device_token: explicit.map(Secret::new),
+                bootstrap_token: bootstrap.map(Secret::new),
+                password: None,
+            };
+            let before = scene.first().unwrap_err();
+            let caller = Caller::resolve(&scene.head, &scene.auth.proxies, false);
+            let device = device(revoked);
+            let second =
+                authorize_device_token(&scene.facts(&caller), &scene.limiter, Some(&device), role, asked, before);
+            assert_eq!(second.map(|auth| auth.method()), verdict, "{case}");
+        }
+    }
+
+    #[test]
+    fn a_device_token_in_the_token_field_is_not_held_against_its_owner() {
+        let (scopes, token, roles) = (Scopes::NONE, Secret::new("dev"), ["operator".to_owned()]);
+        let view = super::super::device::TokenView { token: &token, scopes: &scopes, revoked: false };
+        let device = PairedDevice {
+            public_key: "k",
+            roles: &roles,
+            scopes: &scopes,
+            platform: None,
+            device_family: None,
+            token: Some(view),
+        };
+        let mut scene = Scene::new(token_auth());
+        scene.sent.token = secret("dev");
+        for round in 0..10 {
+            let before = scene.first().unwrap_err();
+            let caller = Caller::resolve(&scene.head, &scene.auth.proxies, false);
+            let facts = scene.facts(&caller);
+            let second = authorize_device_token(&facts, &scene.limiter, Some(&device), "operator", &scopes, before);
+            assert!(second.is_ok(), "{round}");
+        }
+        // A wrong shared secret beside a right device token stays charged.
+        scene.sent = ConnectAuth { token: secret("guess"), device_token: secret("dev"), ..ConnectAuth::default() };
+        for _ in 0..3 {
+            assert_eq!(scene.first(), Err(AuthFailure::TokenMismatch));
+        }
+        assert!(matches!(scene.first(), Err(AuthFailure::RateLimited(_))));
+    }
+
+    #[test]
+    fn the_word_of_a_proxy() {
+        let rules = |required: &[&str], users: &[&str]| TrustedProxy {
+            user_header: "X-User".into(),
+            required_headers: required.iter().map(|s| (*s).into()).collect(),
+            allow_users: users.iter().map(|s| (*s).into()).collect(),
+        };
+        let proxies = IpList::parse(&["10.0.0.1"]).0;
+        let user = ("x-user", " ann ");
+        for (case, peer, headers, rules, verdict) in [
+            ("ok", "10.0.0.1", &[user][..], Some(rules(&[], &[])), Ok(())),
+            ("allowed", "10.0.0.1", &[user], Some(rules(&[], &["ann"])), Ok(())),
+            ("case counts", "10.0.0.1", &[user], Some(rules(&[], &["Ann"])), Err("user_not_allowed")),
+            ("elsewhere", "10.0.0.2", &[user], Some(rules(&[], &[])), Err("untrusted_source")),
+            ("no user", "10.0.0.1", &[("x-user", " ")], Some(rules(&[], &[])), Err("user_missing")),
+            ("no header", "10.0.0.1", &[user], Some(rules(&["X-Need"], &[])), Err("missing_header_x-need")),
+            ("no rules", "10.0.0.1", &[user], None, Err("config_missing")),
+        ] {
+            let auth = ResolvedAuth {
+                mode: AuthMode::TrustedProxy,
+                trusted_proxy: rules,
+                proxies: proxies.clone(),
+                ..token_auth()
+            };
+            let scene = Scene { head: head(peer, headers), ..Scene::new(auth) };
+            let verdict = verdict
+                .map(|()| AuthMethod::TrustedProxy)
+                .map_err(|reason| AuthFailure::TrustedProxy(format!("trusted_proxy_{reason}")));
+            assert_eq!(scene.first(), verdict, "{case}");
+        }
+        let open = ResolvedAuth {
+            mode: AuthMode::TrustedProxy,
+            trusted_proxy: Some(rules(&[], &[])),
+            proxies: IpList::default(),
+            ..token_auth()
+        };
+        let failure = Scene::new(open).first().unwrap_err();
+        assert_eq!(failure.reason(), "trusted_proxy_no_proxies_configured");
+    }
+
+    #[test]
+    fn the_word_of_tailscale() {
+        let proxied = [
+            ("host", "gw.x.ts.net"),
+            ("x-forwarded-for", "100.64.0.9"),
+            ("x-forwarded-proto", "https"),
+            ("x-forwarded-host", "gw.x.ts.net"),
+        ];
+        let with = |login: &'static str| [&proxied[..], &[("tailscale-user-login", login)]].concat();
+        let auth = ResolvedAuth { allow_tailscale: true, ..token_auth() };
+        for (case, peer, headers, whois, verdict) in [
+            ("ok", "127.0.0.1", with("Ann@x"), Some("ann@x"), Ok(AuthMethod::Tailscale)),
+            ("somebody else", "127.0.0.1", with("ann@x"), Some("bob@x"), Err(AuthFailure::TailscaleUserMismatch)),
+            ("whois failed", "127.0.0.1", with("ann@x"), None, Err(AuthFailure::TailscaleWhoisFailed)),
+            ("no user", "127.0.0.1", with(" "), Some("ann@x"), Err(AuthFailure::TailscaleUserMissing)),
+            ("not from here", "192.0.2.1", with("ann@x"), Some("ann@x"), Err(AuthFailure::TailscaleProxyMissing)),
+            ("not offered", "127.0.0.1", proxied.to_vec(), Some("ann@x"), Err(AuthFailure::TokenMissing)),
+        ] {
+            let mut scene = Scene { head: head(peer, &headers), whois, ..Scene::new(auth.clone()) };
+            assert_eq!(scene.first(), verdict, "{case}");
+            scene.auth.allow_tailscale = false;
+            assert_eq!(scene.first(), Err(AuthFailure::TokenMissing), "{case}, switched off");
+        }
+        let head = head("127.0.0.1", &with("ann@x"));
+        let caller = Caller::resolve(&head, &auth.proxies, false);
+        assert_eq!(wants_whois(&auth, &head, &caller), Some("100.64.0.9".parse().unwrap()));
+        assert_eq!(wants_whois(&token_auth(), &head, &caller), None);
+    }
+
+    #[test]
+    fn bearers() {
+        let limiter = RateLimiter::new(&RateLimit { max_attempts: 2, ..RateLimit::default() });
+        let ask = |header: Option<&str>, limiter: &RateLimiter| {
+            let headers: Vec<_> = header.map(|value| ("Authorization", value)).into_iter().collect();
+            let head = head("192.0.2.7", &headers);
+            let caller = Caller::resolve(&head, &IpList::default(), false);
+            authorize_bearer(&token_auth(), &head, &caller, limiter, 0).map(|auth| auth.method())
+        };
+        assert_eq!(ask(Some("bEaReR  right "), &limiter), Ok(AuthMethod::Token));
+        for missing in [None, Some("Basic right"), Some("Bearer"), Some("Bearer  "), Some("right")] {
+            assert_eq!(ask(missing, &limiter), Err(AuthFailure::TokenMissing), "{missing:?}");
+        }
+        for _ in 0..2 {
+            assert_eq!(ask(Some("Bearer wrong"), &limiter), Err(AuthFailure::TokenMismatch));
+        }
+        for header in [Some("Bearer right"), None] {
+            let Err(AuthFailure::RateLimited(locked)) = ask(header, &limiter) else { panic!("{header:?}") };
+            assert_eq!(locked.retry_after_seconds(), 300);
+        }
+    }
 }

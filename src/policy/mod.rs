@@ -2,7 +2,11 @@
 //! arguments – headers, addresses, clocks, stored records – and verdicts go out; nothing here reads or waits.
 
 pub mod auth;
+pub mod auth_config;
+pub mod auth_failure;
 pub mod connect_order;
+#[cfg(test)]
+mod connect_order_tests;
 pub mod device;
 pub mod net;
 pub mod pairing;

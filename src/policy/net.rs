@@ -112,24 +112,69 @@ pub struct Caller {
     /// Behind trusted proxies the address they name; None when they name none.
     pub client: Option<IpAddr>,
     pub peer_is_trusted_proxy: bool,
+    /// The head has forwarding headers.
+    pub forwarded: bool,
     /// On this machine, without a proxy that we do not know in between.
     pub local_direct: bool,
-    /// The Origin header as sent, if there was one.
+    /// The Origin header as sent, if there was one; empty when there were several.
     pub origin: Option<String>,
     pub host: Option<HostName>,
 }
 
+const FORWARDING: [&str; 4] = ["x-forwarded-for", "x-real-ip", "x-forwarded-host", "forwarded"];
+
 impl Caller {
     pub fn resolve(head: &Head, proxies: &IpList, real_ip_fallback: bool) -> Caller {
-        let _ = (proxies, real_ip_fallback);
         let peer = plain_ip(head.peer);
-        Caller { peer, client: Some(peer), peer_is_trusted_proxy: false, local_direct: false, origin: None, host: None }
+        let peer_is_trusted_proxy = proxies.contains(peer);
+        let client = if peer_is_trusted_proxy {
+            forwarded_client(head, |ip| proxies.contains(ip))
+                .or_else(|| head.header("x-real-ip").filter(|_| real_ip_fallback).and_then(parse_hop))
+        } else {
+            Some(peer)
+        };
+        let forwarded = FORWARDING.iter().any(|name| head.header(name).is_some());
+        let host = head.header("host").and_then(HostName::parse);
+        let localish = host.as_ref().is_some_and(|host| host.is_loopback() || host.is_tailnet());
+        Caller {
+            peer,
+            client,
+            peer_is_trusted_proxy,
+            forwarded,
+            local_direct: client.is_some_and(is_loopback) && localish && (!forwarded || peer_is_trusted_proxy),
+            origin: single(head, "origin"),
+            host,
+        }
     }
 
     /// A browser, or something that says so.
     pub fn has_origin(&self) -> bool {
         self.origin.is_some()
     }
+}
+
+/// The rightmost address of `X-Forwarded-For` that is not a proxy of ours.
+pub(super) fn forwarded_client(head: &Head, trusted: impl Fn(IpAddr) -> bool) -> Option<IpAddr> {
+    head.headers("x-forwarded-for")
+        .rev()
+        .flat_map(|value| value.rsplit(','))
+        .filter_map(parse_hop)
+        .find(|ip| !trusted(*ip))
+}
+
+/// One entry of a forwarding header: an address, with or without port and brackets.
+fn parse_hop(text: &str) -> Option<IpAddr> {
+    match HostName::parse(text.trim().trim_matches('"'))?.name {
+        Host::Ip(ip) => Some(ip),
+        Host::Name(_) => None,
+    }
+}
+
+/// Two headers of one name contradict each other: that is no value, but not none either.
+fn single(head: &Head, name: &str) -> Option<String> {
+    let mut values = head.headers(name);
+    let first = values.next()?;
+    Some(if values.next().is_some() { String::new() } else { first.trim().to_owned() })
 }
 
 /// The host part of a Host header or an origin, parsed.
@@ -147,10 +192,31 @@ pub enum Host {
 }
 
 impl HostName {
-    /// `name`, `name:port`, `1.2.3.4:80`, `[::1]:80`.
+    /// `name`, `name:port`, `1.2.3.4:80`, `::1`, `[::1]:80`.
     pub fn parse(text: &str) -> Option<HostName> {
-        let _ = text;
-        None
+        let text = text.trim();
+        if let Ok(ip) = text.parse::<IpAddr>() {
+            return Some(HostName { name: Host::Ip(plain_ip(ip)), port: None });
+        }
+        if let Some(rest) = text.strip_prefix('[') {
+            let (ip, port) = rest.split_once(']')?;
+            let ip: IpAddr = IpAddr::V6(ip.parse().ok()?);
+            let port = if port.is_empty() { None } else { Some(parse_port(port.strip_prefix(':')?)?) };
+            return Some(HostName { name: Host::Ip(plain_ip(ip)), port });
+        }
+        let (name, port) = match text.split_once(':') {
+            Some((name, port)) => (name, Some(parse_port(port)?)),
+            None => (text, None),
+        };
+        if let Ok(ip) = name.parse::<IpAddr>() {
+            return Some(HostName { name: Host::Ip(ip), port });
+        }
+        let name = name.strip_suffix('.').unwrap_or(name);
+        let legal = |label: &str| {
+            !label.is_empty() && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+        };
+        (name.len() <= 253 && name.split('.').all(legal))
+            .then(|| HostName { name: Host::Name(name.to_ascii_lowercase()), port })
     }
 
     /// `localhost` or a loopback address.
@@ -159,6 +225,50 @@ impl HostName {
             Host::Ip(ip) => is_loopback(*ip),
             Host::Name(name) => name == "localhost",
         }
+    }
+
+    /// A name below `.ts.net`.
+    pub fn is_tailnet(&self) -> bool {
+        matches!(&self.name, Host::Name(name) if name.strip_suffix(".ts.net").is_some_and(|host| !host.is_empty()))
+    }
+}
+
+fn parse_port(text: &str) -> Option<u16> {
+    text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse().ok())?
+}
+
+/// `scheme://host[:port]`, parsed; the port of http and https is always there.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Origin {
+    scheme: String,
+    host: HostName,
+}
+
+impl Origin {
+    /// None for `null`, for anything with a path, a user name or no host.
+    pub fn parse(text: &str) -> Option<Origin> {
+        let (scheme, rest) = text.trim().split_once("://")?;
+        let scheme = scheme.to_ascii_lowercase();
+        let legal = |b: u8| b.is_ascii_alphanumeric() || b"+-.".contains(&b);
+        if scheme.is_empty() || !scheme.bytes().all(legal) {
+            return None;
+        }
+        let mut host = HostName::parse(rest.strip_suffix('/').unwrap_or(rest))?;
+        host.port = host.port.or_else(|| default_port(&scheme));
+        Some(Origin { scheme, host })
+    }
+
+    /// Whether a Host header names the same place.
+    fn is_at(&self, host: &HostName) -> bool {
+        self.host.name == host.name && self.host.port == host.port.or_else(|| default_port(&self.scheme))
+    }
+}
+
+fn default_port(scheme: &str) -> Option<u16> {
+    match scheme {
+        "http" => Some(80),
+        "https" => Some(443),
+        _ => None,
     }
 }
 
@@ -174,6 +284,181 @@ pub const ORIGIN_REFUSED: &str = "origin not allowed";
 
 /// Whether a page of this origin may talk to us; the error is the `reason` of the refusal.
 pub fn check_origin(caller: &Caller, rules: &OriginRules) -> Result<(), &'static str> {
-    let _ = (caller, rules);
-    Err(ORIGIN_REFUSED)
+    let origin = caller.origin.as_deref().and_then(Origin::parse).ok_or(ORIGIN_MISSING)?;
+    let listed = |entry: &String| entry.trim() == "*" || Origin::parse(entry).is_some_and(|entry| entry == origin);
+    let at_host = || rules.host_header_fallback && caller.host.as_ref().is_some_and(|host| origin.is_at(host));
+    let local = || caller.local_direct && origin.host.is_loopback();
+    if rules.allowed.iter().any(listed) || at_host() || local() { Ok(()) } else { Err(ORIGIN_REFUSED) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn head(peer: &str, headers: &[(&str, &str)]) -> Head {
+        Head {
+            peer: peer.parse().unwrap(),
+            headers: headers.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect(),
+        }
+    }
+
+    #[test]
+    fn networks_contain_what_they_should() {
+        for (net, ip, inside) in [
+            ("10.0.0.0/8", "10.255.1.2", true),
+            ("10.0.0.0/8", "11.0.0.1", false),
+            ("10.0.0.1", "10.0.0.1", true),
+            ("10.0.0.1", "::ffff:10.0.0.1", true),
+            ("::ffff:10.0.0.0/104", "10.9.9.9", true),
+            ("0.0.0.0/0", "1.2.3.4", true),
+            ("0.0.0.0/0", "::1", false),
+            ("::/0", "fe80::1", true),
+            ("fd00::/8", "fdab::1", true),
+            ("fd00::/8", "fe00::1", false),
+            ("192.168.1.128/25", "192.168.1.127", false),
+            ("127.0.0.0/8", "127.9.9.9", true),
+        ] {
+            assert_eq!(IpNet::parse(net).unwrap().contains(ip.parse().unwrap()), inside, "{net} {ip}");
+        }
+        for bad in ["", "x", "10.0.0.0/33", "::/129", "10.0.0.0/", "10.0.0", "::ffff:10.0.0.1/8", "1.2.3.4/-1"] {
+            assert_eq!(IpNet::parse(bad), None, "{bad}");
+        }
+        let (list, bad) = IpList::parse(&["10.0.0.1", "nonsense", " "]);
+        assert_eq!(bad, ["nonsense"]);
+        assert!(!list.is_empty());
+    }
+
+    #[test]
+    fn host_headers() {
+        for (text, loopback, tailnet) in [
+            ("localhost", true, false),
+            ("LOCALHOST:18789", true, false),
+            ("localhost.", true, false),
+            ("127.0.0.1:1", true, false),
+            ("127.8.8.8", true, false),
+            ("[::1]:18789", true, false),
+            ("[::ffff:127.0.0.1]", true, false),
+            ("127.evil.com", false, false),
+            ("localhost.evil.com", false, false),
+            ("127.1", false, false),
+            ("gw.tail1234.ts.net", false, true),
+            ("gw.TS.net:443", false, true),
+            ("evil-ts.net", false, false),
+            ("ts.net", false, false),
+            ("gw.ts.net.evil.com", false, false),
+        ] {
+            let host = HostName::parse(text).unwrap();
+            assert_eq!((host.is_loopback(), host.is_tailnet()), (loopback, tailnet), "{text}");
+        }
+        for bad in ["", "a b", "a:b", "a:70000", "a:+1", "[::1", "[::1]x", "[1.2.3.4]", "user@host", "a/b", ".", "a..b"]
+        {
+            assert_eq!(HostName::parse(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn who_is_calling() {
+        let (trusted, _) = IpList::parse(&["10.0.0.0/8", "127.0.0.1"]);
+        let local = ("Host", "localhost:18789");
+        for (case, peer, proxies, headers, client, direct) in [
+            ("plain local", "127.0.0.1", false, &[local][..], Some("127.0.0.1"), true),
+            ("mapped local", "::ffff:127.0.0.1", false, &[local], Some("127.0.0.1"), true),
+            ("v6 local", "::1", false, &[("host", "[::1]:18789")], Some("::1"), true),
+            ("foreign host", "127.0.0.1", false, &[("Host", "gateway.example")], Some("127.0.0.1"), false),
+            ("no host", "127.0.0.1", false, &[], Some("127.0.0.1"), false),
+            ("ts.net", "127.0.0.1", false, &[("Host", "gw.x.ts.net")], Some("127.0.0.1"), true),
+            ("unknown proxy", "127.0.0.1", false, &[local, ("X-Forwarded-For", "1.2.3.4")], Some("127.0.0.1"), false),
+            ("unknown proxy 2", "127.0.0.1", false, &[local, ("X-Real-IP", "1.2.3.4")], Some("127.0.0.1"), false),
+            ("unknown proxy 3", "127.0.0.1", false, &[local, ("X-Forwarded-Host", "a")], Some("127.0.0.1"), false),
+            ("unknown proxy 4", "127.0.0.1", false, &[local, ("Forwarded", "for=1.2.3.4")], Some("127.0.0.1"), false),
+            ("remote", "192.0.2.9", true, &[local, ("X-Forwarded-For", "127.0.0.1")], Some("192.0.2.9"), false),
+            ("proxied", "10.0.0.1", true, &[local, ("X-Forwarded-For", "1.2.3.4, 10.0.0.7")], Some("1.2.3.4"), false),
+            ("spoofed", "10.0.0.1", true, &[local, ("X-Forwarded-For", "::1, 1.2.3.4:99")], Some("1.2.3.4"), false),
+            ("garbage", "10.0.0.1", true, &[local, ("X-Forwarded-For", "unknown, , [::1]:80")], Some("::1"), true),
+            (
+                "two headers",
+                "10.0.0.1",
+                true,
+                &[local, ("X-Forwarded-For", "1.1.1.1"), ("X-Forwarded-For", "2.2.2.2")],
+                Some("2.2.2.2"),
+                false,
+            ),
+            ("silent proxy", "127.0.0.1", true, &[local], None, false),
+            ("real ip not asked for", "10.0.0.1", true, &[local, ("X-Real-IP", "1.2.3.4")], None, false),
+        ] {
+            let list = if proxies { trusted.clone() } else { IpList::default() };
+            let caller = Caller::resolve(&head(peer, headers), &list, false);
+            assert_eq!(caller.client, client.map(|ip| ip.parse().unwrap()), "{case}");
+            assert_eq!(caller.local_direct, direct, "{case}");
+        }
+        let fallback = Caller::resolve(&head("10.0.0.1", &[local, ("X-Real-IP", "1.2.3.4")]), &trusted, true);
+        assert_eq!(fallback.client, Some("1.2.3.4".parse().unwrap()));
+    }
+
+    #[test]
+    fn origins() {
+        let rules = OriginRules { allowed: vec!["https://Control.example.com".into()], host_header_fallback: false };
+        let fallback = OriginRules { allowed: Vec::new(), host_header_fallback: true };
+        let any = OriginRules { allowed: vec!["*".into()], host_header_fallback: false };
+        let local = ("Host", "127.0.0.1:18789");
+        let far = ("Host", "gw.example:18789");
+        for (case, host, origin, rules, verdict) in [
+            ("local page", local, Some("http://localhost:18789"), &rules, Ok(())),
+            ("other local port", local, Some("http://127.0.0.1:5173"), &rules, Ok(())),
+            ("local page, foreign host", far, Some("http://localhost:18789"), &rules, Err(ORIGIN_REFUSED)),
+            ("listed", far, Some("https://control.example.com"), &rules, Ok(())),
+            ("listed with port", far, Some("https://control.example.com:443"), &rules, Ok(())),
+            ("other port", far, Some("https://control.example.com:444"), &rules, Err(ORIGIN_REFUSED)),
+            ("other scheme", far, Some("http://control.example.com"), &rules, Err(ORIGIN_REFUSED)),
+            ("prefix", local, Some("http://127.evil.com"), &rules, Err(ORIGIN_REFUSED)),
+            ("suffix", far, Some("https://control.example.com.evil"), &rules, Err(ORIGIN_REFUSED)),
+            ("any", far, Some("https://evil.example"), &any, Ok(())),
+            ("any needs an origin", far, Some("null"), &any, Err(ORIGIN_MISSING)),
+            ("same host", far, Some("http://gw.example:18789"), &fallback, Ok(())),
+            ("same host, other port", far, Some("http://gw.example"), &fallback, Err(ORIGIN_REFUSED)),
+            ("none", local, None, &rules, Err(ORIGIN_MISSING)),
+            ("null", local, Some("null"), &rules, Err(ORIGIN_MISSING)),
+            ("empty", local, Some(""), &rules, Err(ORIGIN_MISSING)),
+            ("with a path", local, Some("http://localhost/x"), &rules, Err(ORIGIN_MISSING)),
+            ("with a user", local, Some("http://localhost@evil.com"), &rules, Err(ORIGIN_MISSING)),
+        ] {
+            let mut headers = vec![host];
+            headers.extend(origin.map(|origin| ("Origin", origin)));
+            let caller = Caller::resolve(&head("127.0.0.1", &headers), &IpList::default(), false);
+            assert_eq!(check_origin(&caller, rules), verdict, "{case}");
+            assert_eq!(caller.has_origin(), origin.is_some(), "{case}");
+        }
+        let two = [local, ("Origin", "http://localhost"), ("origin", "http://evil.example")];
+        let caller = Caller::resolve(&head("127.0.0.1", &two), &IpList::default(), false);
+        assert_eq!(check_origin(&caller, &any), Err(ORIGIN_MISSING));
+    }
+
+    #[test]
+    fn mutated_names_never_panic_and_never_become_local() {
+        let mut state = 0x9e37_79b9_7f4a_7c15u64;
+        let mut random = move |below: usize| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            usize::try_from(state >> 33).unwrap() % below
+        };
+        const ODD: &[char] = &['.', ':', '[', ']', '/', '@', '%', '#', '?', ' ', 'é', '\0', 'x', '7', ','];
+        for seed in ["http://evil.example:80", "https://[2001:db8::1]:443", "evil.ts.net.example", "192.0.2.1:80"] {
+            for _ in 0..5000 {
+                let mut text: Vec<char> = seed.chars().collect();
+                for _ in 0..=random(3) {
+                    let at = random(text.len());
+                    match random(3) {
+                        0 => text[at] = ODD[random(ODD.len())],
+                        1 => drop(text.remove(at)),
+                        _ => text.insert(at, ODD[random(ODD.len())]),
+                    }
+                }
+                let text: String = text.into_iter().collect();
+                let _ = IpNet::parse(&text);
+                assert!(!HostName::parse(&text).is_some_and(|host| host.is_loopback()), "{text}");
+                assert!(!Origin::parse(&text).is_some_and(|origin| origin.host.is_loopback()), "{text}");
+            }
+        }
+    }
 }

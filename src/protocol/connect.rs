@@ -55,6 +55,11 @@ impl Refusal {
         Refusal { close_code: CLOSE_POLICY, close_reason: error.message.clone(), error: Some(error) }
     }
 
+    /// The ranges of protocols do not meet: 1002.
+    pub fn protocol(error: ErrorShape) -> Refusal {
+        Refusal { close_code: CLOSE_PROTOCOL, ..Refusal::policy(error) }
+    }
+
     /// Not JSON: closed without a word.
     pub fn malformed() -> Refusal {
         Refusal { error: None, close_code: CLOSE_NORMAL, close_reason: String::new() }
@@ -227,19 +232,18 @@ pub fn speaks_v4(params: &Value) -> bool {
 }
 
 /// The protocol of a connection whose client speaks `min..=max`, or why there is none (DECISIONS 15).
-pub fn choose_protocol(min: u64, max: u64) -> Result<u32, Refusal> {
+pub fn choose_protocol(min: u64, max: u64) -> Result<u32, ErrorShape> {
     if min <= max && max >= u64::from(PROTOCOL_MIN) && min <= u64::from(PROTOCOL_MAX) {
         return Ok(u32::try_from(max).unwrap_or(PROTOCOL_MAX).min(PROTOCOL_MAX));
     }
     let expected = if max < u64::from(PROTOCOL_MIN) { PROTOCOL_MIN } else { PROTOCOL_MAX };
-    let error = ErrorShape::invalid("protocol mismatch").details(json!({
+    Err(ErrorShape::invalid("protocol mismatch").details(json!({
         "code": "PROTOCOL_MISMATCH",
         "clientMinProtocol": min,
         "clientMaxProtocol": max,
         "expectedProtocol": expected,
         "minimumProbeProtocol": PROTOCOL_MIN,
-    }));
-    Err(Refusal { close_code: CLOSE_PROTOCOL, close_reason: error.message.clone(), error: Some(error) })
+    })))
 }
 
 /// What a device signs, beside its own id.
@@ -282,4 +286,132 @@ fn number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
 
 fn secret<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Secret>, D::Error> {
     Ok(Option::<String>::deserialize(deserializer)?.map(Secret::new))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plain() -> Value {
+        json!({"minProtocol": 3, "maxProtocol": 3,
+               "client": {"id": "test", "version": "1.0.0", "platform": "linux", "mode": "test"}})
+    }
+
+    fn with(pointer: &str, key: &str, value: Value) -> Value {
+        let mut params = plain();
+        params.pointer_mut(pointer).unwrap()[key] = value;
+        params
+    }
+
+    fn message(params: Value) -> String {
+        ConnectParams::read(params).map_or_else(|error| error.message, |_| String::new())
+    }
+
+    #[test]
+    fn messages_of_the_recordings() {
+        let device = |signature: &str| json!({"id": "i", "publicKey": "k", "signature": signature, "signedAt": 1795203837113u64, "nonce": "n"});
+        for (params, text) in [
+            (json!({"minProtocol": 3, "maxProtocol": 3}), "must have required property 'client'"),
+            (
+                json!({"minProtocol": 3, "maxProtocol": 3, "foo": 1,
+                       "client": {"id": "nope", "version": "1", "platform": "linux", "mode": "test"}}),
+                "at root: unexpected property 'foo'; at /client/id: must be equal to constant; \
+                 at /client/id: must match a schema in anyOf",
+            ),
+            (with("", "device", device("")), "at /device/signature: must NOT have fewer than 1 characters"),
+            (json!([]), "must be object"),
+            (with("", "minProtocol", json!(0)), "at /minProtocol: must be >= 1"),
+            (with("", "maxProtocol", json!("3")), "at /maxProtocol: must be integer"),
+            (with("", "permissions", json!({"a/b": 1})), "at /permissions/a~1b: must be boolean"),
+            (
+                with("", "scopes", json!(["", 1])),
+                "at /scopes/0: must NOT have fewer than 1 characters; at /scopes/1: must be string",
+            ),
+            (
+                with("", "auth", json!({"token": 1, "x": 1})),
+                "at /auth: unexpected property 'x'; at /auth/token: must be string",
+            ),
+            (
+                with("", "device", json!({})),
+                "at /device: must have required property 'id'; at /device: must have required property 'publicKey'; at /device: must have required property 'signature'; at /device: must have required property 'signedAt'; at /device: must have required property 'nonce'",
+            ),
+        ] {
+            assert_eq!(message(params), format!("invalid connect params: {text}"));
+        }
+        assert_eq!(message(plain()), "");
+    }
+
+    #[test]
+    fn unknown_keys_by_place_and_protocol() {
+        let v4 = |mut params: Value| {
+            params["maxProtocol"] = json!(4);
+            params
+        };
+        let device = json!({"id": "i", "publicKey": "k", "signature": "s", "signedAt": 1, "nonce": "n", "new": 1});
+        for (place, params, fine_in_v3) in [
+            ("client", with("/client", "buildId", json!("b")), true),
+            ("root", with("", "computerUse", json!({})), false),
+            ("auth", with("", "auth", json!({"approvalRuntimeToken": "x"})), false),
+            ("device", with("", "device", device), false),
+        ] {
+            assert_eq!(message(params.clone()).is_empty(), fine_in_v3, "{place}");
+            assert_eq!(message(v4(params)), "", "{place}");
+        }
+        assert_ne!(message(v4(with("/client", "id", json!("nope")))), "", "wrong values are refused at both");
+    }
+
+    #[test]
+    fn what_is_read() {
+        let mut params = plain();
+        params["client"]["mode"] = json!("webchat");
+        params["client"]["id"] = json!("openclaw-tui");
+        params["maxProtocol"] = json!(4.0);
+        params["auth"] = json!({"token": "", "deviceToken": "d"});
+        params["scopes"] = json!(["operator.write", "operator.admin"]);
+        params["caps"] = json!(["tool-events"]);
+        let read = ConnectParams::read(params).unwrap();
+        assert_eq!((read.min_protocol, read.max_protocol), (3, 4));
+        assert!(read.client.is_webchat() && !read.client.is_control_ui() && !read.client.is_cli());
+        assert!(read.has_cap(CAP_TOOL_EVENTS));
+        assert_eq!(read.scopes, ["operator.write", "operator.admin"]);
+        assert_eq!(read.auth.signed_token(), "", "an empty token is still the first one that was sent");
+        assert_eq!(read.role(), Some(Role::Operator));
+        assert!(read.device.is_none());
+    }
+
+    #[test]
+    fn ranges_of_protocols() {
+        for (min, max, chosen) in [(3, 3, 3), (3, 4, 4), (4, 4, 4), (1, 9, 4), (1, 3, 3), (4, u64::MAX, 4)] {
+            assert_eq!(choose_protocol(min, max).ok(), Some(chosen), "{min}..{max}");
+        }
+        for (min, max, expected) in [(1, 2, 3), (5, 6, 4), (4, 3, 4)] {
+            let error = choose_protocol(min, max).unwrap_err();
+            assert_eq!(error.message, "protocol mismatch");
+            assert_eq!(
+                error.details,
+                Some(json!({"code": "PROTOCOL_MISMATCH", "clientMinProtocol": min, "clientMaxProtocol": max,
+                            "expectedProtocol": expected, "minimumProbeProtocol": 3}))
+            );
+        }
+    }
+
+    #[test]
+    fn signed_texts() {
+        let scopes = ["operator.read".to_owned(), "operator.admin".to_owned()];
+        let payload = DevicePayload {
+            device_id: "dev",
+            client_id: "cli",
+            client_mode: "cli",
+            role: Role::Operator,
+            scopes: &scopes,
+            signed_at_ms: 17,
+            token: "tok",
+            nonce: "n",
+            platform: " Linux x86_64 ",
+            device_family: "",
+        };
+        assert_eq!(payload.v2(), "v2|dev|cli|cli|operator|operator.read,operator.admin|17|tok|n");
+        assert_eq!(payload.v3(), "v3|dev|cli|cli|operator|operator.read,operator.admin|17|tok|n|linux x86_64|");
+        assert_eq!(DevicePayload { scopes: &[], ..payload }.v2(), "v2|dev|cli|cli|operator||17|tok|n");
+    }
 }

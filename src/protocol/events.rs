@@ -1,6 +1,7 @@
 //! The EVENTS table: every event that this gateway sends or will send, who may see it and what happens to it when
 //! its reader is slow (protocol 1, 3, 5; DECISIONS 6, 30).
 
+use self::Audience::{Everybody, ReadOrSubscribed, Scope, Targeted};
 use super::roles::{self, Role, Scopes};
 
 /// Who gets an event.
@@ -54,8 +55,6 @@ const fn event(
 const fn full_list(name: &'static str, droppable: bool, doc: &'static str) -> EventKind {
     EventKind { name, droppable, audience: Audience::Everybody, coalesce: true, advertised: true, doc }
 }
-
-use Audience::{Everybody, ReadOrSubscribed, Scope, Targeted};
 
 /// In the order of `features.events`.
 pub static EVENTS: [EventKind; 19] = [

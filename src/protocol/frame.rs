@@ -40,7 +40,8 @@ pub struct Request {
 
 /// Reads a text or binary message. `lenient` (protocol 4) ignores unknown keys of the frame.
 pub fn parse(bytes: &[u8], lenient: bool) -> Incoming {
-    let raw = match serde_json::from_slice::<Raw>(bytes) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return Incoming::Malformed };
+    let raw = match serde_json::from_str::<Raw>(text) {
         Ok(raw) => raw,
         Err(error) => return unreadable(&error),
     };
@@ -377,5 +378,198 @@ impl<'de> Visitor<'de> for TextVisitor {
 
     fn visit_unit<E>(self) -> Result<Text<'de>, E> {
         Ok(Text::IsNot)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn request(text: &str) -> Request {
+        match parse(text.as_bytes(), false) {
+            Incoming::Request(request) => request,
+            other => panic!("{text}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn requests() {
+        let plain = request(r#"{"type":"req","id":"1","method":"health"}"#);
+        assert_eq!((plain.id.as_str(), plain.method.as_str(), &plain.params), ("1", "health", &json!({})));
+        assert!(!plain.extra_keys);
+        assert_eq!(request(r#"{"params":null,"method":"m","id":"\u0031","type":"req"}"#).id, "1");
+        assert_eq!(request(r#"{"type":"req","id":"1","method":"m","params":[1]}"#).params, json!([1]));
+        assert_eq!(request(r#"{"type":"req","id":"1","method":"m","params":"x"}"#).params, json!("x"));
+        let twice = r#"{"type":"x","type":"req","id":"1","id":"2","method":"m","params":{"a":1,"a":2}}"#;
+        assert_eq!((request(twice).id.as_str(), request(twice).params), ("2", json!({"a": 2})));
+    }
+
+    #[test]
+    fn invalid_frames_say_what_the_reference_says() {
+        for (text, id, errors) in [
+            (r#"{"type":"req","id":"z1"}"#, Some("z1"), "must have required property 'method'"),
+            (
+                r#"{"type":"res","id":"z2","ok":true}"#,
+                Some("z2"),
+                "must have required property 'method'; at root: unexpected property 'ok'; \
+                 at /type: must be equal to constant",
+            ),
+            (
+                r#"{"foo":1}"#,
+                None,
+                "must have required property 'type'; must have required property 'id'; \
+                 must have required property 'method'; at root: unexpected property 'foo'",
+            ),
+            (r#"{"type":"req","id":7,"method":"m"}"#, None, "at /id: must be string"),
+            (r#"{"type":"req","id":"","method":"m"}"#, None, "at /id: must NOT have fewer than 1 characters"),
+            (r#"{"type":"req","id":"a","method":""}"#, Some("a"), "at /method: must NOT have fewer than 1 characters"),
+            (
+                r#"{"type":{},"id":"a","method":[1]}"#,
+                Some("a"),
+                "at /type: must be string; at /type: must be equal to constant; at /method: must be string",
+            ),
+            ("[1,{}]", None, "must be object"),
+            ("5", None, "must be object"),
+            ("-5", None, "must be object"),
+            ("1.5", None, "must be object"),
+            ("null", None, "must be object"),
+            ("true", None, "must be object"),
+            (r#""x""#, None, "must be object"),
+            (r#"{"type":"req","id":"a","method":"m","params":1e400}"#, None, "number out of range"),
+            (r#"{"type":"req","id":"a","method":"m","params":"\ud800"}"#, None, "half a surrogate pair in a string"),
+            (
+                r#"{"type":"req","id":"a","method":"m","params":"\ud800\u0041"}"#,
+                None,
+                "half a surrogate pair in a string",
+            ),
+        ] {
+            let expected =
+                Incoming::Invalid { id: id.map(String::from), message: format!("invalid request frame: {errors}") };
+            assert_eq!(parse(text.as_bytes(), false), expected, "{text}");
+        }
+        assert_eq!(answer_id(None), "invalid");
+    }
+
+    #[test]
+    fn nesting_is_bounded() {
+        let deep =
+            |n: usize| format!(r#"{{"type":"req","id":"a","method":"m","params":{}{}}}"#, "[".repeat(n), "]".repeat(n));
+        assert!(matches!(parse(deep(100).as_bytes(), false), Incoming::Request(_)));
+        for n in [129, 100_000] {
+            let expected = Incoming::Invalid { id: None, message: "invalid request frame: nested too deeply".into() };
+            assert_eq!(parse(deep(n).as_bytes(), true), expected);
+        }
+    }
+
+    #[test]
+    fn what_is_not_json() {
+        for bytes in [
+            &b"{not json"[..],
+            b"{bad}",
+            b"",
+            b" ",
+            b"{\"type\":\"req\"",
+            b"{} {}",
+            b"\xff",
+            b"{\"a\":\"\xff\"}",
+            b"NaN",
+            b"\xef\xbb\xbf{}",
+        ] {
+            assert_eq!(parse(bytes, false), Incoming::Malformed, "{:?}", String::from_utf8_lossy(bytes));
+        }
+    }
+
+    #[test]
+    fn protocol_4_frames_carry_more() {
+        let text = br#"{"type":"req","id":"a","method":"m","traceparent":"t","expectedProfileId":{"x":[1]}}"#;
+        assert!(matches!(parse(text, true), Incoming::Request(Request { extra_keys: true, .. })));
+        let Incoming::Invalid { id, message } = parse(text, false) else { panic!() };
+        assert_eq!(id.as_deref(), Some("a"));
+        assert_eq!(
+            message,
+            "invalid request frame: at root: unexpected property 'traceparent'; \
+             at root: unexpected property 'expectedProfileId'"
+        );
+        let many: String = (0..1000).map(|n| format!(",\"k{n}{}\":1", "x".repeat(500))).collect();
+        let Incoming::Invalid { message, .. } = parse(format!("{{\"type\":\"req\"{many}}}").as_bytes(), false) else {
+            panic!()
+        };
+        assert!(message.len() < 8192, "{}", message.len());
+    }
+
+    #[test]
+    fn events_and_reasons() {
+        let body = event_body("presence", &json!({"presence": []}), Some((2, 1)));
+        let frame = [event_head(7).as_bytes(), &body].concat();
+        assert_eq!(
+            frame,
+            br#"{"type":"event","seq":7,"event":"presence","payload":{"presence":[]},"stateVersion":{"presence":2,"health":1}}"#
+        );
+        let targeted = [EVENT_HEAD, &event_body_raw("tick", br#"{"ts":1}"#, None)].concat();
+        assert_eq!(targeted, br#"{"type":"event","event":"tick","payload":{"ts":1}}"#);
+        let recorded = "invalid connect params: at root: unexpected property 'foo'; at /client/id: must be equal to \
+                        constant; at /client/id: must match a schema in anyOf";
+        assert_eq!(
+            cut_reason(recorded),
+            "invalid connect params: at root: unexpected property 'foo'; at /client/id: must be equal to constant; \
+             at /client/id: mus"
+        );
+        assert_eq!(cut_reason("short"), "short");
+        assert_eq!(cut_reason(&format!("x{}", "é".repeat(99))).len(), 119);
+    }
+
+    #[test]
+    fn responses() {
+        assert_eq!(response_ok("a\"", &json!({"x": 1})), br#"{"type":"res","id":"a\"","ok":true,"payload":{"x":1}}"#);
+        assert_eq!(
+            response_err("1", &ErrorShape::invalid("no"), None),
+            br#"{"type":"res","id":"1","ok":false,"error":{"code":"INVALID_REQUEST","message":"no"}}"#
+        );
+    }
+
+    #[test]
+    fn mutated_frames_never_panic_and_requests_stay_requests() {
+        let seeds: [&[u8]; 3] = [
+            br#"{"type":"req","id":"post-1","method":"connect","params":{"minProtocol":3,"maxProtocol":3,"client":{"id":"test","version":"1.0.0","platform":"linux","mode":"test"},"role":"operator","scopes":["operator.admin"],"auth":{"token":"t"},"device":{"id":"a","publicKey":"b","signature":"c","signedAt":1795203840340,"nonce":"d"}}}"#,
+            br#"{"type":"req","id":"1","method":"agent","params":{"message":"\u00e9\ud83d\ude00","idempotencyKey":"k","timeout":1e3}}"#,
+            br#"{"type":"res","id":"z2","ok":true,"x":[[[[{}]]]]}"#,
+        ];
+        let mut state = 0x9e37_79b9_7f4a_7c15u64;
+        let mut random = move || {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            usize::try_from(state >> 33).unwrap()
+        };
+        const ODD: &[u8] = b"{}[]\",:\\u0d8e1-+.tfn\x00\xff\xc3 ";
+        let mut requests = 0;
+        for round in 0..20_000 {
+            let mut bytes = seeds[round % seeds.len()].to_vec();
+            for _ in 0..=random() % 4 {
+                let at = random() % bytes.len().max(1);
+                if bytes.is_empty() {
+                    break;
+                }
+                match random() % 4 {
+                    0 => bytes[at] = ODD[random() % ODD.len()],
+                    1 => bytes.insert(at, ODD[random() % ODD.len()]),
+                    2 => drop(bytes.remove(at)),
+                    _ => bytes.truncate(at.max(1)),
+                }
+            }
+            for lenient in [false, true] {
+                match parse(&bytes, lenient) {
+                    Incoming::Request(request) => {
+                        requests += 1;
+                        assert!(!request.id.is_empty() && !request.method.is_empty());
+                        let _ = crate::protocol::connect::ConnectParams::read(request.params);
+                    }
+                    Incoming::Invalid { message, .. } => assert!(message.starts_with("invalid request frame: ")),
+                    Incoming::Malformed => {}
+                }
+            }
+        }
+        assert!(requests > 100, "{requests}");
     }
 }

@@ -144,3 +144,78 @@ impl Out {
         self
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn hello(protocol: u32, scopes: &Scopes, device_token: Option<IssuedToken>) -> Value {
+        let bytes = hello_ok(&HelloParts {
+            protocol,
+            conn_id: "9424dbfc",
+            presence: br#"[{"ts":1}]"#,
+            health: br#"{"ok":true}"#,
+            state_version: (4, 11),
+            uptime_ms: 190_358,
+            config_path: "/home/user/.openclaw/openclaw.json",
+            state_dir: "/home/user/.openclaw",
+            session_defaults: SessionDefaults {
+                default_agent_id: "main",
+                main_key: "main",
+                main_session_key: "agent:main:main",
+                scope: "per-sender",
+            },
+            auth_mode: "token",
+            auth: HelloAuth { method: "token", role: Role::Operator, scopes, device_token },
+            max_payload: 26_214_400,
+            max_buffered_bytes: 52_428_800,
+            tick_interval_ms: 30_000,
+        });
+        serde_json::from_slice(&bytes).unwrap()
+    }
+
+    #[test]
+    fn a_hello_as_recorded() {
+        let mut hello = hello(3, &Scopes::NONE, None);
+        let features = hello.as_object_mut().unwrap().shift_remove("features").unwrap();
+        assert_eq!(
+            hello,
+            json!({"type":"hello-ok","protocol":3,"server":{"version":"2026.3.13","connId":"9424dbfc"},
+                "snapshot":{"presence":[{"ts":1}],"health":{"ok":true},"stateVersion":{"presence":4,"health":11},
+                "uptimeMs":190358,"configPath":"/home/user/.openclaw/openclaw.json","stateDir":"/home/user/.openclaw",
+                "sessionDefaults":{"defaultAgentId":"main","mainKey":"main","mainSessionKey":"agent:main:main",
+                "scope":"per-sender"},"authMode":"token"},
+                "policy":{"maxPayload":26214400,"maxBufferedBytes":52428800,"tickIntervalMs":30000}})
+        );
+        assert_eq!(features["methods"][0], "health");
+        assert_eq!(features["events"][0], "connect.challenge");
+    }
+
+    #[test]
+    fn auth_by_protocol_and_device() {
+        let scopes = Scopes::new(["operator.write", "operator.admin"]);
+        let token = IssuedToken { token: "dt", scopes: &scopes, issued_at_ms: 7 };
+        let sorted = json!(["operator.admin", "operator.write"]);
+        for (protocol, token, auth) in [
+            (3, None, Value::Null),
+            (3, Some(token), json!({"deviceToken":"dt","role":"operator","scopes":sorted,"issuedAtMs":7})),
+            (4, None, json!({"method":"token","role":"operator","scopes":["operator.write","operator.admin"]})),
+            (
+                4,
+                Some(token),
+                json!({"method":"token","deviceToken":"dt","role":"operator","scopes":sorted,"issuedAtMs":7}),
+            ),
+        ] {
+            assert_eq!(hello(protocol, &scopes, token)["auth"], auth, "{protocol}");
+        }
+    }
+
+    #[test]
+    fn the_challenge() {
+        assert_eq!(
+            challenge_frame("b2da", 1_795_203_836_900),
+            br#"{"type":"event","event":"connect.challenge","payload":{"nonce":"b2da","ts":1795203836900}}"#
+        );
+    }
+}

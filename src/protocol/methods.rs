@@ -3,6 +3,8 @@
 
 use serde_json::json;
 
+use self::Params::{Lenient, Strict};
+use self::Runs::{Inline, Owner, Pool};
 use super::params::{agent, agents, chat, cron, devices, sessions, system};
 use super::roles::{self, Role, Scopes};
 use super::schema::{EMPTY, Object};
@@ -62,9 +64,6 @@ const WRITE: Access = Access::Scope(roles::WRITE);
 const ADMIN: Access = Access::Scope(roles::ADMIN);
 const PAIRING: Access = Access::Scope(roles::PAIRING);
 const APPROVALS: Access = Access::Scope(roles::APPROVALS);
-
-use Params::{Lenient, Strict};
-use Runs::{Inline, Owner, Pool};
 
 const NOTHING: Params = Strict(&EMPTY);
 
@@ -204,16 +203,16 @@ pub fn advertised() -> impl Iterator<Item = &'static str> {
 /// Whether a caller may call a method. Says nothing about whether the method exists: that comes after it, so that
 /// a caller without admin cannot probe for names.
 pub fn authorize(role: Role, scopes: &Scopes, name: &str, protocol: u32) -> Result<(), ErrorShape> {
-    let allowed_role = match required_access(name) {
+    let (allowed_role, needed) = match required_access(name) {
         Access::None => return Ok(()),
-        Access::NodeOnly => Role::Node,
-        Access::Scope(_) => Role::Operator,
+        Access::NodeOnly => (Role::Node, None),
+        Access::Scope(scope) => (Role::Operator, Some(scope)),
     };
     if role != allowed_role {
         return Err(ErrorShape::invalid(format!("{UNAUTHORIZED_ROLE}{}", role.name())));
     }
-    match required_scope(name) {
-        Some(needed) if !scopes.covers(needed) => Err(missing_scope(needed, protocol)),
+    match needed {
+        Some(scope) if !scopes.covers(scope) => Err(missing_scope(scope, protocol)),
         _ => Ok(()),
     }
 }
@@ -251,5 +250,115 @@ pub fn cut_name(name: &str) -> &str {
     match name.char_indices().nth(limits::METHOD_NAME_CHARS) {
         Some((end, _)) => &name[..end],
         None => name,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The reference's whole list, in its order; ours is a part of it.
+    const REFERENCE_ORDER: &str = "health doctor.memory.status logs.tail channels.status channels.logout status \
+        usage.status usage.cost tts.status tts.providers tts.enable tts.disable tts.convert tts.setProvider config.get \
+        config.set config.apply config.patch config.schema config.schema.lookup exec.approvals.get exec.approvals.set \
+        exec.approvals.node.get exec.approvals.node.set exec.approval.request exec.approval.waitDecision \
+        exec.approval.resolve wizard.start wizard.next wizard.cancel wizard.status talk.config talk.mode models.list \
+        tools.catalog agents.list agents.create agents.update agents.delete agents.files.list agents.files.get \
+        agents.files.set skills.status skills.bins skills.install skills.update update.run voicewake.get voicewake.set \
+        secrets.reload secrets.resolve sessions.list sessions.preview sessions.patch sessions.reset sessions.delete \
+        sessions.compact last-heartbeat set-heartbeats wake node.pair.request node.pair.list node.pair.approve \
+        node.pair.reject node.pair.verify device.pair.list device.pair.approve device.pair.reject device.pair.remove \
+        device.token.rotate device.token.revoke node.rename node.list node.describe node.pending.drain \
+        node.pending.enqueue node.invoke node.pending.pull node.pending.ack node.invoke.result node.event \
+        node.canvas.capability.refresh cron.list cron.status cron.add cron.update cron.remove cron.run cron.runs \
+        gateway.identity.get system-presence system-event send agent agent.identity.get agent.wait browser.request \
+        chat.history chat.abort chat.send";
+
+    #[test]
+    fn features_are_a_part_of_the_reference_in_its_order() {
+        let order: Vec<&str> = REFERENCE_ORDER.split_whitespace().collect();
+        let places: Vec<usize> = advertised().map(|name| order.iter().position(|n| *n == name).expect(name)).collect();
+        assert!(places.is_sorted(), "{places:?}");
+        let quiet: Vec<&str> = METHODS.iter().filter(|m| !m.advertised).map(|m| m.name).collect();
+        assert_eq!(quiet, ["connect", "sessions.usage", "chat.inject"]);
+        let here: Vec<&str> = METHODS.iter().map(|m| m.name).collect();
+        for (_, names) in ELSEWHERE {
+            assert!(names.iter().all(|name| !here.contains(name)), "{names:?}");
+        }
+        for method in METHODS {
+            assert!(method.doc.ends_with('.') && method.doc.len() < 80, "{}", method.name);
+        }
+    }
+
+    #[test]
+    fn everything_the_control_ui_calls_is_there() {
+        for name in "agent.identity.get agents.list channels.status chat.history chat.send config.get config.schema \
+            connect cron.list cron.runs cron.status device.pair.list exec.approvals.get health last-heartbeat \
+            logs.tail models.list node.list sessions.list sessions.usage skills.status status system-presence \
+            usage.cost"
+            .split_whitespace()
+        {
+            assert!(find(name).is_some(), "{name}");
+        }
+    }
+
+    #[test]
+    fn refusals_as_recorded() {
+        let all = Scopes::new(roles::ALL_OPERATOR);
+        let read = Scopes::new([roles::READ]);
+        let write = Scopes::new([roles::WRITE]);
+        for (role, scopes, name, refusal) in [
+            (Role::Operator, &all, "node.event", "unauthorized role: operator"),
+            (Role::Operator, &all, "node.invoke.result", "unauthorized role: operator"),
+            (Role::Operator, &read, "agent", "missing scope: operator.write"),
+            (Role::Operator, &read, "config.set", "missing scope: operator.admin"),
+            (Role::Operator, &read, "config.schema", "missing scope: operator.admin"),
+            (Role::Operator, &read, "cron.add", "missing scope: operator.admin"),
+            (Role::Operator, &read, "device.pair.list", "missing scope: operator.pairing"),
+            (Role::Operator, &read, "exec.approval.resolve", "missing scope: operator.approvals"),
+            (Role::Operator, &read, "exec.approvals.get", "missing scope: operator.admin"),
+            (Role::Operator, &read, "push.test", "missing scope: operator.write"),
+            (Role::Operator, &read, "no.such.method", "missing scope: operator.admin"),
+            (Role::Operator, &read, "connect", "missing scope: operator.admin"),
+            (Role::Operator, &read, "chat.inject", "missing scope: operator.admin"),
+            (Role::Operator, &write, "sessions.reset", "missing scope: operator.admin"),
+            (Role::Operator, &Scopes::NONE, "status", "missing scope: operator.read"),
+            (Role::Node, &all, "status", "unauthorized role: node"),
+            (Role::Node, &all, "no.such.method", "unauthorized role: node"),
+        ] {
+            let error = authorize(role, scopes, name, 3).unwrap_err();
+            assert_eq!((error.code, error.message.as_str()), (ErrorCode::InvalidRequest, refusal), "{name}");
+            assert_eq!(error.details, None);
+            assert_eq!(is_unauthorized_role(&error), refusal.starts_with("unauthorized"), "{name}");
+        }
+        for (role, scopes, name) in [
+            (Role::Operator, &all, "no.such.method"),
+            (Role::Operator, &read, "status"),
+            (Role::Operator, &write, "status"),
+            (Role::Operator, &write, "chat.abort"),
+            (Role::Operator, &Scopes::NONE, "health"),
+            (Role::Node, &Scopes::NONE, "health"),
+            (Role::Node, &Scopes::NONE, "node.event"),
+        ] {
+            assert_eq!(authorize(role, scopes, name, 3), Ok(()), "{name}");
+        }
+    }
+
+    #[test]
+    fn protocol_4_says_more() {
+        let error = authorize(Role::Operator, &Scopes::new([roles::READ]), "agent", 4).unwrap_err();
+        assert_eq!(
+            serde_json::to_value(&error).unwrap(),
+            json!({"code":"FORBIDDEN","message":"missing scope: operator.write",
+                   "details":{"code":"MISSING_SCOPE","missingScope":"operator.write","requiredScopes":["operator.write"]}})
+        );
+    }
+
+    #[test]
+    fn names_in_errors_are_cut() {
+        assert_eq!(unknown_method("no.such.method").message, "unknown method: no.such.method");
+        let cut = unknown_method(&"é".repeat(1000)).message;
+        assert_eq!(cut.chars().count(), "unknown method: ".len() + limits::METHOD_NAME_CHARS);
+        assert_eq!(connect_again().message, "connect is only valid as the first request");
     }
 }

@@ -9,6 +9,7 @@ pub mod hello;
 pub mod methods;
 pub mod params;
 pub mod presence;
+mod presence_text;
 pub mod roles;
 pub mod schema;
 

@@ -7,6 +7,8 @@
 use serde_json::{Map, Value};
 
 use super::ErrorShape;
+use super::methods::cut_name;
+use crate::limits::VALIDATION_ERRORS;
 
 /// The shape of an object.
 #[derive(Debug)]
@@ -126,15 +128,20 @@ impl Check {
     }
 
     fn push(&mut self, text: String) {
-        if !self.found.contains(&text) {
+        if !self.is_full() && !self.found.contains(&text) {
             self.found.push(text);
         }
+    }
+
+    /// A frame has room for millions of errors; nobody reads them.
+    fn is_full(&self) -> bool {
+        self.found.len() >= VALIDATION_ERRORS
     }
 
     fn below(&mut self, key: &str, inside: impl FnOnce(&mut Self)) {
         let length = self.path.len();
         self.path.push('/');
-        for c in key.chars() {
+        for c in cut_name(key).chars() {
             match c {
                 '~' => self.path.push_str("~0"),
                 '/' => self.path.push_str("~1"),
@@ -166,7 +173,10 @@ impl Check {
     fn unexpected(&mut self, map: &Map<String, Value>, shape: &Object) {
         let place = if self.path.is_empty() { "root".to_owned() } else { self.path.clone() };
         for key in map.keys().filter(|key| !shape.fields.iter().any(|f| f.name == key.as_str())) {
-            self.push(format!("at {place}: unexpected property '{key}'"));
+            if self.is_full() {
+                break;
+            }
+            self.push(format!("at {place}: unexpected property '{}'", cut_name(key)));
         }
     }
 
@@ -184,6 +194,9 @@ impl Check {
             Kind::Map(item) => match value {
                 Value::Object(map) => {
                     for (key, value) in map {
+                        if self.is_full() {
+                            break;
+                        }
                         self.below(key, |check| check.value(value, item));
                     }
                 }
@@ -264,7 +277,147 @@ impl Check {
             self.add(&format!("must NOT have fewer than {min} items"));
         }
         for (index, value) in items.iter().enumerate() {
+            if self.is_full() {
+                break;
+            }
             self.below(&index.to_string(), |check| check.value(value, item));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::methods::{Params, find};
+    use serde_json::json;
+
+    fn message(method: &str, params: &Value, lenient_extra: bool) -> String {
+        let Params::Strict(shape) = find(method).unwrap().params else { panic!("{method} is lenient") };
+        check(method, params, shape, lenient_extra).map_or_else(|error| error.message, |()| String::new())
+    }
+
+    #[test]
+    fn messages_of_the_recordings() {
+        let long = "k".repeat(513);
+        for (method, params, text) in [
+            ("agent.wait", json!({}), "must have required property 'runId'"),
+            ("chat.history", json!({"sessionKey": "main", "limit": 5000}), "at /limit: must be <= 1000"),
+            ("config.get", json!({"bogus": 1}), "at root: unexpected property 'bogus'"),
+            ("agent", json!({"message": "x"}), "must have required property 'idempotencyKey'"),
+            (
+                "agent",
+                json!({"message": "", "idempotencyKey": "k"}),
+                "at /message: must NOT have fewer than 1 characters",
+            ),
+            (
+                "agent",
+                json!({"message": "x", "idempotencyKey": "k", "bogus": 1}),
+                "at root: unexpected property 'bogus'",
+            ),
+            ("logs.tail", json!({"limit": 0}), "at /limit: must be >= 1"),
+            ("sessions.list", json!({"limit": 0}), "at /limit: must be >= 1"),
+            ("chat.send", json!({"sessionKey": "s", "message": "m"}), "must have required property 'idempotencyKey'"),
+            (
+                "chat.send",
+                json!({"sessionKey": long, "message": "m", "idempotencyKey": "k"}),
+                "at /sessionKey: must NOT have more than 512 characters",
+            ),
+        ] {
+            assert_eq!(message(method, &params, false), format!("invalid {method} params: {text}"));
+        }
+    }
+
+    #[test]
+    fn every_kind_says_what_the_reference_says() {
+        for (method, params, text) in [
+            ("config.get", json!([]), "must be object"),
+            ("config.get", json!("x"), "must be object"),
+            ("sessions.list", json!({"includeGlobal": 1}), "at /includeGlobal: must be boolean"),
+            ("sessions.list", json!({"limit": 1.5}), "at /limit: must be integer"),
+            ("sessions.list", json!({"limit": 0.5}), "at /limit: must be integer; at /limit: must be >= 1"),
+            ("sessions.list", json!({"limit": null}), "at /limit: must be integer"),
+            ("sessions.list", json!({"label": 5}), "at /label: must be string"),
+            ("sessions.preview", json!({"keys": []}), "at /keys: must NOT have fewer than 1 items"),
+            ("sessions.preview", json!({"keys": {}}), "at /keys: must be array"),
+            ("sessions.preview", json!({"keys": ["a", ""]}), "at /keys/1: must NOT have fewer than 1 characters"),
+            (
+                "cron.list",
+                json!({"sortDir": "up"}),
+                "at /sortDir: must be equal to constant; at /sortDir: must match a schema in anyOf",
+            ),
+            (
+                "cron.list",
+                json!({"sortDir": 1}),
+                "at /sortDir: must be string; at /sortDir: must be equal to constant; \
+                 at /sortDir: must match a schema in anyOf",
+            ),
+            ("cron.runs", json!({"id": "a/b"}), "at /id: must match pattern \"^[^/\\\\]+$\""),
+            (
+                "cron.runs",
+                json!({"id": ""}),
+                "at /id: must NOT have fewer than 1 characters; at /id: must match pattern \"^[^/\\\\]+$\"",
+            ),
+            (
+                "cron.runs",
+                json!({"statuses": ["ok", "ok", "ok", "ok"]}),
+                "at /statuses: must NOT have more than 3 items",
+            ),
+            (
+                "sessions.usage",
+                json!({"startDate": "today"}),
+                "at /startDate: must match pattern \"^\\d{4}-\\d{2}-\\d{2}$\"",
+            ),
+            (
+                "agent",
+                json!({"message": "m", "idempotencyKey": "k", "inputProvenance": {"kind": "x", "y": 1}}),
+                "at /inputProvenance: unexpected property 'y'; \
+                 at /inputProvenance/kind: must be equal to one of the allowed values",
+            ),
+            (
+                "agent",
+                json!({"x": 1, "message": 1, "timeout": -1}),
+                "must have required property 'idempotencyKey'; at root: unexpected property 'x'; \
+                 at /message: must be string; at /timeout: must be >= 0",
+            ),
+        ] {
+            assert_eq!(message(method, &params, false), format!("invalid {method} params: {text}"), "{params}");
+        }
+    }
+
+    #[test]
+    fn thousands_of_errors_cost_no_more_than_a_few() {
+        let many: Map<String, Value> = (0..5_000).map(|n| (format!("{n}{}", "x".repeat(300)), Value::Null)).collect();
+        let text = message("config.get", &Value::Object(many), false);
+        assert!(text.len() < VALIDATION_ERRORS * 300, "{}", text.len());
+        let text = message("sessions.preview", &json!({"keys": vec![0; 50_000]}), false);
+        assert_eq!(text.matches("must be string").count(), VALIDATION_ERRORS);
+    }
+
+    #[test]
+    fn what_is_fine() {
+        let emoji = "😀".repeat(64);
+        for (method, params) in [
+            ("config.get", json!({})),
+            ("sessions.list", json!({"limit": 5.0, "label": emoji})),
+            ("sessions.list", json!({"limit": 1e30})),
+            ("cron.runs", json!({"scope": "all", "limit": 50, "offset": 0, "status": "all", "sortDir": "desc"})),
+            (
+                "sessions.usage",
+                json!({"startDate": "2026-11-01", "endDate": "2026-11-20", "mode": "specific",
+                "utcOffset": "UTC+0", "limit": 1000, "includeContextWeight": true}),
+            ),
+            ("chat.send", json!({"sessionKey": "s", "message": "", "idempotencyKey": "k", "attachments": [1, {}]})),
+        ] {
+            assert_eq!(message(method, &params, false), "", "{method} {params}");
+        }
+    }
+
+    #[test]
+    fn protocol_4_ignores_unknown_keys_and_nothing_else() {
+        let nested = json!({"message": "m", "idempotencyKey": "k", "new": 1, "inputProvenance": {"kind": "external_user", "n": 1}});
+        assert_eq!(message("agent", &nested, true), "");
+        assert_ne!(message("agent", &nested, false), "");
+        assert_eq!(message("config.get", &json!([]), true), "invalid config.get params: must be object");
+        assert_ne!(message("logs.tail", &json!({"limit": "x", "new": 1}), true), "");
     }
 }

@@ -153,10 +153,10 @@ pub fn create_dirs(directory: &Path) -> io::Result<()> {
     builder.create(directory)
 }
 
-/// Creates a file that must not exist yet (not even as a dangling link), mode 0600, for writing.
+/// Creates a file that must not exist yet (not even as a dangling link), mode 0600, for writing (and reading back).
 pub fn new_private(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
-    options.write(true).create_new(true);
+    options.read(true).write(true).create_new(true);
     private_mode(&mut options);
     options.open(path)
 }

@@ -5,7 +5,11 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::ids;
 use crate::secret::Secret;
+
+/// Names and addresses from the wire are cut here.
+const METADATA_CHARS: usize = 256;
 
 /// A device that waits for somebody's approval.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -99,6 +103,68 @@ impl DeviceToken {
     }
 }
 
+/// What a device asks for, already checked by the caller.
+#[derive(Clone, Debug, Default)]
+pub struct PairRequest {
+    pub device_id: String,
+    pub public_key: String,
+    pub display_name: Option<String>,
+    pub platform: Option<String>,
+    pub device_family: Option<String>,
+    pub client_id: Option<String>,
+    pub client_mode: Option<String>,
+    pub role: String,
+    pub scopes: Vec<String>,
+    pub remote_ip: Option<String>,
+    pub silent: bool,
+}
+
+impl PairedDevice {
+    pub fn has_role(&self, role: &str) -> bool {
+        self.role == role || self.roles.iter().any(|known| known == role)
+    }
+
+    /// A new token for `role` in place of an older one.
+    pub(super) fn issue(&mut self, role: &str, scopes: Vec<String>, now_ms: u64) -> DeviceToken {
+        let old = self.tokens.get(role);
+        let token = DeviceToken {
+            token: Secret::new(ids::base64url(&ids::random_bytes::<32>())),
+            role: role.to_owned(),
+            scopes: sorted(scopes),
+            created_at_ms: old.map_or(now_ms, |old| old.created_at_ms),
+            rotated_at_ms: old.map(|_| now_ms),
+            revoked_at_ms: None,
+            last_used_at_ms: old.and_then(|old| old.last_used_at_ms),
+            rest: old.map(|old| old.rest.clone()).unwrap_or_default(),
+        };
+        self.tokens.insert(role.to_owned(), token.clone());
+        token
+    }
+}
+
+impl PendingRequest {
+    pub(super) fn merge(&mut self, new: PairRequest, is_repair: bool) {
+        self.public_key = new.public_key;
+        for (field, new) in [
+            (&mut self.display_name, new.display_name),
+            (&mut self.platform, new.platform),
+            (&mut self.device_family, new.device_family),
+            (&mut self.client_id, new.client_id),
+            (&mut self.client_mode, new.client_mode),
+            (&mut self.remote_ip, new.remote_ip),
+        ] {
+            if let Some(new) = new {
+                *field = Some(cut(new));
+            }
+        }
+        add_missing(&mut self.roles, [&new.role]);
+        add_missing(&mut self.scopes, &new.scopes);
+        self.role = new.role;
+        self.silent &= new.silent;
+        self.is_repair = is_repair;
+    }
+}
+
 mod secret_text {
     use serde::{Deserialize as _, Deserializer, Serializer};
 
@@ -136,5 +202,26 @@ fn object(record: impl Serialize) -> Map<String, Value> {
     match serde_json::to_value(record) {
         Ok(Value::Object(map)) => map,
         _ => Map::new(),
+    }
+}
+
+pub(super) fn add_missing<'a>(list: &mut Vec<String>, more: impl IntoIterator<Item = &'a String>) {
+    for item in more {
+        if !item.is_empty() && !list.contains(item) {
+            list.push(item.clone());
+        }
+    }
+}
+
+pub(super) fn sorted(mut scopes: Vec<String>) -> Vec<String> {
+    scopes.sort();
+    scopes.dedup();
+    scopes
+}
+
+pub(super) fn cut(text: String) -> String {
+    match text.char_indices().nth(METADATA_CHARS) {
+        Some((end, _)) => text[..end].to_owned(),
+        None => text,
     }
 }

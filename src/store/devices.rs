@@ -14,15 +14,13 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
 use super::atomic;
-use super::device_record::{DeviceToken, PairedDevice, PendingRequest, pending_view, public_view};
+use super::device_record::{DeviceToken, PairedDevice, PendingRequest, add_missing, cut, sorted};
+pub use super::device_record::{PairRequest, pending_view, public_view};
 use super::writer::{Render, Store};
-use crate::secret::Secret;
 use crate::{ids, limits};
 
 /// `lastUsedAtMs` is this coarse, so that connects cause no writes.
 const LAST_USED_STEP_MS: u64 = 3_600_000;
-/// Names and addresses from the wire are cut here.
-const METADATA_CHARS: usize = 256;
 /// Epochs remembered one by one; beyond that all devices get a new one.
 const EPOCHS: usize = 4096;
 
@@ -52,22 +50,6 @@ struct State {
     /// Epoch of every device that is not in `epochs`.
     base_epoch: u64,
     last_epoch: u64,
-}
-
-/// What a device asks for, already checked by the caller.
-#[derive(Clone, Debug, Default)]
-pub struct PairRequest {
-    pub device_id: String,
-    pub public_key: String,
-    pub display_name: Option<String>,
-    pub platform: Option<String>,
-    pub device_family: Option<String>,
-    pub client_id: Option<String>,
-    pub client_mode: Option<String>,
-    pub role: String,
-    pub scopes: Vec<String>,
-    pub remote_ip: Option<String>,
-    pub silent: bool,
 }
 
 /// What a connect may refresh in a paired record; `None` leaves the field.
@@ -521,51 +503,6 @@ impl State {
     }
 }
 
-impl PairedDevice {
-    pub fn has_role(&self, role: &str) -> bool {
-        self.role == role || self.roles.iter().any(|known| known == role)
-    }
-
-    fn issue(&mut self, role: &str, scopes: Vec<String>, now_ms: u64) -> DeviceToken {
-        let old = self.tokens.get(role);
-        let token = DeviceToken {
-            token: Secret::new(ids::base64url(&ids::random_bytes::<32>())),
-            role: role.to_owned(),
-            scopes: sorted(scopes),
-            created_at_ms: old.map_or(now_ms, |old| old.created_at_ms),
-            rotated_at_ms: old.map(|_| now_ms),
-            revoked_at_ms: None,
-            last_used_at_ms: old.and_then(|old| old.last_used_at_ms),
-            rest: old.map(|old| old.rest.clone()).unwrap_or_default(),
-        };
-        self.tokens.insert(role.to_owned(), token.clone());
-        token
-    }
-}
-
-impl PendingRequest {
-    fn merge(&mut self, new: PairRequest, is_repair: bool) {
-        self.public_key = new.public_key;
-        for (field, new) in [
-            (&mut self.display_name, new.display_name),
-            (&mut self.platform, new.platform),
-            (&mut self.device_family, new.device_family),
-            (&mut self.client_id, new.client_id),
-            (&mut self.client_mode, new.client_mode),
-            (&mut self.remote_ip, new.remote_ip),
-        ] {
-            if let Some(new) = new {
-                *field = Some(cut(new));
-            }
-        }
-        add_missing(&mut self.roles, [&new.role]);
-        add_missing(&mut self.scopes, &new.scopes);
-        self.role = new.role;
-        self.silent &= new.silent;
-        self.is_repair = is_repair;
-    }
-}
-
 fn load<T: DeserializeOwned>(path: &Path, now_ms: u64) -> (BTreeMap<String, T>, Map<String, Value>) {
     let bytes = match atomic::read_limited(path, limits::STATE_FILE_BYTES) {
         Ok(bytes) => bytes,
@@ -612,25 +549,4 @@ fn print<T: serde::Serialize>(known: &BTreeMap<String, T>, foreign: &Map<String,
     let mut bytes = serde_json::to_vec_pretty(&all).expect("a JSON value can always be printed");
     bytes.push(b'\n');
     bytes
-}
-
-fn add_missing<'a>(list: &mut Vec<String>, more: impl IntoIterator<Item = &'a String>) {
-    for item in more {
-        if !item.is_empty() && !list.contains(item) {
-            list.push(item.clone());
-        }
-    }
-}
-
-fn sorted(mut scopes: Vec<String>) -> Vec<String> {
-    scopes.sort();
-    scopes.dedup();
-    scopes
-}
-
-fn cut(text: String) -> String {
-    match text.char_indices().nth(METADATA_CHARS) {
-        Some((end, _)) => text[..end].to_owned(),
-        None => text,
-    }
 }

@@ -4,7 +4,8 @@ use std::fs;
 use std::time::Duration;
 
 use super::atomic::tests::TempDir;
-use super::devices::{Devices, PairRequest, Refresh, Refused, TokenCheck};
+use super::device_record::PairRequest;
+use super::devices::{Devices, Refresh, Refused, TokenCheck};
 use super::writer::Store;
 use super::writer::tests::quiet_store;
 use crate::limits;

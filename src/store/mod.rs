@@ -12,14 +12,19 @@
 //! Files that the reference program may share keep every field we do not know.
 
 pub mod atomic;
+mod book;
+mod budget;
 pub mod device_record;
 pub mod devices;
 pub mod entry;
 pub mod identity;
+mod journal;
 mod lines;
 pub mod lock;
 pub mod message;
+mod scan;
 pub mod sessions;
+mod sessions_write;
 pub mod source;
 pub mod transcript;
 mod transcript_read;
@@ -30,6 +35,8 @@ pub mod writer;
 mod devices_tests;
 #[cfg(test)]
 mod mutation;
+#[cfg(test)]
+mod sessions_tests;
 
 pub use devices::Devices;
 pub use entry::{Entry, NewEntry};

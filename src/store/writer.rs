@@ -12,9 +12,10 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
-use parking_lot::{Condvar, Mutex};
+use parking_lot::Mutex;
 
 use super::atomic::{self, Staged};
+use super::budget::{Budget, Ticket};
 use crate::limits;
 
 /// Gives a file's content at the moment of writing, so that of two changes the newest content wins whichever comes first.
@@ -44,6 +45,7 @@ struct Handle {
     budget: Arc<Budget>,
     thread: Mutex<Option<JoinHandle<()>>>,
     next_chore: AtomicUsize,
+    soon: Duration,
 }
 
 /// Names a chore for [`Store::poke`].
@@ -66,8 +68,13 @@ impl Store {
             let _mourner = mourner;
             desk.work();
         })?;
-        let handle = Handle { jobs, budget, thread: Mutex::new(Some(thread)), next_chore: AtomicUsize::new(0) };
+        let handle = Handle { jobs, budget, thread: Mutex::new(Some(thread)), next_chore: AtomicUsize::new(0), soon };
         Ok(Store { inner: Arc::new(handle) })
+    }
+
+    /// The time between two *soon* writes of a file.
+    pub fn pace(&self) -> Duration {
+        self.inner.soon
     }
 
     /// Replaces `path` durably; returns when that has happened.
@@ -110,6 +117,13 @@ impl Store {
     /// Calls a chore as soon as possible.
     pub fn poke(&self, id: ChoreId) {
         let _ = self.inner.jobs.send(Job::Poke(id));
+    }
+
+    /// Calls a chore and returns its result.
+    pub fn call(&self, id: ChoreId) -> io::Result<()> {
+        let (done, answer) = bounded(1);
+        self.inner.jobs.send(Job::Call(id, done)).map_err(|_| gone())?;
+        answer.recv().map_err(|_| gone())?
     }
 
     /// Everything waiting is written when this returns; the first error is returned, what failed is tried again later.
@@ -156,6 +170,7 @@ enum Job {
     Soon { path: PathBuf, render: Render, failed: Option<io::Error> },
     Chore { id: ChoreId, chore: Chore },
     Poke(ChoreId),
+    Call(ChoreId, Sender<io::Result<()>>),
     Flush(Sender<io::Result<()>>),
     Stop(Sender<io::Result<()>>),
 }
@@ -163,47 +178,6 @@ enum Job {
 enum Content {
     Bytes(Vec<u8>),
     Rendered(Render),
-}
-
-/// Bytes that wait in the queue; senders wait for room.
-#[derive(Default)]
-struct Budget {
-    state: Mutex<BudgetState>,
-    freed: Condvar,
-}
-
-#[derive(Default)]
-struct BudgetState {
-    used: usize,
-    closed: bool,
-}
-
-/// A share of the budget, given back when dropped.
-struct Ticket {
-    budget: Arc<Budget>,
-    bytes: usize,
-}
-
-impl Budget {
-    fn wait_for(this: &Arc<Budget>, bytes: usize) -> io::Result<Ticket> {
-        let mut state = this.state.lock();
-        // A single write larger than the whole budget passes alone.
-        while !state.closed && state.used > 0 && state.used + bytes > limits::STORE_QUEUE_BYTES {
-            this.freed.wait(&mut state);
-        }
-        if state.closed {
-            return Err(gone());
-        }
-        state.used += bytes;
-        Ok(Ticket { budget: this.clone(), bytes })
-    }
-}
-
-impl Drop for Ticket {
-    fn drop(&mut self) {
-        self.budget.state.lock().used -= self.bytes;
-        self.budget.freed.notify_all();
-    }
 }
 
 /// Tells those who wait, and `main`, that the thread is no more.
@@ -214,8 +188,7 @@ struct Mourner {
 
 impl Drop for Mourner {
     fn drop(&mut self) {
-        self.budget.state.lock().closed = true;
-        self.budget.freed.notify_all();
+        self.budget.close();
         if std::thread::panicking()
             && let Some(tell) = self.on_death.take()
         {
@@ -231,7 +204,14 @@ struct Desk {
     pending: BTreeMap<PathBuf, Waiting>,
     /// Files whose last write failed, with the error's text: logged once.
     failing: HashMap<PathBuf, String>,
-    chores: BTreeMap<ChoreId, (Chore, Option<Instant>)>,
+    chores: BTreeMap<ChoreId, Errand>,
+}
+
+/// A chore, its time, and those who wait for its next result.
+struct Errand {
+    chore: Chore,
+    due: Option<Instant>,
+    callers: Vec<Sender<io::Result<()>>>,
 }
 
 struct Waiting {
@@ -292,7 +272,7 @@ impl Desk {
 
     fn next_due(&self) -> Option<Instant> {
         let files = self.pending.values().map(|waiting| waiting.due);
-        let chores = self.chores.values().filter_map(|(_, due)| *due);
+        let chores = self.chores.values().filter_map(|errand| errand.due);
         files.chain(chores).min()
     }
 
@@ -317,11 +297,17 @@ impl Desk {
                 self.pending.entry(path).and_modify(|w| w.render = render.clone()).or_insert(Waiting { render, due });
             }
             Job::Chore { id, chore } => {
-                self.chores.insert(id, (chore, None));
+                self.chores.insert(id, Errand { chore, due: None, callers: Vec::new() });
             }
             Job::Poke(id) => {
-                if let Some((_, due)) = self.chores.get_mut(&id) {
-                    *due = Some(Instant::now());
+                if let Some(errand) = self.chores.get_mut(&id) {
+                    errand.due = Some(Instant::now());
+                }
+            }
+            Job::Call(id, done) => {
+                if let Some(errand) = self.chores.get_mut(&id) {
+                    errand.due = Some(Instant::now());
+                    errand.callers.push(done);
                 }
             }
             Job::Flush(_) | Job::Stop(_) => {}
@@ -381,18 +367,25 @@ impl Desk {
             self.note(&path, &result);
             keep_first(&mut outcome, result);
         }
-        for (chore, due) in self.chores.values_mut() {
-            if !everything && due.is_none_or(|due| due > now) {
+        for errand in self.chores.values_mut() {
+            if !everything && errand.due.is_none_or(|due| due > now) {
                 continue;
             }
             let occasion = if everything { Occasion::Flush } else { Occasion::Due };
-            match chore(occasion) {
-                Ok(next) => *due = next,
-                Err(e) => {
-                    *due = Some(now + self.soon);
-                    keep_first(&mut outcome, Err(e));
+            let result = match (errand.chore)(occasion) {
+                Ok(next) => {
+                    errand.due = next;
+                    Ok(())
                 }
+                Err(e) => {
+                    errand.due = Some(now + self.soon);
+                    Err(e)
+                }
+            };
+            for caller in errand.callers.drain(..) {
+                let _ = caller.send(copy(&result));
             }
+            keep_first(&mut outcome, result);
         }
         outcome
     }
@@ -434,7 +427,7 @@ fn copy(result: &io::Result<()>) -> io::Result<()> {
     }
 }
 
-fn gone() -> io::Error {
+pub(super) fn gone() -> io::Error {
     io::Error::new(io::ErrorKind::BrokenPipe, "the store has stopped")
 }
 
@@ -568,19 +561,5 @@ pub(crate) mod tests {
         until("poked and due", || seen.lock().len() == 2);
         assert_eq!(store.flush().unwrap_err().kind(), io::ErrorKind::StorageFull);
         assert_eq!(*seen.lock(), [Occasion::Due, Occasion::Due, Occasion::Flush]);
-    }
-
-    #[test]
-    fn the_queue_is_bounded_by_bytes() {
-        let budget = Arc::new(Budget::default());
-        let first = Budget::wait_for(&budget, limits::STORE_QUEUE_BYTES - 1).unwrap();
-        let other = budget.clone();
-        let waiter = std::thread::spawn(move || Budget::wait_for(&other, 2).map(|_| ()));
-        until("the waiter or its failure", || budget.state.lock().used == limits::STORE_QUEUE_BYTES - 1);
-        assert!(!waiter.is_finished());
-        drop(first);
-        waiter.join().unwrap().unwrap();
-        assert_eq!(budget.state.lock().used, 0);
-        drop(Budget::wait_for(&budget, limits::STORE_QUEUE_BYTES * 2).unwrap());
     }
 }

@@ -80,3 +80,46 @@ fn ignore(signal: libc::c_int) -> Option<libc::sigaction> {
         (libc::sigaction(signal, &raw const ignored, &raw mut before) == 0).then_some(before)
     }
 }
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+    use crate::sys::testing::{TempDir, rerun};
+    use std::process::Stdio;
+
+    const LIVES: &str = "OPENCLAW_TEST_LIVES";
+
+    /// Not a test by itself: restarts in its first life, reports in its second.
+    #[test]
+    fn two_lives() {
+        let Ok(note) = std::env::var(LIVES) else { return };
+        let own = std::process::id().to_string();
+        let Ok(first) = std::fs::read_to_string(&note) else {
+            std::fs::write(&note, own).unwrap();
+            panic!("{}", restart_self());
+        };
+        let status = std::fs::read_to_string("/proc/self/status").unwrap();
+        let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap().trim().to_owned();
+        std::fs::write(&note, format!("{} {ignored}", first == own)).unwrap();
+    }
+
+    #[test]
+    fn a_restart_keeps_the_pid_and_ignores_the_signals_meanwhile() {
+        let dir = TempDir::new("exec");
+        let note = dir.0.join("note");
+        let mut child = rerun("sys::exec::tests::two_lives", LIVES, note.to_str().unwrap());
+        assert!(child.stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap().success());
+        let text = std::fs::read_to_string(&note).unwrap();
+        let (same, ignored) = text.split_once(' ').unwrap();
+        assert_eq!(same, "true");
+        let ignored = u64::from_str_radix(ignored, 16).unwrap();
+        for signal in KEPT_AWAY {
+            assert!(ignored >> (signal - 1) & 1 == 1, "signal {signal}");
+        }
+    }
+
+    #[test]
+    fn our_binary_is_there() {
+        assert!(own_binary().unwrap().exists());
+    }
+}

@@ -52,6 +52,11 @@ pub fn limits() -> Memory {
     *FOUND.get_or_init(|| Memory { total: total(), cgroup: cgroup() })
 }
 
+/// The stack of a thread: what `limits` says, four times that in debug builds, whose frames are larger.
+pub const fn stack(release: usize) -> usize {
+    if cfg!(debug_assertions) { release * 4 } else { release }
+}
+
 /// Unsent bytes of all clients together.
 pub fn total_buffered() -> usize {
     share(limits().usable(), limits::TOTAL_BUFFERED_MEMORY_FRACTION)

@@ -4,12 +4,16 @@
 //! platform cannot tell is `None`, an empty list or `ErrorKind::Unsupported`, never a guess.
 #![allow(unsafe_code)]
 
+pub mod dirs;
 pub mod exec;
 pub mod fds;
 pub mod host;
 pub mod memory;
+pub mod notice;
 pub mod poll;
 pub mod process;
 pub mod signals;
 pub mod sockets;
 pub mod terminal;
+#[cfg(test)]
+pub(crate) mod testing;

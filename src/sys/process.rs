@@ -56,6 +56,17 @@ pub fn is_untouchable(pid: u32) -> bool {
     pid <= 1 || pid == std::process::id() || i32::try_from(pid).is_err()
 }
 
+/// Whether `signal` would be allowed, without sending one.
+pub fn may_signal(pid: u32) -> Result<(), SignalError> {
+    if is_untouchable(pid) {
+        return Err(SignalError::Refused);
+    }
+    #[cfg(unix)]
+    return send_number(pid, 0);
+    #[cfg(not(unix))]
+    Err(no_signals())
+}
+
 /// Sends one signal. Never to pid 1 and never to ourselves.
 pub fn signal(pid: u32, sig: Sig) -> Result<(), SignalError> {
     if is_untouchable(pid) {
@@ -73,6 +84,11 @@ fn send(pid: u32, sig: Sig) -> Result<(), SignalError> {
         Sig::Usr1 => libc::SIGUSR1,
         Sig::Usr2 => libc::SIGUSR2,
     };
+    send_number(pid, number)
+}
+
+#[cfg(unix)]
+fn send_number(pid: u32, number: libc::c_int) -> Result<(), SignalError> {
     // SAFETY: kill touches no memory of ours; the pid is positive and names one process.
     if unsafe { libc::kill(pid as libc::pid_t, number) } == 0 {
         return Ok(());
@@ -87,7 +103,12 @@ fn send(pid: u32, sig: Sig) -> Result<(), SignalError> {
 
 #[cfg(not(unix))]
 fn send(_pid: u32, _sig: Sig) -> Result<(), SignalError> {
-    Err(SignalError::Other(io::Error::new(io::ErrorKind::Unsupported, "this system has no signals")))
+    Err(no_signals())
+}
+
+#[cfg(not(unix))]
+fn no_signals() -> SignalError {
+    SignalError::Other(io::Error::new(io::ErrorKind::Unsupported, "this system has no signals"))
 }
 
 /// Whether the process runs; a zombie does not. Where nothing can be told: true, the careful answer.
@@ -250,6 +271,17 @@ pub fn parent_is_launchd() -> bool {
     false
 }
 
+/// Whether a supervisor restarts us (DECISIONS 86): decides exit 78 and the console's format, nothing else.
+/// `INVOCATION_ID` and `JOURNAL_STREAM` are inherited by terminals and prove nothing.
+pub fn is_supervised(env: &dyn Fn(&str) -> Option<String>) -> bool {
+    let set = |name: &str| env(name).is_some_and(|value| !value.is_empty());
+    set("OPENCLAW_SERVICE_MARKER")
+        || set("NOTIFY_SOCKET")
+        || env("SYSTEMD_EXEC_PID").is_some_and(|pid| pid == std::process::id().to_string())
+        || parent_is_procd()
+        || parent_is_launchd()
+}
+
 fn proc_file(pid: u32, name: &str) -> Option<Vec<u8>> {
     if !cfg!(target_os = "linux") {
         return None;
@@ -301,8 +333,8 @@ mod tests {
 
     #[test]
     fn mutated_proc_files_never_panic() {
-        let mut random = crate::sys::sockets::tests::Random(0x5eed_0001);
-        for _ in 0..20_000 {
+        let mut random = crate::sys::testing::Random(0x5eed_0001);
+        for _ in 0..5_000 {
             let mut bytes = STAT.to_vec();
             random.mutate(&mut bytes);
             let _ = parse_stat(&bytes);
@@ -352,6 +384,7 @@ mod tests {
         assert_eq!(owner(pid), uid());
         assert!(start_time(pid) >= start_time(std::process::id()));
         assert!(all_pids().contains(&pid));
+        assert!(may_signal(pid).is_ok() && matches!(may_signal(1), Err(SignalError::Refused)));
         assert!(signal(pid, Sig::Kill).is_ok());
         let start = std::time::Instant::now();
         while alive(pid) && start.elapsed().as_secs() < 20 {
@@ -360,6 +393,23 @@ mod tests {
         assert!(!alive(pid), "a zombie counts as dead");
         child.wait().unwrap();
         assert!(matches!(signal(pid, Sig::Term), Err(SignalError::Gone)));
+    }
+
+    #[test]
+    fn supervisors_are_known_by_what_cannot_be_inherited() {
+        let own = std::process::id().to_string();
+        for (name, value, supervised) in [
+            ("OPENCLAW_SERVICE_MARKER", "openclaw", true),
+            ("OPENCLAW_SERVICE_MARKER", "", false),
+            ("NOTIFY_SOCKET", "@x", true),
+            ("SYSTEMD_EXEC_PID", own.as_str(), true),
+            ("SYSTEMD_EXEC_PID", "1", false),
+            ("INVOCATION_ID", "abc", false),
+            ("JOURNAL_STREAM", "1:2", false),
+        ] {
+            let env = |asked: &str| (asked == name).then(|| value.to_owned());
+            assert_eq!(is_supervised(&env), supervised, "{name}={value}");
+        }
     }
 
     #[test]

@@ -101,17 +101,20 @@ fn flush(post: &mut Post) {
 fn register_others() -> io::Result<()> {
     use signal_hook::consts::{SIGHUP, SIGTERM, SIGUSR1, SIGUSR2};
     let mut signals = signal_hook::iterator::Signals::new([SIGTERM, SIGHUP, SIGUSR1, SIGUSR2])?;
-    std::thread::Builder::new().name("signals".into()).stack_size(crate::limits::WRITER_STACK).spawn(move || {
-        for number in signals.forever() {
-            let signal = match number {
-                SIGTERM => Signal::Terminate,
-                SIGHUP => Signal::Hangup,
-                SIGUSR1 => Signal::User1,
-                _ => Signal::User2,
-            };
-            deliver(signal);
-        }
-    })?;
+    std::thread::Builder::new()
+        .name("signals".into())
+        .stack_size(super::memory::stack(crate::limits::WRITER_STACK))
+        .spawn(move || {
+            for number in signals.forever() {
+                let signal = match number {
+                    SIGTERM => Signal::Terminate,
+                    SIGHUP => Signal::Hangup,
+                    SIGUSR1 => Signal::User1,
+                    _ => Signal::User2,
+                };
+                deliver(signal);
+            }
+        })?;
     Ok(())
 }
 
@@ -120,22 +123,58 @@ fn register_others() -> io::Result<()> {
     Ok(())
 }
 
-#[cfg(all(test, unix))]
+#[cfg(all(test, target_os = "linux"))]
 mod tests {
     use super::*;
+    use crate::sys::testing::rerun;
     use crossbeam_channel::bounded;
-    use std::time::Duration;
+    use std::process::Stdio;
+    use std::time::{Duration, Instant};
 
     const PATIENCE: Duration = Duration::from_secs(20);
+    const CHILD: &str = "OPENCLAW_TEST_SIGNALS";
 
     fn raise(signal: i32) {
-        // SAFETY: the handlers are registered before the test raises anything.
+        // SAFETY: the handlers are registered before the child raises anything.
         unsafe { libc::kill(libc::getpid(), signal) };
     }
 
-    /// One test: the post is one per process.
+    fn child(part: &str) -> Option<i32> {
+        let mut command = rerun("sys::signals::tests::body_of_a_child", CHILD, part);
+        command.stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap().code()
+    }
+
     #[test]
     fn every_signal_arrives_also_across_a_change_of_receiver() {
+        assert_eq!(child("all"), Some(0));
+    }
+
+    #[test]
+    fn a_second_interrupt_ends_a_stop_that_hangs() {
+        assert_eq!(child("hanging"), Some(130));
+    }
+
+    /// Not a test by itself: handlers are one per process and stay.
+    #[test]
+    fn body_of_a_child() {
+        match std::env::var(CHILD).as_deref() {
+            Ok("all") => all_signals(),
+            Ok(_) => hanging_stop(),
+            Err(_) => {}
+        }
+    }
+
+    fn hanging_stop() {
+        let (to, from) = bounded(8);
+        install(to).unwrap();
+        raise(libc::SIGINT);
+        assert_eq!(from.recv_timeout(PATIENCE), Ok(Signal::Interrupt));
+        next_interrupt_exits(true);
+        raise(libc::SIGINT);
+        std::thread::sleep(PATIENCE);
+    }
+
+    fn all_signals() {
         let (to, from) = bounded(8);
         install(to).unwrap();
         for (number, signal) in [
@@ -152,7 +191,7 @@ mod tests {
         // Nobody listens: kept for the next receiver.
         drop(from);
         raise(libc::SIGUSR1);
-        let start = std::time::Instant::now();
+        let start = Instant::now();
         while POST.lock().kept.is_empty() && start.elapsed() < PATIENCE {
             std::thread::yield_now();
         }
@@ -161,13 +200,12 @@ mod tests {
         assert_eq!(from.recv_timeout(PATIENCE), Ok(Signal::User1));
 
         // A full channel keeps the rest.
-        deliver(Signal::Hangup);
-        deliver(Signal::Terminate);
+        for signal in [Signal::Hangup, Signal::Terminate, Signal::User2] {
+            deliver(signal);
+        }
+        let (to, more) = bounded(8);
+        install(to).unwrap();
         assert_eq!(from.try_recv(), Ok(Signal::Hangup));
-        deliver(Signal::User2);
-        assert_eq!(from.try_recv(), Ok(Signal::Terminate));
-        POST.lock().kept.clear();
-        next_interrupt_exits(true);
-        next_interrupt_exits(false);
+        assert_eq!((more.try_recv(), more.try_recv()), (Ok(Signal::Terminate), Ok(Signal::User2)));
     }
 }

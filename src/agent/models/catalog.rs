@@ -278,6 +278,20 @@ impl Catalog<'_> {
         ModelRef::parse(text)
     }
 
+    /// Whether `text`, which was read as `id`, is meant as a model at all: an alias, or a reference whose provider is
+    /// known.
+    pub fn names_a_model(&self, text: &str, id: &ModelRef) -> bool {
+        let known = |provider: &str| {
+            self.config.models.providers.contains_key(provider) || BUILT_IN.iter().any(|p| p.id == provider)
+        };
+        let is_echo = id.provider == echo::PROVIDER && id.model == echo::MODEL;
+        match text.contains('/') {
+            true => known(&id.provider) || is_echo,
+            // Without a slash every word parses as a model of anthropic's: only aliases count.
+            false => !text.is_empty() && ModelRef::parse(text).as_ref() != Some(id),
+        }
+    }
+
     /// Whether a session may choose this model: `agents.defaults.models`, when not empty, is the allow list; the
     /// configured primary and its fallbacks always belong to it.
     pub fn allowed(&self, id: &ModelRef) -> Result<(), String> {

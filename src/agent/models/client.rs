@@ -567,4 +567,4 @@ fn is_timeout(error: &std::io::Error) -> bool {
 
 #[cfg(test)]
 #[path = "client_tests.rs"]
-mod tests;
+pub(crate) mod tests;

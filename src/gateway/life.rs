@@ -1,0 +1,287 @@
+//! One life of the gateway: everything between a start and the next stop or restart. Owners are started and stopped
+//! here and nowhere else.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::unbounded;
+use parking_lot::RwLock;
+
+use super::settings::{self, Settings};
+use super::{Boot, Control};
+use crate::agent::keys;
+use crate::agent::models::client::{Timing, make_agent};
+use crate::agent::runs::Runs;
+use crate::agent::turn::{SystemLine, World};
+use crate::error::{Error, Result};
+use crate::hub::outbox::Budget;
+use crate::hub::system_events::SystemEvents;
+use crate::hub::{self, Event, HubHandle};
+use crate::limits;
+use crate::policy::rate_limit::RateLimiter;
+use crate::protocol::COMPAT_VERSION;
+use crate::protocol::presence::SelfInfo;
+use crate::rpc::context::wall_ms;
+use crate::rpc::health::Health;
+use crate::rpc::jobs::Jobs;
+use crate::rpc::{Context, Live};
+use crate::server::Doors;
+use crate::server::accept::Acceptor;
+use crate::server::listen::Bound;
+use crate::server::pool::Pool;
+use crate::server::reader::InboundBudget;
+use crate::server::sockets::Sockets;
+use crate::server::ws_log::WsLogger;
+use crate::store::devices::Devices;
+use crate::store::sessions::{self, Sessions};
+use crate::store::writer::Store;
+use crate::sys::fds::Caps;
+use crate::sys::{host, memory};
+use crate::ws::Close;
+
+pub struct Life {
+    pub ctx: Arc<Context>,
+    doors: Arc<Doors>,
+    acceptors: Vec<Acceptor>,
+    store: Store,
+    runs: Runs,
+    /// Threads that end when what they serve has gone, by name.
+    threads: Vec<(&'static str, JoinHandle<()>)>,
+}
+
+/// Why a life ends: what clients are told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    Stop,
+    Restart,
+}
+
+impl Life {
+    /// Starts the owners from the stores up, then opens the doors.
+    pub fn start(boot: &Boot, settings: Settings, bound: &Bound) -> Result<Life> {
+        let failed = |what: &str, e: std::io::Error| Error::new(format!("Gateway failed to start: Error: {what}: {e}"));
+        let died = |who: &'static str| -> Box<dyn FnOnce() + Send> {
+            let control = boot.control.clone();
+            Box::new(move || drop(control.send(Control::Died(who))))
+        };
+        let store = Store::start(died("store")).map_err(|e| failed("store thread", e))?;
+        let state = &boot.paths.state_dir;
+        let now = wall_ms();
+        let config = settings.config.clone();
+        let agents: Vec<_> = config
+            .agents
+            .ids()
+            .into_iter()
+            .map(|id| {
+                let configured = config.session.store.as_deref();
+                (id.to_owned(), sessions::store_path(state, Some(&boot.paths.home), configured, id))
+            })
+            .collect();
+        let sessions = Sessions::open(&agents, &store, now);
+        let devices = Devices::open(state, &store, now);
+        let live = Arc::new(RwLock::new(Arc::new(live(&settings))));
+        let system_events = Arc::<SystemEvents>::default();
+        let budget = Budget::new(memory::total_buffered());
+        let (closed_tx, closed_rx) = unbounded();
+        let (hub, hub_thread) = hub::start(hub::Setup {
+            me: me(),
+            health: Box::new(Health { live: live.clone(), sessions: sessions.clone() }),
+            budget: budget.clone(),
+            closed_runs: closed_tx,
+            queue_system_event: queue_for_main(live.clone(), system_events.clone()),
+            on_death: died("hub"),
+        })
+        .map_err(|e| failed("hub thread", e))?;
+        sessions.set_on_change(tell_hub(&hub));
+        let world = world(boot, &live, &hub, &sessions, &system_events);
+        let runs = Runs::start(world, closed_rx, died("runs")).map_err(|e| failed("runs thread", e))?;
+        let (jobs, job_threads) = Jobs::start().map_err(|e| failed("pool threads", e))?;
+        let ctx = Arc::new(Context {
+            paths: boot.paths.clone(),
+            port: settings.port,
+            dev: boot.dev,
+            started: Instant::now(),
+            live,
+            hub,
+            sessions,
+            devices,
+            runs: runs.handle.clone(),
+            jobs,
+            limiter: RateLimiter::new(&config.gateway.auth.rate_limit),
+            system_events,
+            log: boot.log.clone(),
+            heartbeats: AtomicBool::new(true),
+            ready: AtomicBool::new(false),
+            draining: AtomicBool::new(false),
+        });
+        let caps = Caps::here();
+        let doors = Arc::new(Doors {
+            ctx: ctx.clone(),
+            sockets: Sockets::new(caps),
+            pool: Pool::new(caps.http + caps.websockets + ACCEPT_SLACK),
+            outgoing: budget,
+            incoming: InboundBudget::new(memory::inbound_budget()),
+            handshake_timeout: boot.handshake_timeout,
+            ws_log: WsLogger { style: boot.ws_log, verbose: boot.options.verbose },
+        });
+        let acceptors: std::io::Result<Vec<_>> =
+            bound.listeners.iter().map(|listener| Acceptor::start(listener, doors.clone())).collect();
+        let acceptors = acceptors.map_err(|e| failed("accept thread", e))?;
+        let mut threads = vec![("hub", hub_thread)];
+        threads.extend(job_threads.into_iter().map(|t| ("pool", t)));
+        ctx.ready.store(true, Ordering::Release);
+        Ok(Life { ctx, doors, acceptors, store, runs, threads })
+    }
+
+    /// Ends accepting; the listeners, and whoever waits in their backlog, are the caller's.
+    pub fn stop_accepting(&mut self) {
+        self.ctx.ready.store(false, Ordering::Release);
+        for acceptor in self.acceptors.drain(..) {
+            acceptor.stop();
+        }
+    }
+
+    /// Stops everything in order. Err: threads that had not ended by the deadline, by name.
+    pub fn stop(mut self, end: End, deadline: Instant) -> std::result::Result<(), Vec<&'static str>> {
+        self.stop_accepting();
+        self.ctx.draining.store(true, Ordering::Release);
+        let (reason, expected) = match end {
+            End::Stop => ("gateway stopping", None),
+            End::Restart => ("gateway restarting", Some(1500)),
+        };
+        self.ctx.hub.send(Event::Shutdown { reason, restart_expected_ms: expected });
+        let Life { ctx, doors, store, runs, threads, .. } = self;
+        let mut late = Vec::new();
+        if !runs.stop(left(deadline)) {
+            late.push("runs");
+        }
+        for flushed in [ctx.sessions.flush(), ctx.devices.flush()] {
+            if let Err(e) = flushed {
+                log::error!(target: "gateway", "state could not be written at stop: {e}; the journal has the changes");
+            }
+        }
+        close_clients(&ctx, &doors, deadline);
+        if let Err(e) = store.stop(left(deadline)) {
+            log::error!(target: "gateway", "store did not end in order: {e}");
+        }
+        ctx.hub.send(Event::End);
+        // The pool ends when the last connection has dropped its share of the context.
+        drop(ctx);
+        drop(doors);
+        let late: Vec<&str> =
+            threads.into_iter().filter_map(|(name, t)| (!joined(t, deadline)).then_some(name)).collect();
+        if late.is_empty() { Ok(()) } else { Err(late) }
+    }
+
+    /// Takes a configuration over without a restart: what is read at use.
+    pub fn adopt(&self, settings: &Settings) {
+        *self.ctx.live.write() = Arc::new(live(settings));
+        self.ctx.hub.send(Event::HealthChanged);
+    }
+}
+
+/// 1012 for everybody; their last bytes get a second, then the sockets are cut.
+fn close_clients(ctx: &Context, doors: &Doors, deadline: Instant) {
+    doors.sockets.close();
+    let (done, outboxes) = crossbeam_channel::bounded(1);
+    let close = Close::new(Close::RESTART, "service restart");
+    ctx.hub.send(Event::CloseAll { close, done });
+    let until = deadline.min(Instant::now() + limits::WRITERS_AT_STOP);
+    if let Ok(outboxes) = outboxes.recv_deadline(until) {
+        for outbox in outboxes {
+            outbox.wait_sent(until);
+        }
+    }
+    // Clients that answer the close are gone in a moment.
+    while doors.sockets.open() > 0 && Instant::now() < until {
+        thread::sleep(Duration::from_millis(1));
+    }
+    doors.sockets.cut_all();
+    while doors.sockets.open() > 0 && Instant::now() < deadline {
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// What is left of a budget, never quite nothing.
+fn left(deadline: Instant) -> Duration {
+    deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(100))
+}
+
+/// Threads of the pool beyond the caps: newcomers that are being refused.
+const ACCEPT_SLACK: usize = 8;
+
+fn joined(thread: JoinHandle<()>, deadline: Instant) -> bool {
+    while !thread.is_finished() {
+        if Instant::now() >= deadline {
+            return false;
+        }
+        thread::sleep(Duration::from_millis(1));
+    }
+    let _ = thread.join();
+    true
+}
+
+fn live(settings: &Settings) -> Live {
+    Live {
+        config: settings.config.clone(),
+        auth: settings.auth.clone(),
+        origins: settings.origins.clone(),
+        env: settings.env.clone(),
+        max_buffered: settings::max_buffered(&settings.config),
+    }
+}
+
+fn me() -> SelfInfo {
+    SelfInfo {
+        host: host::hostname(),
+        ip: host::lan_ipv4().map(|ip| ip.to_string()),
+        version: COMPAT_VERSION.into(),
+        platform: format!("{} {}", std::env::consts::OS, host::kernel_release()),
+        device_family: Some(if cfg!(target_os = "macos") { "Mac" } else { "Linux" }.into()),
+        model_identifier: Some(host::arch().into()),
+    }
+}
+
+fn queue_for_main(live: Arc<RwLock<Arc<Live>>>, events: Arc<SystemEvents>) -> Box<dyn Fn(&str, u64) + Send> {
+    Box::new(move |line, at_ms| {
+        let config = live.read().config.clone();
+        let main = keys::main_of(config.agents.default_id(), &config).key;
+        events.push(&main, line, at_ms);
+    })
+}
+
+/// What turns need of the rest.
+fn world(
+    boot: &Boot,
+    live: &Arc<RwLock<Arc<Live>>>,
+    hub: &HubHandle,
+    sessions: &Sessions,
+    events: &Arc<SystemEvents>,
+) -> Arc<World> {
+    let (to_hub, chat_hub, events) = (hub.clone(), hub.clone(), events.clone());
+    let (config, env) = (live.clone(), live.clone());
+    Arc::new(World {
+        hub: Box::new(move |event| to_hub.run(event)),
+        system_lines: Box::new(move |key| {
+            let line = |e: crate::hub::system_events::SystemEvent| SystemLine { at_ms: e.at_ms, text: e.text };
+            events.take(key).into_iter().map(line).collect()
+        }),
+        chat_event: Box::new(move |payload| chat_hub.send(Event::Broadcast { event: "chat", payload })),
+        sessions: sessions.clone(),
+        config: Box::new(move || config.read().config.clone()),
+        paths: boot.paths.clone(),
+        env: Box::new(move |name| env.read().clone().var(name)),
+        dev: boot.dev,
+        host: host::hostname(),
+        now_ms: Box::new(wall_ms),
+        timing: Timing::default(),
+        make_agent: Arc::new(make_agent),
+    })
+}
+
+fn tell_hub(hub: &HubHandle) -> sessions::OnChange {
+    let hub = hub.clone();
+    Box::new(move |_version| hub.nudge(Event::HealthChanged))
+}

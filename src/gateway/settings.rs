@@ -1,0 +1,266 @@
+//! What one start goes by: command line, environment and configuration put together and checked in the order in which
+//! the messages win (cli 3.1). Reads files, starts nothing.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::RunOptions;
+use crate::config::{self, AuthMode, Bind, Config, Loaded, Paths, Source as _};
+use crate::error::{Error, Result};
+use crate::limits;
+use crate::policy::auth::{self, AuthOverrides, ResolvedAuth};
+use crate::policy::net::OriginRules;
+use crate::policy::start::{self, StartFacts, StartRefusal};
+use crate::secret::Secret;
+use crate::server::bind_plan::{self, BindPlan};
+use crate::server::listen;
+use crate::server::ws_log;
+use crate::store::atomic;
+use crate::store::source::FsSource;
+use crate::sys::process;
+
+/// Largest password file.
+const PASSWORD_FILE_BYTES: u64 = 64 * 1024;
+
+/// A start that may begin.
+pub struct Settings {
+    pub loaded: Loaded,
+    pub config: Arc<Config>,
+    pub port: u16,
+    pub bind: Bind,
+    pub bind_from_flag: bool,
+    pub auth: ResolvedAuth,
+    pub overrides: AuthOverrides,
+    pub tailscale_mode: String,
+    pub plan: BindPlan,
+    pub origins: OriginRules,
+    /// Variables from `.env` files and the configuration.
+    pub env: BTreeMap<String, String>,
+    /// For the log, once there is one.
+    pub warnings: Vec<String>,
+}
+
+/// `OPENCLAW_SERVICE_MARKER`, systemd, a notify socket, procd or launchd (DECISIONS 86). Others inherit their variables.
+pub fn supervised() -> bool {
+    let var = |name: &str| FsSource.var(name).filter(|v| !v.is_empty());
+    var("OPENCLAW_SERVICE_MARKER").is_some()
+        || var("NOTIFY_SOCKET").is_some()
+        || var("SYSTEMD_EXEC_PID").is_some_and(|pid| pid == std::process::id().to_string())
+        || process::parent_is_procd()
+        || process::parent_is_launchd()
+}
+
+/// Restarting will not help: 78 tells a supervisor so, a person gets 1.
+pub fn hopeless(error: Error) -> Error {
+    error.code(if supervised() { 78 } else { 1 })
+}
+
+/// Steps 1 and 3: what is wrong with the words themselves.
+pub fn check_words(options: &RunOptions) -> Result<ws_log::Style> {
+    let dev = options.dev || options.dev_profile || options.profile.as_deref() == Some("dev");
+    if options.reset && !dev {
+        return Err(Error::new("Use --reset with --dev."));
+    }
+    let style = if options.compact { Some("compact") } else { options.ws_log.as_deref() };
+    ws_log::Style::parse(style.unwrap_or("auto"))
+        .ok_or_else(|| Error::new("Invalid --ws-log (use \"auto\", \"full\", \"compact\")"))
+}
+
+/// Step 4. Err carries the block of an invalid configuration.
+pub fn load(paths: &Paths) -> Result<Loaded> {
+    let loaded = config::load(paths, &FsSource);
+    if loaded.valid() {
+        return Ok(loaded);
+    }
+    let mut lines = loaded.invalid_block(paths);
+    let last_good = paths.state_dir.join("config-last-good.json");
+    if last_good.exists() {
+        lines.push_str(&format!("\nThe last good configuration is kept in {}", paths.tilde(&last_good)));
+    }
+    Err(hopeless(Error::new(lines)))
+}
+
+/// Steps 5 and 8 to 10 and 13; what has to happen between them (`--force`, lock, token) is the caller's.
+impl Settings {
+    pub fn read(options: &RunOptions, paths: &Paths, loaded: Loaded) -> Result<Settings> {
+        let config = Arc::new(loaded.config.clone());
+        let flag = options.port.as_deref().map(port_number).transpose()?;
+        let (port, _) = paths.port(&FsSource, flag, config.gateway.port);
+        let bind_flag = options.bind.as_deref().map(bind_mode).transpose()?;
+        let bind = bind_flag.or(config.gateway.bind).unwrap_or(Bind::Loopback);
+        let overrides = auth_overrides(options, &loaded)?;
+        let auth = auth::resolve_auth(&config.gateway, &overrides);
+        let tailscale_mode = overrides.tailscale_mode.clone().or(config.gateway.tailscale_mode.clone());
+        let tailscale_mode = tailscale_mode.unwrap_or_else(|| "off".into());
+        check_mode(options, paths, &loaded)?;
+        let mut settings = Settings {
+            env: loaded.env.clone(),
+            warnings: loaded.warning_lines(),
+            plan: BindPlan { addresses: Vec::new(), warnings: Vec::new() },
+            origins: OriginRules::default(),
+            loaded,
+            config,
+            port,
+            bind,
+            bind_from_flag: bind_flag.is_some(),
+            auth,
+            overrides,
+            tailscale_mode,
+        };
+        let warnings = start::check_auth(&settings.facts()).map_err(refused)?;
+        settings.warnings.extend(warnings.into_iter().map(str::to_owned));
+        Ok(settings)
+    }
+
+    /// Step 13, after the token is known: bind plan and everything that forbids it.
+    pub fn plan_sockets(&mut self) -> Result<()> {
+        let tailnet = crate::sys::host::tailnet_ipv4();
+        let custom = self.config.gateway.custom_bind_host.as_deref();
+        let failed = |text: String| Error::new(format!("Gateway failed to start: Error: {text}"));
+        self.plan = bind_plan::plan(self.bind, custom, self.port, tailnet, &listen::can_bind).map_err(failed)?;
+        start::check_runtime(&self.facts()).map_err(|refusal| failed(refusal.lines.join("\n")))?;
+        let assumed = start::assumed_origins(&self.facts());
+        if !assumed.is_empty() {
+            self.warnings.push(format!(
+                "gateway: seeded gateway.controlUi.allowedOrigins {assumed:?} for bind={} (not saved)",
+                self.bind.name()
+            ));
+        }
+        let ui = &self.config.gateway.control_ui;
+        let allowed = ui.allowed_origins.iter().cloned().chain(assumed).collect();
+        self.origins = OriginRules { allowed, host_header_fallback: ui.host_header_origin_fallback };
+        self.warnings.extend(self.plan.warnings.iter().cloned());
+        Ok(())
+    }
+
+    /// The token that was made at this start.
+    pub fn set_token(&mut self, token: Secret) {
+        self.overrides.token = Some(token);
+        self.auth = auth::resolve_auth(&self.config.gateway, &self.overrides);
+    }
+
+    fn facts(&self) -> StartFacts<'_> {
+        let host = self.plan.addresses.first().map_or(std::net::Ipv4Addr::LOCALHOST.into(), |a| a.ip());
+        StartFacts {
+            config: &self.config,
+            overrides: &self.overrides,
+            auth: &self.auth,
+            bind: self.bind,
+            bind_from_flag: self.bind_from_flag,
+            host,
+            port: self.port,
+            tailscale_mode: &self.tailscale_mode,
+            stray_gateway_token: self.loaded.parsed.pointer("/gateway/token").is_some(),
+        }
+    }
+}
+
+fn refused(refusal: StartRefusal) -> Error {
+    Error::new(refusal.lines.join("\n"))
+}
+
+fn port_number(text: &str) -> Result<u16> {
+    text.parse::<u16>().ok().filter(|&port| port > 0).ok_or_else(|| Error::new("Invalid port"))
+}
+
+fn bind_mode(text: &str) -> Result<Bind> {
+    Bind::parse(text)
+        .ok_or_else(|| Error::new("Invalid --bind (use \"loopback\", \"lan\", \"tailnet\", \"auto\", or \"custom\")"))
+}
+
+/// Step 8 and the secrets of step 10.
+fn auth_overrides(options: &RunOptions, loaded: &Loaded) -> Result<AuthOverrides> {
+    let mode = options.auth.as_deref().map(|text| {
+        AuthMode::parse(text)
+            .ok_or_else(|| Error::new("Invalid --auth (use \"none\", \"token\", \"password\", or \"trusted-proxy\")"))
+    });
+    let mode = mode.transpose()?;
+    if let Some(text) = options.tailscale.as_deref()
+        && !matches!(text, "off" | "serve" | "funnel")
+    {
+        return Err(Error::new("Invalid --tailscale (use \"off\", \"serve\", or \"funnel\")"));
+    }
+    let password = match (&options.password, &options.password_file) {
+        (Some(_), Some(_)) => return Err(Error::new("Use either --password or --password-file.")),
+        (None, Some(path)) => Some(read_password(path)?),
+        (password, None) => password.clone(),
+    };
+    let env = |names: [&str; 2]| {
+        let found = names.into_iter().find_map(|name| loaded.var(&FsSource, name));
+        found.map(|v| v.trim().to_owned()).filter(|v| !v.is_empty()).map(Secret::new)
+    };
+    Ok(AuthOverrides {
+        mode,
+        token: options.token.clone().filter(|t| !t.is_empty()),
+        password,
+        env_token: env(["OPENCLAW_GATEWAY_TOKEN", "CLAWDBOT_GATEWAY_TOKEN"]),
+        env_password: env(["OPENCLAW_GATEWAY_PASSWORD", "CLAWDBOT_GATEWAY_PASSWORD"]),
+        tailscale_mode: options.tailscale.clone(),
+    })
+}
+
+fn read_password(path: &str) -> Result<Secret> {
+    let file = std::path::Path::new(path);
+    let inspected = std::fs::symlink_metadata(file);
+    let meta = inspected.map_err(|e| Error::new(format!("Failed to inspect Gateway password file at {path}: {e}")))?;
+    if meta.is_symlink() {
+        return Err(Error::new(format!("Gateway password file at {path} must not be a symlink.")));
+    }
+    let unreadable =
+        |e: &dyn std::fmt::Display| Error::new(format!("Failed to read Gateway password file at {path}: {e}"));
+    if !meta.is_file() {
+        return Err(unreadable(&"not a regular file"));
+    }
+    let bytes = atomic::read_limited(file, PASSWORD_FILE_BYTES).map_err(|e| unreadable(&e))?;
+    let text = String::from_utf8(bytes).map_err(|_| unreadable(&"not UTF-8 text"))?;
+    match text.trim() {
+        "" => Err(Error::new(format!("Gateway password file at {path} is empty."))),
+        password => Ok(Secret::new(password)),
+    }
+}
+
+/// Step 9.
+fn check_mode(options: &RunOptions, paths: &Paths, loaded: &Loaded) -> Result<()> {
+    if options.allow_unconfigured || loaded.config.gateway.mode.as_deref() == Some("local") {
+        return Ok(());
+    }
+    if !loaded.exists {
+        return Err(Error::new(format!(
+            "Missing config. Run `{}` or set gateway.mode=local (or pass --allow-unconfigured).",
+            paths.with_profile("openclaw setup")
+        )));
+    }
+    let current = loaded.config.gateway.mode.as_deref().unwrap_or("unset");
+    let audit = paths.state_dir.join("logs").join("config-audit.jsonl");
+    Err(Error::new(format!(
+        "Gateway start blocked: set gateway.mode=local (current: {current}) or pass --allow-unconfigured."
+    ))
+    .hint(format!("Config write audit: {}", paths.tilde(&audit))))
+}
+
+/// Levels of file and console: `OPENCLAW_LOG_LEVEL` or `--log-level`, then the configuration; `--verbose` is the
+/// console's debug.
+pub fn log_levels(options: &RunOptions, config: &Config) -> (crate::log::Level, crate::log::Level) {
+    use crate::log::Level;
+    let level = |text: &Option<String>| text.as_deref().and_then(Level::parse);
+    let from_env = || {
+        let text = FsSource.var("OPENCLAW_LOG_LEVEL").filter(|v| !v.trim().is_empty())?;
+        let parsed = Level::parse(text.trim());
+        if parsed.is_none() {
+            crate::sys::notice::warn(&format!(
+                "[openclaw] Ignoring invalid OPENCLAW_LOG_LEVEL=\"{}\" (allowed: silent|fatal|error|warn|info|debug|trace).",
+                text.trim()
+            ));
+        }
+        parsed
+    };
+    let both = level(&options.log_level).or_else(from_env);
+    let file = both.or(level(&config.logging.level)).unwrap_or(Level::Info);
+    let console = both.or(level(&config.logging.console_level)).unwrap_or(Level::Info);
+    (file, if options.verbose { console.max(Level::Debug) } else { console })
+}
+
+/// Bound of the answers and events that wait for one client.
+pub fn max_buffered(config: &Config) -> usize {
+    config.gateway.max_buffered_bytes.unwrap_or(limits::MAX_BUFFERED_BYTES)
+}

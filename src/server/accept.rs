@@ -1,0 +1,138 @@
+//! The accept loop: one thread per listener. No error ends it.
+
+use std::io;
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use super::listen::{AcceptError, classify_accept_error};
+use super::pool::Refused;
+use super::{Doors, connection};
+use crate::limits;
+use crate::sys::poll::{self, WakePipe};
+
+/// Longest wait without a look around.
+const LOOK: Duration = Duration::from_secs(10);
+/// A burst of connects is taken in rounds, so that the stop flag is seen in between.
+const ROUND: usize = 64;
+
+/// A running accept loop.
+pub struct Acceptor {
+    shared: Arc<Shared>,
+    thread: JoinHandle<()>,
+}
+
+struct Shared {
+    stop: AtomicBool,
+    wake: WakePipe,
+    /// Rounds of the loop, for a watchdog.
+    beats: AtomicU64,
+}
+
+impl Acceptor {
+    /// Accepts on a clone of the listener; the caller keeps the listener, so that the port stays ours while nobody
+    /// accepts.
+    pub fn start(listener: &TcpListener, doors: Arc<Doors>) -> io::Result<Acceptor> {
+        let own = listener.try_clone()?;
+        own.set_nonblocking(true)?;
+        let shared =
+            Arc::new(Shared { stop: AtomicBool::new(false), wake: WakePipe::new()?, beats: AtomicU64::new(0) });
+        let inner = shared.clone();
+        let name = format!("accept-{}", own.local_addr()?.ip());
+        let thread = thread::Builder::new()
+            .name(name)
+            .stack_size(limits::stack(limits::WRITER_STACK))
+            .spawn(move || accept_until_stopped(&own, &doors, &inner))?;
+        Ok(Acceptor { shared, thread })
+    }
+
+    pub fn beats(&self) -> u64 {
+        self.shared.beats.load(Ordering::Relaxed)
+    }
+
+    /// Ends the loop; connections in the backlog stay there.
+    pub fn stop(self) {
+        self.shared.stop.store(true, Ordering::Release);
+        self.shared.wake.wake();
+        let _ = self.thread.join();
+    }
+}
+
+fn accept_until_stopped(listener: &TcpListener, doors: &Arc<Doors>, shared: &Shared) {
+    let mut last_said: Option<Instant> = None;
+    while !shared.stop.load(Ordering::Acquire) {
+        shared.beats.fetch_add(1, Ordering::Relaxed);
+        if poll::wait(listener, &shared.wake, Some(LOOK)).is_err() {
+            thread::sleep(limits::ACCEPT_PAUSE);
+            continue;
+        }
+        for _ in 0..ROUND {
+            if shared.stop.load(Ordering::Acquire) {
+                return;
+            }
+            match listener.accept() {
+                Ok((stream, peer)) => {
+                    // Accepted sockets inherit nothing on Linux, everything on BSD.
+                    if stream.set_nonblocking(false).is_ok() {
+                        take_in(Arc::new(stream), peer.ip(), doors, &mut last_said);
+                    }
+                }
+                Err(e) => match classify_accept_error(&e) {
+                    AcceptError::WouldBlock => break,
+                    AcceptError::Next => {}
+                    AcceptError::Pause => {
+                        say(
+                            &mut last_said,
+                            &format!("accept: {e}; raise the limit of open files or stop some clients"),
+                        );
+                        doors.sockets.cut_oldest();
+                        thread::sleep(limits::ACCEPT_PAUSE);
+                        break;
+                    }
+                },
+            }
+        }
+    }
+}
+
+fn take_in(
+    stream: Arc<std::net::TcpStream>,
+    address: std::net::IpAddr,
+    doors: &Arc<Doors>,
+    said: &mut Option<Instant>,
+) {
+    let Some(ticket) = doors.sockets.admit(&stream, address) else {
+        say(said, "too many connections; newcomers get 503");
+        return connection::refuse_connection(&stream);
+    };
+    let own = (doors.clone(), stream.clone());
+    let job = Box::new(move || connection::serve(&own.0, own.1, ticket));
+    match doors.pool.run(job) {
+        Ok(()) => {}
+        Err(Refused::Full(job)) => {
+            // One stranger goes, its thread becomes free in a moment; this newcomer waits no longer than that.
+            doors.sockets.cut_oldest();
+            thread::sleep(limits::ACCEPT_PAUSE);
+            if doors.pool.run(job).is_err() {
+                say(said, "too many connections; newcomers get 503");
+                connection::refuse_connection(&stream);
+            }
+        }
+        Err(Refused::NoThread(e)) => {
+            say(said, &format!("no thread for a connection: {e}; newcomers get 503"));
+            doors.sockets.cut_oldest();
+            connection::refuse_connection(&stream);
+            thread::sleep(limits::ACCEPT_PAUSE);
+        }
+    }
+}
+
+/// At most one line per [`limits::ACCEPT_LOG_EVERY`].
+fn say(last: &mut Option<Instant>, line: &str) {
+    if last.is_none_or(|at| at.elapsed() >= limits::ACCEPT_LOG_EVERY) {
+        *last = Some(Instant::now());
+        log::warn!(target: "gateway", "{line}");
+    }
+}

@@ -1,0 +1,340 @@
+//! The handshake of a WebSocket: challenge, `connect`, the checks in their order, pairing, registration with the hub
+//! (protocol 2). Runs on the connection's reader; what decides is in `policy`.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::bounded;
+use serde_json::json;
+use tungstenite::Message;
+
+use super::reader::{Next, Patience, Reader};
+use crate::hub::outbox::Outbox;
+use crate::hub::{Event, Registration, Snapshot};
+use crate::ids;
+use crate::limits;
+use crate::policy::auth;
+use crate::policy::connect_order::{self, Admission, JudgeFacts, Opening};
+use crate::policy::device::{Challenge, VerifiedDevice};
+use crate::policy::net;
+use crate::policy::pairing::{self, Pairing, TokenRule};
+use crate::protocol::connect::{CAP_TOOL_EVENTS, Refusal};
+use crate::protocol::hello::{self, HelloAuth, HelloParts, IssuedToken, SessionDefaults};
+use crate::protocol::roles::Scopes;
+use crate::protocol::{ErrorShape, frame};
+use crate::rpc::context::wall_ms;
+use crate::rpc::devices::{approved_scopes, view};
+use crate::rpc::{Caller, Context, Live};
+use crate::store::device_record::PendingRequest;
+use crate::store::devices::{PairRequest, Refresh};
+use crate::ws::Close;
+
+/// How long the hub may take to register a client before the connection gives up.
+const REGISTER: Duration = Duration::from_secs(10);
+
+/// How a handshake ended.
+pub enum Outcome {
+    In(Arc<Caller>),
+    /// A close frame has been queued, with this as its reason.
+    Refused(String),
+    /// Nobody is there any more.
+    Gone,
+}
+
+/// What is known of the peer before it says anything.
+pub struct Peer {
+    pub head: net::Head,
+    pub conn_id: Arc<str>,
+}
+
+/// Runs the handshake to its end. `deadline` is absolute, from the end of the upgrade.
+pub fn run(ctx: &Arc<Context>, peer: &Peer, reader: &mut Reader, outbox: &Arc<Outbox>, deadline: Instant) -> Outcome {
+    let nonce = ids::new_uuid();
+    let ts_ms = wall_ms();
+    outbox.answer(hello::challenge_frame(&nonce, ts_ms));
+    reader.set_patience(Patience::Until(deadline));
+    let first = loop {
+        match reader.next() {
+            Next::Message(message) => break message,
+            Next::Alive => {}
+            Next::Silence => return close(outbox, &Close::new(Close::NORMAL, "")),
+            Next::Broken(with) => return close(outbox, &with),
+            Next::Closed | Next::Gone => return Outcome::Gone,
+        }
+    };
+    let opening = match connect_order::open(frame::parse(payload(&first), true)) {
+        Ok(opening) => opening,
+        Err(refused) => return refuse(outbox, Some(&refused.request_id), refused.refusal),
+    };
+    reader.handled();
+    match admit(ctx, peer, &opening, Challenge { nonce: &nonce, ts_ms, now_ms: wall_ms() }) {
+        Ok(entry) => register(ctx, peer, opening, entry, outbox),
+        Err(refusal) => refuse(outbox, Some(&opening.request_id), *refusal),
+    }
+}
+
+/// The bytes of a text or binary message; JSON in a binary one is as good.
+pub fn payload(message: &Message) -> &[u8] {
+    match message {
+        Message::Text(text) => text.as_bytes(),
+        Message::Binary(bytes) => bytes,
+        _ => &[],
+    }
+}
+
+fn close(outbox: &Arc<Outbox>, with: &Close) -> Outcome {
+    outbox.close(with);
+    Outcome::Refused(with.reason.clone())
+}
+
+fn refuse(outbox: &Arc<Outbox>, id: Option<&str>, refusal: Refusal) -> Outcome {
+    if let (Some(id), Some(error)) = (id, &refusal.error) {
+        outbox.answer_direct(frame::response_err(id, error, None));
+    }
+    close(outbox, &Close::new(refusal.close_code, &refusal.close_reason))
+}
+
+/// What a connect that passed is registered with.
+struct Entry {
+    live: Arc<Live>,
+    caller: net::Caller,
+    admission: Admission,
+    auth_epoch: u64,
+    device_epoch: u64,
+    token: Option<Issued>,
+}
+
+struct Issued {
+    token: crate::secret::Secret,
+    scopes: Scopes,
+    issued_at_ms: u64,
+}
+
+/// Checks 8 to 12 of the table, pairing included.
+fn admit(ctx: &Arc<Context>, peer: &Peer, opening: &Opening, challenge: Challenge) -> Result<Entry, Box<Refusal>> {
+    // Epochs first: whatever changes from here on makes the registration stale.
+    let auth_epoch = ctx.hub.auth_epoch();
+    let claimed = opening.params.device.as_ref().map(|d| d.id.as_str());
+    let device_epoch = claimed.map_or(0, |id| ctx.devices.epoch(id));
+    let record = claimed.and_then(|id| ctx.devices.get(id));
+    let live = ctx.live();
+    let gateway = &live.config.gateway;
+    let caller = net::Caller::resolve(&peer.head, &live.auth.proxies, gateway.allow_real_ip_fallback);
+    let whois = auth::wants_whois(&live.auth, &peer.head, &caller).and_then(super::tailscale::whois);
+    let admission = {
+        let approved = record.as_ref().map(approved_scopes);
+        let token_scopes =
+            record.as_ref().and_then(|r| r.tokens.get(opening.role.name())).map(|t| Scopes::new(&t.scopes));
+        let facts = JudgeFacts {
+            auth: &live.auth,
+            origins: &live.origins,
+            allow_insecure_auth: gateway.control_ui.allow_insecure_auth,
+            disable_device_auth: gateway.control_ui.disable_device_auth,
+            head: &peer.head,
+            caller: &caller,
+            challenge,
+            paired: record
+                .as_ref()
+                .zip(approved.as_ref())
+                .map(|(r, a)| view(r, a, opening.role.name(), token_scopes.as_ref())),
+            whois: whois.as_deref(),
+            mono_ms: ctx.uptime_ms(),
+        };
+        connect_order::judge(opening, &facts, &ctx.limiter)?
+    };
+    let token = match (&admission.device, admission.pairing) {
+        (None, _) => None,
+        (Some(device), Pairing::Skipped) => match &record {
+            Some(_) => issue(ctx, opening, device.id()),
+            None => None,
+        },
+        (Some(device), Pairing::Paired) => {
+            refresh(ctx, opening, &caller, device.id());
+            issue(ctx, opening, device.id())
+        }
+        (Some(device), Pairing::Silent(_)) => {
+            let request = request(ctx, opening, &caller, device, true);
+            let approved = ctx.devices.approve(&request.0.request_id, None, wall_ms());
+            if approved.is_err() {
+                return Err(Box::new(Refusal::policy(ErrorShape::unavailable(
+                    "the gateway holds too many paired devices; remove some with: openclaw devices remove <id>",
+                ))));
+            }
+            log::info!(
+                target: "gateway",
+                "device pairing auto-approved device={} role={}", device.id(), opening.role.name()
+            );
+            let payload = json!({
+                "requestId": request.0.request_id,
+                "deviceId": device.id(),
+                "decision": "approved",
+                "ts": wall_ms(),
+            });
+            ctx.hub.send(Event::Broadcast { event: "device.pair.resolved", payload });
+            issue(ctx, opening, device.id())
+        }
+        (Some(device), Pairing::Needed(reason)) => {
+            let (pending, new) = request(ctx, opening, &caller, device, false);
+            if new {
+                log::warn!(
+                    target: "gateway",
+                    "device {} wants in ({}); to let it: {}",
+                    device.id(),
+                    reason.name(),
+                    ctx.paths.with_profile(&format!("openclaw devices approve {}", pending.request_id)),
+                );
+                let payload = serde_json::to_value(&pending).unwrap_or_default();
+                ctx.hub.send(Event::Broadcast { event: "device.pair.requested", payload });
+            }
+            return Err(Box::new(pairing::refuse(&pending.request_id, reason)));
+        }
+    };
+    Ok(Entry { live, caller, admission, auth_epoch, device_epoch, token })
+}
+
+/// The token that the connect returns, by the rules of `policy::pairing`.
+fn issue(ctx: &Context, opening: &Opening, device_id: &str) -> Option<Issued> {
+    let now = wall_ms();
+    let asked = Scopes::new(&opening.params.scopes);
+    let record = ctx.devices.get(device_id)?;
+    let approved = approved_scopes(&record);
+    let held = record.tokens.get(opening.role.name()).map(|t| Scopes::new(&t.scopes));
+    let rule =
+        pairing::token_on_connect(&view(&record, &approved, opening.role.name(), held.as_ref()), opening.role, &asked);
+    let token = match rule {
+        TokenRule::None => return None,
+        TokenRule::Keep => record.tokens.get(opening.role.name())?.clone(),
+        TokenRule::Issue(scopes) => {
+            let scopes: Vec<String> = scopes.iter().map(str::to_owned).collect();
+            // Another connect of this device may have made one meanwhile.
+            let covers = |held: &[String]| Scopes::new(held).covers_all(&asked);
+            ctx.devices.ensure_token(device_id, opening.role.name(), &scopes, &covers, now).ok()?
+        }
+    };
+    Some(Issued { scopes: Scopes::new(&token.scopes), issued_at_ms: token.issued_at_ms(), token: token.token })
+}
+
+fn remote_ip(caller: &net::Caller) -> Option<String> {
+    caller.client.filter(|_| !caller.local_direct).map(|ip: IpAddr| ip.to_string())
+}
+
+fn refresh(ctx: &Context, opening: &Opening, caller: &net::Caller, device_id: &str) {
+    let client = &opening.params.client;
+    let change = Refresh {
+        display_name: client.display_name.clone(),
+        client_id: Some(client.id.clone()),
+        client_mode: Some(client.mode.clone()),
+        role: Some(opening.role.name().to_owned()),
+        scopes: Some(opening.params.scopes.clone()),
+        remote_ip: remote_ip(caller),
+    };
+    ctx.devices.refresh(device_id, change);
+}
+
+fn request(
+    ctx: &Context,
+    opening: &Opening,
+    caller: &net::Caller,
+    device: &VerifiedDevice,
+    silent: bool,
+) -> (PendingRequest, bool) {
+    let client = &opening.params.client;
+    let request = PairRequest {
+        device_id: device.id().to_owned(),
+        public_key: device.public_key().to_owned(),
+        display_name: client.display_name.clone(),
+        platform: Some(client.platform.clone()),
+        device_family: client.device_family.clone(),
+        client_id: Some(client.id.clone()),
+        client_mode: Some(client.mode.clone()),
+        role: opening.role.name().to_owned(),
+        scopes: opening.params.scopes.clone(),
+        remote_ip: remote_ip(caller),
+        silent,
+    };
+    ctx.devices.request(request, wall_ms())
+}
+
+fn register(ctx: &Arc<Context>, peer: &Peer, opening: Opening, entry: Entry, outbox: &Arc<Outbox>) -> Outcome {
+    let Opening { request_id, params, protocol, role } = opening;
+    let Entry { live, caller: from, admission, auth_epoch, device_epoch, token } = entry;
+    let device_id: Option<Arc<str>> = admission.device.as_ref().map(|d| d.id().into());
+    let caller = Arc::new(Caller {
+        conn_id: peer.conn_id.clone(),
+        role,
+        scopes: admission.scopes.clone(),
+        protocol,
+        device_id: device_id.clone(),
+        caps_tool_events: params.has_cap(CAP_TOOL_EVENTS),
+        remote_ip: remote_ip(&from),
+        client: params.client.clone(),
+    });
+    let (done, registered) = bounded(1);
+    let hello = hello_maker(ctx, &live, &caller, &admission, token);
+    ctx.hub.send(Event::Register(Box::new(Registration {
+        conn_id: peer.conn_id.clone(),
+        client: params.client,
+        role,
+        scopes: admission.scopes,
+        protocol,
+        device_id,
+        remote_ip: caller.remote_ip.clone(),
+        outbox: outbox.clone(),
+        auth_epoch,
+        device_epoch,
+        request_id,
+        hello,
+        done,
+    })));
+    match registered.recv_timeout(REGISTER) {
+        Ok(true) => Outcome::In(caller),
+        Ok(false) => Outcome::Refused("stale".into()),
+        Err(_) => close(outbox, &Close::new(Close::RESTART, "service restart")),
+    }
+}
+
+/// hello-ok as a function of the snapshot that has the new client in it.
+fn hello_maker(
+    ctx: &Arc<Context>,
+    live: &Arc<Live>,
+    caller: &Arc<Caller>,
+    admission: &Admission,
+    token: Option<Issued>,
+) -> Box<dyn FnOnce(&Snapshot) -> Vec<u8> + Send> {
+    let (ctx, live, caller, method) = (ctx.clone(), live.clone(), caller.clone(), admission.auth.method().name());
+    Box::new(move |snapshot| {
+        let config = &live.config;
+        let main = crate::agent::keys::main_of(config.agents.default_id(), config).key;
+        hello::hello_ok(&HelloParts {
+            protocol: caller.protocol,
+            conn_id: &caller.conn_id,
+            presence: &snapshot.presence,
+            health: &snapshot.health,
+            state_version: (snapshot.presence_version, snapshot.health_version),
+            uptime_ms: ctx.uptime_ms(),
+            config_path: &ctx.paths.config_path.to_string_lossy(),
+            state_dir: &ctx.paths.state_dir.to_string_lossy(),
+            session_defaults: SessionDefaults {
+                default_agent_id: config.agents.default_id(),
+                main_key: crate::agent::keys::MAIN,
+                main_session_key: &main,
+                scope: if config.session.global_scope { "global" } else { "per-sender" },
+            },
+            auth_mode: live.auth.mode.name(),
+            auth: HelloAuth {
+                method,
+                role: caller.role,
+                scopes: &caller.scopes,
+                device_token: token.as_ref().map(|t| IssuedToken {
+                    token: t.token.expose(),
+                    scopes: &t.scopes,
+                    issued_at_ms: t.issued_at_ms,
+                }),
+            },
+            max_payload: limits::MAX_PAYLOAD_BYTES as u64,
+            max_buffered_bytes: live.max_buffered as u64,
+            tick_interval_ms: limits::TICK_INTERVAL.as_millis() as u64,
+        })
+    })
+}

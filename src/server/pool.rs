@@ -1,0 +1,140 @@
+//! Threads for connections: as many as there are connections, made when needed, gone after a while without work.
+//!
+//! Hand-over is explicit: a channel of capacity zero takes a job only when an idle thread waits for it, so no
+//! connection ever waits behind another one.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+
+use crate::limits;
+
+pub type Job = Box<dyn FnOnce() + Send>;
+
+#[derive(Clone)]
+pub struct Pool {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    jobs: Sender<Job>,
+    waiting: Receiver<Job>,
+    threads: AtomicUsize,
+    named: AtomicUsize,
+    most: usize,
+}
+
+/// Why a job was not taken; it comes back.
+pub enum Refused {
+    /// All threads are busy and there may not be more.
+    Full(Job),
+    /// The system gave no thread.
+    NoThread(io::Error),
+}
+
+impl Pool {
+    pub fn new(most: usize) -> Pool {
+        let (jobs, waiting) = bounded(0);
+        let inner = Inner { jobs, waiting, threads: AtomicUsize::new(0), named: AtomicUsize::new(0), most };
+        Pool { inner: Arc::new(inner) }
+    }
+
+    /// Threads that live now, idle ones included.
+    pub fn threads(&self) -> usize {
+        self.inner.threads.load(Ordering::Relaxed)
+    }
+
+    pub fn run(&self, job: Job) -> Result<(), Refused> {
+        let job = match self.inner.jobs.try_send(job) {
+            Ok(()) => return Ok(()),
+            Err(TrySendError::Full(job) | TrySendError::Disconnected(job)) => job,
+        };
+        let inner = &self.inner;
+        if inner.threads.fetch_add(1, Ordering::Relaxed) >= inner.most {
+            inner.threads.fetch_sub(1, Ordering::Relaxed);
+            return Err(Refused::Full(job));
+        }
+        let pool = self.clone();
+        let number = inner.named.fetch_add(1, Ordering::Relaxed);
+        let spawned = thread::Builder::new()
+            .name(format!("conn-{number}"))
+            .stack_size(limits::stack(limits::CONNECTION_STACK))
+            .spawn(move || pool.work(job));
+        spawned.map(drop).map_err(|e| {
+            inner.threads.fetch_sub(1, Ordering::Relaxed);
+            Refused::NoThread(e)
+        })
+    }
+
+    fn work(self, first: Job) {
+        // Also on a panic: a lost count would shrink the pool for good.
+        struct Leave(Arc<Inner>);
+        impl Drop for Leave {
+            fn drop(&mut self) {
+                self.0.threads.fetch_sub(1, Ordering::Relaxed);
+            }
+        }
+        let leave = Leave(self.inner);
+        first();
+        while let Ok(job) = leave.0.waiting.recv_timeout(limits::POOL_IDLE) {
+            job();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_job_runs_at_once_or_comes_back() {
+        let pool = Pool::new(3);
+        let (started, starts) = bounded(10);
+        let (release, gate) = bounded::<()>(0);
+        for _ in 0..3 {
+            let (started, gate) = (started.clone(), gate.clone());
+            let job = Box::new(move || {
+                started.send(()).unwrap();
+                let _ = gate.recv();
+            });
+            assert!(pool.run(job).is_ok());
+        }
+        for _ in 0..3 {
+            starts.recv().unwrap();
+        }
+        let mut job: Job = Box::new(move || started.send(()).unwrap());
+        match pool.run(job) {
+            Err(Refused::Full(back)) => job = back,
+            _ => panic!("three threads are busy"),
+        }
+        drop(release);
+        loop {
+            match pool.run(job) {
+                Ok(()) => break,
+                Err(Refused::Full(back)) => job = back,
+                Err(Refused::NoThread(e)) => panic!("{e}"),
+            }
+            thread::yield_now();
+        }
+        starts.recv().unwrap();
+        assert!(pool.threads() <= 3);
+    }
+
+    #[test]
+    fn a_panic_does_not_shrink_the_pool() {
+        let pool = Pool::new(1);
+        assert!(pool.run(Box::new(|| panic!("on purpose"))).is_ok());
+        let mut job: Job = Box::new(|| {});
+        loop {
+            match pool.run(job) {
+                Ok(()) => break,
+                Err(Refused::Full(back)) => job = back,
+                Err(Refused::NoThread(e)) => panic!("{e}"),
+            }
+            thread::yield_now();
+        }
+    }
+}

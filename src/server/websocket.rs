@@ -1,0 +1,185 @@
+//! One WebSocket from upgrade to end. Runs on a connection thread, which is its reader.
+
+use std::io::Write;
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::handshake::{self, Outcome, Peer};
+use super::reader::{Next, Patience, Reader};
+use super::sockets::Ticket;
+use super::wire::TcpWire;
+use super::{Doors, Refused};
+use crate::http::{Head, Reply};
+use crate::hub::Event;
+use crate::hub::outbox::Outbox;
+use crate::policy::net;
+use crate::protocol::frame::{self, Incoming};
+use crate::protocol::{ErrorShape, PROTOCOL_MAX};
+use crate::rpc::{self, Answered, Caller};
+use crate::ws::Close;
+use crate::ws::follow::Limits;
+use crate::{ids, limits};
+
+/// An upgrade request on a connection, and the bytes that were read behind it.
+pub struct Upgrade {
+    pub stream: Arc<TcpStream>,
+    pub head: Head,
+    pub early: Vec<u8>,
+}
+
+/// Answers the upgrade and serves the socket to its end. Err: refused as an ordinary HTTP answer.
+pub fn serve(doors: &Arc<Doors>, upgrade: Upgrade, ticket: &mut Ticket) -> Result<(), Refused> {
+    let answer = switching_protocols(&upgrade.head)?;
+    if !ticket.upgrade() {
+        return Err(Refused(Reply::text(503, "Too many connections").header("Retry-After", "1")));
+    }
+    let Upgrade { stream, head, early } = upgrade;
+    if (&*stream).write_all(answer.as_bytes()).is_err() {
+        return Ok(());
+    }
+    let ctx = &doors.ctx;
+    let conn_id: Arc<str> = ids::new_uuid().into();
+    let max_buffered = ctx.live().max_buffered;
+    let name = format!("ws-{}", &conn_id[..8]);
+    let outbox = Outbox::new(name, Box::new(TcpWire(stream.clone())), doors.outgoing.clone(), max_buffered);
+    let before = Limits { message_bytes: limits::PREAUTH_FRAME_BYTES as u64, fragments: limits::MAX_FRAGMENTS };
+    let mut reader = Reader::new(stream, early, outbox.clone(), doors.incoming.clone(), before);
+    let headers = head.headers().map(|(n, v)| (n.to_owned(), v.to_owned())).collect();
+    let peer = Peer { head: net::Head { peer: ticket.address(), headers }, conn_id };
+    let opened = Instant::now();
+    match handshake::run(ctx, &peer, &mut reader, &outbox, opened + doors.handshake_timeout) {
+        Outcome::In(caller) => {
+            ticket.authenticated();
+            let after = Limits { message_bytes: limits::MAX_PAYLOAD_BYTES as u64, fragments: limits::MAX_FRAGMENTS };
+            reader.set_limits(after);
+            reader.set_patience(Patience::Each(limits::PING_AFTER));
+            doors.ws_log.opened(&caller);
+            let end = serve_requests(doors, &caller, &mut reader, &outbox);
+            ctx.hub.send(Event::Unregister { conn_id: peer.conn_id.clone() });
+            doors.ws_log.closed(&caller, &end, opened.elapsed());
+        }
+        Outcome::Refused(reason) => {
+            doors.ws_log.refused(&peer.conn_id, &peer.head, &reason);
+            outbox.wait_sent(Instant::now() + limits::LINGER_TIME);
+            reader.linger();
+        }
+        Outcome::Gone => {}
+    }
+    outbox.cut();
+    Ok(())
+}
+
+/// Reads and answers until the end; says how it came.
+fn serve_requests(doors: &Arc<Doors>, caller: &Arc<Caller>, reader: &mut Reader, outbox: &Arc<Outbox>) -> String {
+    let lenient = caller.protocol >= PROTOCOL_MAX;
+    let mut silent = 0;
+    let mut wrong_roles = 0;
+    loop {
+        let message = match reader.next() {
+            Next::Message(message) => message,
+            Next::Alive => {
+                silent = 0;
+                continue;
+            }
+            Next::Silence => {
+                silent += 1;
+                if silent >= limits::DEAD_AFTER_PERIODS {
+                    return "no answer to pings".into();
+                }
+                outbox.ping();
+                continue;
+            }
+            Next::Broken(close) => {
+                outbox.close_now(&close);
+                outbox.wait_sent(Instant::now() + limits::LINGER_TIME);
+                reader.linger();
+                return format!("{} {}", close.code, close.reason);
+            }
+            Next::Closed => {
+                outbox.wait_sent(Instant::now() + limits::LINGER_TIME);
+                return "closed by the client".into();
+            }
+            Next::Gone => return "connection lost".into(),
+        };
+        silent = 0;
+        match answer(doors, caller, outbox, handshake::payload(&message), lenient) {
+            Answered::WrongRole => wrong_roles += 1,
+            _ => wrong_roles = 0,
+        }
+        drop(message);
+        reader.handled();
+        if wrong_roles > limits::UNAUTHORIZED_ROLE_REPEATS {
+            outbox.close(&Close::policy("repeated unauthorized calls"));
+            outbox.wait_sent(Instant::now() + limits::LINGER_TIME);
+            reader.linger();
+            return "repeated unauthorized calls".into();
+        }
+        if !outbox.wait_for_room(limits::WRITE_STALL) {
+            return "the client does not read its answers".into();
+        }
+        if !outbox.is_open() {
+            // Closed by us (slow, revoked, stopping): let the close frame leave, then what the peer still says.
+            outbox.wait_sent(Instant::now() + limits::LINGER_TIME);
+            reader.linger();
+            return "closed by the gateway".into();
+        }
+    }
+}
+
+fn answer(doors: &Arc<Doors>, caller: &Arc<Caller>, outbox: &Arc<Outbox>, bytes: &[u8], lenient: bool) -> Answered {
+    let started = Instant::now();
+    if bytes.len() > limits::BIG_MESSAGE_BYTES && too_many_values(bytes) {
+        let error = ErrorShape::invalid("invalid request frame: too many values");
+        outbox.answer_direct(frame::response_err(frame::answer_id(None), &error, None));
+        return Answered::Error;
+    }
+    match frame::parse(bytes, lenient) {
+        Incoming::Request(request) => {
+            let (method, id) = (request.method.clone(), request.id.clone());
+            let answered = rpc::dispatch(&doors.ctx, caller, request, outbox);
+            doors.ws_log.answered(caller, &method, &id, answered, started.elapsed());
+            answered
+        }
+        Incoming::Invalid { id, message } => {
+            let error = ErrorShape::invalid(message);
+            outbox.answer_direct(frame::response_err(frame::answer_id(id.as_deref()), &error, None));
+            Answered::Error
+        }
+        Incoming::Malformed => {
+            log::debug!(target: "gateway/ws", "conn {} sent a frame that is not JSON; ignored", caller.conn_id);
+            Answered::Later
+        }
+    }
+}
+
+/// A JSON text of many tiny values takes thirty times its size as a tree; no client sends such.
+fn too_many_values(bytes: &[u8]) -> bool {
+    const MOST: usize = 1_000_000;
+    bytes.iter().filter(|&&b| b == b',').count() > MOST
+}
+
+/// The answer to an upgrade request, by the rules of RFC 6455 section 4.2.1.
+pub fn switching_protocols(head: &Head) -> Result<String, Refused> {
+    if head.method != "GET" {
+        return Err(Refused(Reply::text(405, "Method Not Allowed").header("Allow", "GET")));
+    }
+    let bad = |what: &str| Refused(Reply::text(400, what));
+    if head.minor == 0 || !head.has_token("connection", "upgrade") {
+        return Err(bad("Bad Request"));
+    }
+    // Version 8 differs from 13 only in the name of the origin header.
+    if !matches!(head.header("sec-websocket-version"), Some("13" | "8")) {
+        return Err(Refused(
+            Reply::text(400, "Unsupported WebSocket version").header("Sec-WebSocket-Version", "13, 8"),
+        ));
+    }
+    let key = head.header("sec-websocket-key").unwrap_or("").trim();
+    if key.len() != 24 || ids::decode_base64(key).is_none_or(|bytes| bytes.len() != 16) {
+        return Err(bad("Bad Sec-WebSocket-Key"));
+    }
+    let accept = tungstenite::handshake::derive_accept_key(key.as_bytes());
+    Ok(format!(
+        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {accept}\r\n\r\n"
+    ))
+}

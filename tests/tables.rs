@@ -1,0 +1,217 @@
+//! Manual pages say what the tables say: limits by value, methods, events and keys by name.
+//!
+//! How a page quotes a limit: a comment names it, and the next line shows it in any usual spelling.
+//!
+//! ```text
+//! .\" limit: HANDSHAKE_TIMEOUT
+//! A client has 15 s for its handshake.
+//! ```
+//!
+//! How a page lists a table: one `.It` for each name, with one macro before it (`.It Ic health`), in a section of its own.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+
+/// Every page there is; a page that is not listed here, or listed and missing, fails the first test.
+const PAGES: &[&str] = &[];
+
+#[derive(Clone, Debug, PartialEq)]
+enum Limit {
+    Count(u64),
+    Bytes(u64),
+    Millis(u64),
+}
+
+#[test]
+fn every_page_is_compared() {
+    let mut found: Vec<String> = match fs::read_dir(root().join("man")) {
+        Ok(entries) => entries.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect(),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+        Err(error) => panic!("man/: {error}"),
+    };
+    found.sort();
+    assert_eq!(found, PAGES, "PAGES in tests/tables.rs is the list of the files in man/, sorted");
+}
+
+#[test]
+fn quoted_limits_are_the_programs() {
+    let limits = limits();
+    let wrong: Vec<String> =
+        PAGES.iter().flat_map(|name| wrong_quotes(&read(&format!("man/{name}")), &limits, name)).collect();
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn every_limit_is_understood() {
+    let limits = limits();
+    let declared = read("src/limits.rs").matches("pub const ").count();
+    assert_eq!(limits.len(), declared);
+    assert_eq!(limits["PREAUTH_FRAME_BYTES"], Limit::Bytes(65_536));
+    assert_eq!(limits["HANDSHAKE_TIMEOUT"], Limit::Millis(15_000));
+    assert_eq!(limits["MAX_WEBSOCKETS"], Limit::Count(2048));
+}
+
+#[test]
+fn a_wrong_quote_is_noticed() {
+    let limits = BTreeMap::from([
+        ("MAX_PAYLOAD_BYTES".to_owned(), Limit::Bytes(25 << 20)),
+        ("HANDSHAKE_TIMEOUT".to_owned(), Limit::Millis(15_000)),
+        ("RATE_LOCKOUT".to_owned(), Limit::Millis(300_000)),
+        ("MAX_WEBSOCKETS".to_owned(), Limit::Count(2048)),
+    ]);
+    let table = [
+        (".\\\" limit: MAX_PAYLOAD_BYTES\nMessages up to 25 MiB.\n", 0),
+        (".\\\" limit: MAX_PAYLOAD_BYTES\nMessages up to 125 MiB.\n", 1),
+        (".\\\" limit: HANDSHAKE_TIMEOUT\n.\\\" limit: MAX_WEBSOCKETS\n15 s, for 2,048 clients\n", 0),
+        (".\\\" limit: HANDSHAKE_TIMEOUT\n15000 s\n", 1),
+        (".\\\" limit: RATE_LOCKOUT\nfor 5 minutes\n", 0),
+        (".\\\" limit: RATE_LOCKOUT\nfor 300 seconds\n", 0),
+        (".\\\" limit: NO_SUCH_LIMIT\n7\n", 1),
+        (".\\\" limit: RATE_LOCKOUT\n", 1),
+    ];
+    for (page, wrong) in table {
+        let found = wrong_quotes(page, &limits, "page");
+        assert_eq!(found.len(), wrong, "{page}{found:?}");
+    }
+}
+
+#[test]
+fn lists_are_compared_in_both_directions() {
+    let page = ".Sh METHODS\n.Bl -tag\n.It Ic health\nText.\n.It Ic logs.tail Op limit\n.El\n.Sh EVENTS\n.It Ic tick\n";
+    assert_eq!(listed(page, "METHODS"), ["health", "logs.tail"]);
+    assert_eq!(listed(page, "EVENTS"), ["tick"]);
+    let differences = |table: &[&str]| differences(table, &listed(page, "METHODS"));
+    assert_eq!(differences(&["health", "logs.tail"]), [""; 0]);
+    assert_eq!(
+        differences(&["health", "status"]),
+        ["status is missing from the page", "logs.tail is not in the table"]
+    );
+}
+
+/// Names that the items of a section define.
+fn listed(page: &str, section: &str) -> Vec<String> {
+    let heading = format!(".Sh {section}");
+    let lines = page.lines().skip_while(|line| *line != heading).skip(1).take_while(|line| !line.starts_with(".Sh "));
+    lines.filter_map(|line| line.strip_prefix(".It ")?.split_whitespace().nth(1).map(str::to_owned)).collect()
+}
+
+fn differences(table: &[&str], page: &[String]) -> Vec<String> {
+    let in_table: BTreeSet<&str> = table.iter().copied().collect();
+    let on_page: BTreeSet<&str> = page.iter().map(String::as_str).collect();
+    let missing = in_table.difference(&on_page).map(|name| format!("{name} is missing from the page"));
+    missing.chain(on_page.difference(&in_table).map(|name| format!("{name} is not in the table"))).collect()
+}
+
+/// Limits that `page` names and does not show as they are.
+fn wrong_quotes(page: &str, limits: &BTreeMap<String, Limit>, page_name: &str) -> Vec<String> {
+    let lines: Vec<&str> = page.lines().collect();
+    let mut wrong = Vec::new();
+    for (index, line) in lines.iter().enumerate() {
+        let Some(name) = line.strip_prefix(".\\\" limit: ") else { continue };
+        let shown = lines[index + 1..].iter().find(|line| !line.starts_with(".\\\"")).copied().unwrap_or("");
+        let complaint = match limits.get(name.trim()) {
+            None => "src/limits.rs has no such limit".to_owned(),
+            Some(limit) => {
+                let spellings = spellings(limit);
+                if spellings.iter().any(|spelling| shows(shown, spelling)) {
+                    continue;
+                }
+                format!("the next line shows none of: {}", spellings.join(", "))
+            }
+        };
+        wrong.push(format!("man/{page_name}:{}: {name}: {complaint}", index + 1));
+    }
+    wrong
+}
+
+/// Whether `text` has `spelling` with no more digits or letters around it.
+fn shows(text: &str, spelling: &str) -> bool {
+    text.match_indices(spelling).any(|(at, _)| {
+        let before = text[..at].chars().next_back();
+        let after = text[at + spelling.len()..].chars().next();
+        !before.is_some_and(|c| c.is_ascii_digit() || matches!(c, ',' | '.'))
+            && !after.is_some_and(char::is_alphanumeric)
+    })
+}
+
+fn spellings(limit: &Limit) -> Vec<String> {
+    let (value, units): (u64, &[(u64, &[&str])]) = match limit {
+        Limit::Count(value) => (*value, &[(1, &[""])]),
+        Limit::Bytes(value) => (*value, &[(1 << 20, &[" MiB"]), (1 << 10, &[" KiB"]), (1, &["", " bytes"])]),
+        Limit::Millis(value) => (
+            *value,
+            &[
+                (3_600_000, &[" h", " hours"]),
+                (60_000, &[" min", " minutes"]),
+                (1000, &[" s", " seconds"]),
+                (1, &[" ms"]),
+            ],
+        ),
+    };
+    let mut found = Vec::new();
+    for (unit, names) in units {
+        if value % unit == 0 {
+            let number = value / unit;
+            for name in *names {
+                found.extend([format!("{number}{name}"), format!("{}{name}", grouped(number))]);
+            }
+        }
+    }
+    found.dedup();
+    found
+}
+
+/// 52428800 as 52,428,800.
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut out = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+/// Every constant of src/limits.rs.
+fn limits() -> BTreeMap<String, Limit> {
+    let text = read("src/limits.rs");
+    let declarations = text.split("pub const ").skip(1);
+    declarations
+        .map(|declaration| {
+            let (name, rest) = declaration.split_once(':').expect("a type");
+            let (_, rest) = rest.split_once('=').expect("a value");
+            let (value, _) = rest.split_once(';').expect("an end");
+            (name.to_owned(), limit(name, value.trim()))
+        })
+        .collect()
+}
+
+fn limit(name: &str, value: &str) -> Limit {
+    let inside = |start: &str| value.strip_prefix(start).and_then(|rest| rest.strip_suffix(')')).map(product);
+    if let Some(seconds) = inside("Duration::from_secs(") {
+        Limit::Millis(seconds * 1000)
+    } else if let Some(millis) = inside("Duration::from_millis(") {
+        Limit::Millis(millis)
+    } else if name.contains("BYTES") || name.ends_with("_STACK") || name.ends_with("_BUFFER") || name.ends_with("_BODY")
+    {
+        Limit::Bytes(product(value))
+    } else {
+        Limit::Count(product(value))
+    }
+}
+
+fn product(value: &str) -> u64 {
+    let factor = |factor: &str| factor.trim().replace('_', "").parse::<u64>();
+    value.split('*').map(|part| factor(part).unwrap_or_else(|_| panic!("not a plain number: {value}"))).product()
+}
+
+fn read(name: &str) -> String {
+    fs::read_to_string(root().join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
