@@ -23,7 +23,7 @@ use crate::protocol::connect::DevicePayload;
 use crate::protocol::roles::Role;
 use crate::protocol::{COMPAT_VERSION, PROTOCOL_MAX, PROTOCOL_MIN};
 use crate::secret::Secret;
-use crate::store::identity::{self, Identity};
+use crate::store::identity::{self, Identity, StoredToken};
 
 const CLIENT_ID: &str = "cli";
 const CLIENT_MODE: &str = "cli";
@@ -121,11 +121,22 @@ impl Failure {
     }
 }
 
-/// Who we are and where the device token is kept.
+/// Who we are and where the device token is kept. The identity is made when a gateway asks for it, not before.
 #[derive(Clone, Copy)]
 pub struct Device<'a> {
-    pub identity: &'a Identity,
+    pub identity: &'a dyn Fn() -> Option<&'a Identity>,
     pub state_dir: &'a Path,
+}
+
+impl Device<'_> {
+    fn stored(&self, identity: &Identity) -> Option<StoredToken> {
+        identity::stored_token(self.state_dir, identity.device_id(), ROLE)
+    }
+
+    /// A read-only state directory costs a repeated silent pairing, nothing else.
+    fn store(&self, identity: &Identity, token: Option<(&Secret, &[String])>) {
+        let _ = identity::store_token(self.state_dir, identity.device_id(), ROLE, token, now_ms());
+    }
 }
 
 /// One connection after hello-ok.
@@ -141,27 +152,21 @@ impl Client {
     /// Connects and shakes hands within the time. A wrong shared token is retried once with the device's own token
     /// when the gateway says that this may help; a device token that the gateway no longer knows is dropped.
     pub fn connect(target: &Target, device: Option<Device<'_>>, deadline: Deadline) -> Result<Client, Failure> {
-        let kept = device.filter(|_| target.stored_token).and_then(|device| {
-            identity::stored_token(device.state_dir, device.identity.device_id(), ROLE).map(|stored| stored.token)
-        });
         let shared = target.token.is_some() || target.password.is_some();
-        let first = kept.clone().filter(|_| !shared);
-        let used_kept = first.is_some();
-        let failure = match Client::attempt(target, device, first.as_ref(), deadline) {
+        let failure = match Client::attempt(target, device, !shared, deadline) {
             Ok(client) => return Ok(client),
             Err(failure) => failure,
         };
-        if used_kept && names_dead_device_token(&failure) {
-            if let Some(device) = device {
-                let _still_usable_next_time =
-                    identity::store_token(device.state_dir, device.identity.device_id(), ROLE, None, now_ms());
+        let Some(device) = device.filter(|_| target.stored_token) else { return Err(failure) };
+        if !shared && names_dead_device_token(&failure) {
+            (device.identity)().inspect(|identity| device.store(identity, None));
+        } else if shared && may_retry_with_device_token(&failure) {
+            let kept = (device.identity)().and_then(|identity| device.stored(identity));
+            if kept.is_some() {
+                return Client::attempt(target, Some(device), true, deadline);
             }
-            return Err(failure);
         }
-        match kept.filter(|_| shared && may_retry_with_device_token(&failure)) {
-            Some(kept) => Client::attempt(target, device, Some(&kept), deadline),
-            None => Err(failure),
-        }
+        Err(failure)
     }
 
     /// The payload of hello-ok.
@@ -213,13 +218,18 @@ impl Client {
     fn attempt(
         target: &Target,
         device: Option<Device<'_>>,
-        device_token: Option<&Secret>,
+        use_stored: bool,
         deadline: Deadline,
     ) -> Result<Client, Failure> {
         let stream = dial(&target.host, target.port, deadline)?;
         let mut client = Client { socket: upgrade(target, stream, deadline)?, hello: Value::Null };
         let challenge = client.challenge(deadline)?;
-        let params = connect_params(target, device, device_token, &challenge);
+        let identity = device.and_then(|device| (device.identity)());
+        let stored = match (device, identity) {
+            (Some(device), Some(identity)) if use_stored && target.stored_token => device.stored(identity),
+            _ => None,
+        };
+        let params = connect_params(target, identity, stored.map(|stored| stored.token).as_ref(), &challenge);
         let id = client.send("connect", Some(params))?;
         loop {
             let frame = client.read(deadline)?;
@@ -230,7 +240,9 @@ impl Client {
                 return Err(client.refused(frame));
             }
             client.hello = frame.payload;
-            client.keep_token(target, device);
+            if let (Some(device), Some(identity)) = (device.filter(|_| target.stored_token), identity) {
+                client.keep_token(device, identity);
+            }
             return Ok(client);
         }
     }
@@ -265,21 +277,15 @@ impl Client {
         Failure::Closed { code: closed.0, reason: closed.1, cause: None, refusal: Some(Box::new(refusal)) }
     }
 
-    fn keep_token(&self, target: &Target, device: Option<Device<'_>>) {
+    fn keep_token(&self, device: Device<'_>, identity: &Identity) {
         let auth = &self.hello["auth"];
-        let (Some(device), Some(token)) = (device.filter(|_| target.stored_token), auth["deviceToken"].as_str()) else {
-            return;
-        };
+        let Some(token) = auth["deviceToken"].as_str() else { return };
         let mut scopes: Vec<String> =
             auth["scopes"].as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_string).collect();
         scopes.sort();
-        let id = device.identity.device_id();
-        let known = identity::stored_token(device.state_dir, id, ROLE)
-            .is_some_and(|stored| stored.token.matches(token) && stored.scopes == scopes);
+        let known = device.stored(identity).is_some_and(|kept| kept.token.matches(token) && kept.scopes == scopes);
         if !known {
-            let token = Secret::new(token);
-            // A read-only state directory costs a repeated silent pairing, nothing else.
-            let _ = identity::store_token(device.state_dir, id, ROLE, Some((&token, &scopes)), now_ms());
+            device.store(identity, Some((&Secret::new(token), &scopes)));
         }
     }
 
@@ -335,7 +341,7 @@ impl Drop for Client {
 }
 
 /// Connect parameters of the command line: protocol 3 to 4, all five scopes, signed by the device.
-fn connect_params(target: &Target, device: Option<Device<'_>>, device_token: Option<&Secret>, nonce: &str) -> Value {
+fn connect_params(target: &Target, identity: Option<&Identity>, device_token: Option<&Secret>, nonce: &str) -> Value {
     let platform = crate::sys::host::platform();
     let mut auth = serde_json::Map::new();
     for (name, secret) in
@@ -346,9 +352,9 @@ fn connect_params(target: &Target, device: Option<Device<'_>>, device_token: Opt
         }
     }
     let signed_token = auth.get("token").or_else(|| auth.get("deviceToken")).and_then(Value::as_str).unwrap_or("");
-    let signed = device.map(|device| {
+    let signed = identity.map(|identity| {
         let signed_at = now_ms();
-        let id = device.identity.device_id();
+        let id = identity.device_id();
         let payload = DevicePayload {
             device_id: id,
             client_id: CLIENT_ID,
@@ -363,8 +369,8 @@ fn connect_params(target: &Target, device: Option<Device<'_>>, device_token: Opt
         };
         json!({
             "id": id,
-            "publicKey": device.identity.public_key(),
-            "signature": device.identity.sign(&payload.v3()),
+            "publicKey": identity.public_key(),
+            "signature": identity.sign(&payload.v3()),
             "signedAt": signed_at,
             "nonce": nonce,
         })

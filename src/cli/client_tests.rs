@@ -150,7 +150,7 @@ fn connects_signs_calls_and_hears_events() {
     });
     let state = State::new();
     let own = Identity::load_or_create(state.path(), 1).unwrap();
-    let device = Device { identity: &own, state_dir: state.path() };
+    let device = Device { identity: &|| Some(&own), state_dir: state.path() };
     let mut client = Client::connect(&gateway.target(), Some(device), soon()).unwrap();
     let mut events = Vec::new();
     let done = client
@@ -341,7 +341,7 @@ fn device_tokens_are_kept_used_and_dropped() {
     });
     let state = State::new();
     let own = Identity::load_or_create(state.path(), 1).unwrap();
-    let device = Device { identity: &own, state_dir: state.path() };
+    let device = Device { identity: &|| Some(&own), state_dir: state.path() };
     let stored = || identity::stored_token(state.path(), own.device_id(), "operator");
     let file = state.path().join("identity/device-auth.json");
 
@@ -368,7 +368,7 @@ fn a_stored_token_never_goes_to_an_address_from_the_command_line() {
     });
     let state = State::new();
     let own = Identity::load_or_create(state.path(), 1).unwrap();
-    let device = Device { identity: &own, state_dir: state.path() };
+    let device = Device { identity: &|| Some(&own), state_dir: state.path() };
     let token = Secret::new("ours");
     identity::store_token(state.path(), own.device_id(), "operator", Some((&token, &[])), 1).unwrap();
     let elsewhere = Target { token: None, stored_token: false, source: "cli --url", ..gateway.target() };
@@ -392,7 +392,7 @@ fn a_wrong_shared_token_is_retried_once_with_the_device_token() {
     });
     let state = State::new();
     let own = Identity::load_or_create(state.path(), 1).unwrap();
-    let device = Device { identity: &own, state_dir: state.path() };
+    let device = Device { identity: &|| Some(&own), state_dir: state.path() };
     let token = Secret::new("dev");
     identity::store_token(state.path(), own.device_id(), "operator", Some((&token, &[])), 1).unwrap();
     Client::connect(&gateway.target(), Some(device), soon()).unwrap();

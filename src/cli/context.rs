@@ -132,15 +132,14 @@ impl Context {
         run(Local { env: &|name| self.var(name), config, port: self.port(port), config_path: &config_path, tailnet })
     }
 
-    /// This state directory's device; without a place to keep it the connection goes on without one.
-    pub fn device(&self) -> Option<Device<'_>> {
-        let identity =
-            self.identity.get_or_init(|| Identity::load_or_create(&self.paths.state_dir, now_ms()).ok()).as_ref()?;
-        Some(Device { identity, state_dir: &self.paths.state_dir })
+    /// This state directory's device; None where it can be neither read nor made.
+    pub fn identity(&self) -> Option<&Identity> {
+        self.identity.get_or_init(|| Identity::load_or_create(&self.paths.state_dir, now_ms()).ok()).as_ref()
     }
 
     pub fn connect(&self, target: &Target, deadline: Deadline) -> std::result::Result<Client, Failure> {
-        Client::connect(target, self.device(), deadline)
+        let device = Device { identity: &|| self.identity(), state_dir: &self.paths.state_dir };
+        Client::connect(target, Some(device), deadline)
     }
 
     /// Connects, calls, closes.

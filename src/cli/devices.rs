@@ -136,7 +136,7 @@ fn clear(cx: &Context, session: &mut Session, pending: bool) -> Result<Value> {
     }
     // Our own device goes last: its removal may end this very connection.
     let mut removed = ids(&list, "paired", "deviceId");
-    let own = cx.device().map(|device| device.identity.device_id());
+    let own = cx.identity().map(|identity| identity.device_id());
     removed.sort_by_key(|id| own == Some(id.as_str()));
     for id in &removed {
         session.call("device.pair.remove", Some(json!({"deviceId": id})))?;

@@ -28,6 +28,7 @@ pub mod probe;
 pub mod service;
 pub mod sessions;
 pub mod status;
+mod status_page;
 pub mod stop;
 pub mod system;
 pub mod target;
@@ -69,41 +70,35 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
 fn command(top: Top) -> Result<u8> {
     let globals = Globals::of(&top);
     let command = top.command.ok_or_else(|| Error::new("error: no command"))?;
-    // The gateway looks its own paths up, in the order of its start.
-    let command = match command {
-        Command::Gateway(mut group) => match group.command.take() {
-            None => return gateway::run(run_options(globals, group)),
-            Some(GatewayCommand::Run(run)) => return gateway::run(run_options(globals, merged(group, run))),
-            Some(sub) => return gateway_command(&Context::new(&globals)?, &group, &sub),
-        },
-        other => other,
-    };
-    let cx = &Context::new(&globals)?;
-    match &command {
-        Command::Gateway(_) => Ok(1),
-        Command::Status(args) => status::run(cx, args),
-        Command::Health(args) => health::run(cx, args),
-        Command::Logs(args) => logs::run(cx, args),
-        Command::Agent(args) => agent::run(cx, args),
-        Command::Channels(args) => channels::run(cx, args),
-        Command::Sessions(args) => sessions::run(cx, args),
-        Command::Agents(args) => agents::run(cx, args),
-        Command::Models(args) => models::run(cx, args),
-        Command::Devices(args) => devices::run(cx, args),
-        Command::System(args) => system::run(cx, args),
-        Command::Config(args) => config::run(cx, args),
+    let cx = || Context::new(&globals);
+    match command {
+        Command::Gateway(group) => gateway_command(&globals, group),
+        Command::Status(args) => status::run(&cx()?, &args),
+        Command::Health(args) => health::run(&cx()?, &args),
+        Command::Logs(args) => logs::run(&cx()?, &args),
+        Command::Agent(args) => agent::run(&cx()?, &args),
+        Command::Channels(args) => channels::run(&cx()?, &args),
+        Command::Sessions(args) => sessions::run(&cx()?, &args),
+        Command::Agents(args) => agents::run(&cx()?, &args),
+        Command::Models(args) => models::run(&cx()?, &args),
+        Command::Devices(args) => devices::run(&cx()?, &args),
+        Command::System(args) => system::run(&cx()?, &args),
+        Command::Config(args) => config::run(&cx()?, &args),
     }
 }
 
-fn gateway_command(cx: &Context, group: &tree::Gateway, sub: &GatewayCommand) -> Result<u8> {
-    match sub {
-        GatewayCommand::Run(_) => Ok(1),
-        GatewayCommand::Status(args) => gateway_status::run(cx, group, args),
-        GatewayCommand::Stop(args) => stop::stop(cx, group, args.json),
-        GatewayCommand::Restart(args) => stop::restart(cx, group, args.json),
-        GatewayCommand::Call(args) => call::run(cx, group, args),
-        GatewayCommand::Health(args) => health::run_gateway(cx, group, args),
-        GatewayCommand::Probe(args) => probe::run(cx, group, args),
+fn gateway_command(globals: &Globals, mut group: tree::Gateway) -> Result<u8> {
+    let cx = || Context::new(globals);
+    match group.command.take() {
+        // The gateway looks its own paths up, in the order of its start.
+        None => gateway::run(run_options(globals, group)),
+        Some(GatewayCommand::Run(run)) => gateway::run(run_options(globals, merged(group, run))),
+        Some(GatewayCommand::Status(args)) => gateway_status::run(&cx()?, &group, &args),
+        Some(GatewayCommand::Stop(args)) => stop::stop(&cx()?, &group, args.json),
+        Some(GatewayCommand::Restart(args)) => stop::restart(&cx()?, &group, args.json),
+        Some(GatewayCommand::Call(args)) => call::run(&cx()?, &group, &args),
+        Some(GatewayCommand::Health(args)) => health::run_gateway(&cx()?, &group, &args),
+        Some(GatewayCommand::Probe(args)) => probe::run(&cx()?, &group, &args),
     }
 }
 
@@ -132,11 +127,11 @@ fn merged(group: tree::Gateway, run: tree::GatewayRun) -> tree::Gateway {
     }
 }
 
-fn run_options(globals: Globals, args: tree::Gateway) -> gateway::RunOptions {
+fn run_options(globals: &Globals, args: tree::Gateway) -> gateway::RunOptions {
     gateway::RunOptions {
-        profile: globals.profile,
+        profile: globals.profile.clone(),
         dev_profile: globals.dev,
-        log_level: globals.log_level,
+        log_level: globals.log_level.clone(),
         no_color: globals.no_color,
         port: args.port,
         bind: args.bind,
@@ -168,8 +163,8 @@ mod tests {
         let globals = Globals::of(&top);
         let Some(Command::Gateway(mut group)) = top.command else { panic!("{line}") };
         match group.command.take() {
-            Some(GatewayCommand::Run(run)) => run_options(globals, merged(group, run)),
-            _ => run_options(globals, group),
+            Some(GatewayCommand::Run(run)) => run_options(&globals, merged(group, run)),
+            _ => run_options(&globals, group),
         }
     }
 

@@ -9,14 +9,14 @@ use serde_json::{Value, json};
 
 use super::Context;
 use super::agents::agent_dir;
-use super::audit::{self, Finding, Severity};
+use super::audit::{self, Finding};
 use super::client::{Client, Deadline, now_ms};
 use super::context::{TIMEOUT_MS, millis};
-use super::health;
-use super::output::{Paint, age, json_pretty, plain, short_count, table, wrap};
+use super::output::json_pretty;
 use super::probe::own_entry;
 use super::service::{self, Service};
 use super::sessions::{kind, store_of};
+use super::status_page::Look;
 use super::target::{Flags, Target};
 use super::tree::Status as Args;
 use crate::agent::models::catalog::{Catalog, ModelRef};
@@ -30,8 +30,7 @@ use crate::store::entry::Entry;
 use crate::store::sessions::Sessions;
 use crate::sys::host;
 
-const SESSIONS_SHOWN: usize = 10;
-const LOG_LINES: usize = 20;
+pub(super) const SESSIONS_SHOWN: usize = 10;
 
 /// The model of the default agent, as sessions without one of their own show it.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -56,42 +55,42 @@ pub fn default_model(cx: &Context, config: &Config) -> DefaultModel {
 }
 
 /// Everything that the command found out.
-struct Facts {
-    os: Os,
-    service: Service,
+pub(super) struct Facts {
+    pub(super) os: Os,
+    pub(super) service: Service,
     /// The address, or why there is none.
-    target: std::result::Result<Target, String>,
-    mode: String,
-    latency_ms: Option<u64>,
+    pub(super) target: std::result::Result<Target, String>,
+    pub(super) mode: String,
+    pub(super) latency_ms: Option<u64>,
     /// Why the gateway does not answer, or what it refuses.
-    error: Option<String>,
-    own: Value,
-    health: Value,
+    pub(super) error: Option<String>,
+    pub(super) own: Value,
+    pub(super) health: Value,
     /// The gateway's `status`; the same from local files when it does not answer.
-    summary: Value,
-    last_heartbeat: Option<Value>,
-    usage: Option<Value>,
-    agents: Vec<AgentFacts>,
-    default_agent: String,
-    findings: Vec<Finding>,
-    auth: &'static str,
-    dashboard: Option<String>,
-    tailscale: String,
+    pub(super) summary: Value,
+    pub(super) last_heartbeat: Option<Value>,
+    pub(super) usage: Option<Value>,
+    pub(super) agents: Vec<AgentFacts>,
+    pub(super) default_agent: String,
+    pub(super) findings: Vec<Finding>,
+    pub(super) auth: &'static str,
+    pub(super) dashboard: Option<String>,
+    pub(super) tailscale: String,
 }
 
-struct Os {
-    platform: &'static str,
-    arch: &'static str,
-    release: String,
+pub(super) struct Os {
+    pub(super) platform: &'static str,
+    pub(super) arch: &'static str,
+    pub(super) release: String,
 }
 
-struct AgentFacts {
-    id: String,
-    workspace: String,
-    bootstrap: bool,
-    store: String,
-    sessions: usize,
-    updated_at: Option<u64>,
+pub(super) struct AgentFacts {
+    pub(super) id: String,
+    pub(super) workspace: String,
+    pub(super) bootstrap: bool,
+    pub(super) store: String,
+    pub(super) sessions: usize,
+    pub(super) updated_at: Option<u64>,
 }
 
 pub fn run(cx: &Context, args: &Args) -> Result<u8> {
@@ -108,7 +107,7 @@ pub fn run(cx: &Context, args: &Args) -> Result<u8> {
         out!("{}", json_pretty(&facts.json(args, now)));
         return Ok(0);
     }
-    let page = if args.all { facts.report(cx, now) } else { facts.page(cx, args, now) };
+    let page = if args.all { facts.report(cx, now) } else { facts.page(&Look::of(cx), args, now) };
     out!("{page}");
     Ok(0)
 }
@@ -298,7 +297,7 @@ fn mode_of(_path: &Path) -> Option<u32> {
 }
 
 impl Facts {
-    fn reachable(&self) -> bool {
+    pub(super) fn reachable(&self) -> bool {
         self.latency_ms.is_some()
     }
 
@@ -346,321 +345,10 @@ impl Facts {
         }
         out
     }
-
-    fn gateway_cell(&self) -> String {
-        let target = match &self.target {
-            Ok(target) => format!("{} · {} ({})", self.mode, target.url, target.source),
-            Err(text) if text.contains("gateway.remote.url missing") => {
-                return format!("{} · misconfigured (remote.url missing)", self.mode);
-            }
-            Err(text) => return format!("{} · {}", self.mode, text.lines().next().unwrap_or("")),
-        };
-        match (self.latency_ms, &self.error) {
-            (Some(ms), error) => {
-                let mut text = format!("{target} · reachable {ms}ms · {}", self.auth);
-                let own = |key: &str| self.own[key].as_str().unwrap_or("?");
-                if self.own.is_object() {
-                    text.push_str(&format!(
-                        " · {} ({}) app {} {}",
-                        own("host"),
-                        own("ip"),
-                        own("version"),
-                        own("platform")
-                    ));
-                }
-                if let Some(error) = error {
-                    text.push_str(&format!(" · {error}"));
-                }
-                text
-            }
-            (None, error) => format!("{target} · unreachable ({})", error.as_deref().unwrap_or("no answer")),
-        }
-    }
-
-    fn agents_cell(&self, now: u64) -> String {
-        let waiting = self.agents.iter().filter(|agent| agent.bootstrap).count();
-        let sessions: usize = self.agents.iter().map(|agent| agent.sessions).sum();
-        let active = self
-            .agents
-            .iter()
-            .find(|agent| agent.id == self.default_agent)
-            .and_then(|agent| agent.updated_at)
-            .map_or("unknown".to_string(), |at| age(now.saturating_sub(at)));
-        let bootstrap =
-            if waiting == 0 { "no bootstrap files".to_string() } else { format!("{waiting} bootstrapping") };
-        format!(
-            "{} · {bootstrap} · sessions {sessions} · default {} active {active}",
-            self.agents.len(),
-            self.default_agent
-        )
-    }
-
-    fn sessions_cell(&self) -> String {
-        let sessions = &self.summary["sessions"];
-        let paths = sessions["paths"].as_array().map(Vec::as_slice).unwrap_or_default();
-        let place = match paths {
-            [one] => one.as_str().unwrap_or("").to_string(),
-            many => format!("{} stores", many.len()),
-        };
-        format!(
-            "{} active · default {} ({} ctx) · {place}",
-            sessions["count"].as_u64().unwrap_or(0),
-            sessions["defaults"]["model"].as_str().unwrap_or("?"),
-            short_count(sessions["defaults"]["contextTokens"].as_u64().unwrap_or(0)),
-        )
-    }
-
-    fn heartbeat_cell(&self) -> String {
-        let agents = self.summary["heartbeat"]["agents"].as_array().map(Vec::as_slice).unwrap_or_default();
-        let beats: Vec<String> = agents
-            .iter()
-            .map(|agent| {
-                let every = if agent["enabled"] == true { agent["every"].as_str().unwrap_or("?") } else { "disabled" };
-                format!("{every} ({})", agent["agentId"].as_str().unwrap_or("?"))
-            })
-            .collect();
-        beats.join(", ")
-    }
-
-    fn events_cell(&self) -> String {
-        match self.summary["queuedSystemEvents"].as_array().map_or(0, Vec::len) {
-            0 => "none".to_string(),
-            n => format!("{n} queued"),
-        }
-    }
-
-    fn page(&self, cx: &Context, args: &Args, now: u64) -> String {
-        let paint = cx.paint;
-        let mut rows = vec![
-            row("Version", super::help::version_line().replace("OpenClaw ", "")),
-            row("Dashboard", self.dashboard.clone().unwrap_or_else(|| "disabled".into())),
-            row("OS", self.os.label()),
-            row("Tailscale", self.tailscale.clone()),
-            row("Gateway", self.gateway_cell()),
-            row("Gateway service", format!("{} not installed", self.service.label)),
-            row("Agents", self.agents_cell(now)),
-            row("Memory", "not part of this build".to_string()),
-            row("Probes", if args.deep { "enabled" } else { "skipped (use --deep)" }.to_string()),
-            row("Events", self.events_cell()),
-            row("Heartbeat", self.heartbeat_cell()),
-        ];
-        if args.deep {
-            rows.push(row("Last heartbeat", last_heartbeat(self.last_heartbeat.as_ref(), now)));
-        }
-        rows.push(row("Sessions", shorten(&self.sessions_cell(), cx)));
-        let mut parts = vec![paint.bold("OpenClaw status")];
-        if args.verbose || args.debug {
-            let block = self.target.as_ref().map_or_else(|text| text.clone(), |target| target.block().join("\n  "));
-            parts.push(format!("Gateway connection:\n  {block}"));
-        }
-        parts.push(titled("Overview", paint, table(&["Item", "Value"], &rows, cx.columns)));
-        parts.push(self.audit_part(paint, cx.columns));
-        parts.push(titled("Channels", paint, self.channels_table(cx.columns)));
-        parts.push(titled("Sessions", paint, self.sessions_table(cx.columns)));
-        if args.deep {
-            parts.push(titled("Health", paint, self.health_table(cx.columns)));
-        }
-        if args.usage {
-            parts.push(titled("Usage", paint, self.usage_part()));
-        }
-        parts.push(self.next_steps(cx));
-        parts.join("\n\n")
-    }
-
-    fn audit_part(&self, paint: Paint, columns: usize) -> String {
-        let count = |severity| self.findings.iter().filter(|finding| finding.severity == severity).count();
-        let mut lines = vec![
-            paint.bold("Security audit"),
-            format!(
-                "Summary: {} critical · {} warn · {} info",
-                count(Severity::Critical),
-                count(Severity::Warn),
-                count(Severity::Info)
-            ),
-        ];
-        for finding in &self.findings {
-            let word = finding.severity.name().to_uppercase();
-            let word = match finding.severity {
-                Severity::Critical => paint.red(&word),
-                Severity::Warn => paint.yellow(&word),
-                Severity::Info => paint.gray(&word),
-            };
-            lines.push(format!("  {word} {}", finding.title));
-            let fix = finding.fix.as_ref().map(|fix| format!("Fix: {fix}"));
-            for text in [Some(finding.detail.clone()), fix].into_iter().flatten() {
-                lines.extend(wrap(&text, columns - 4).iter().map(|line| format!("    {line}")));
-            }
-        }
-        lines.join("\n")
-    }
-
-    fn channels_table(&self, columns: usize) -> String {
-        let order = self.health["channelOrder"].as_array().map(Vec::as_slice).unwrap_or_default();
-        let mut rows: Vec<Vec<String>> = order
-            .iter()
-            .filter_map(Value::as_str)
-            .map(|id| {
-                let channel = &self.health["channels"][id];
-                let label = self.health["channelLabels"][id].as_str().unwrap_or(id).to_string();
-                let on = if channel["configured"] == false { "OFF" } else { "ON" };
-                let failed = channel["probe"]["ok"] == false || channel["lastError"].is_string();
-                let state = if failed { "WARN" } else { "OK" };
-                let detail = channel["probe"]["error"].as_str().or(channel["lastError"].as_str()).unwrap_or("");
-                vec![label, on.to_string(), state.to_string(), detail.to_string()]
-            })
-            .collect();
-        if rows.is_empty() {
-            rows.push(vec!["none configured".into(), String::new(), String::new(), String::new()]);
-        }
-        table(&["Channel", "Enabled", "State", "Detail"], &rows, columns)
-    }
-
-    fn sessions_table(&self, columns: usize) -> String {
-        let recent = self.summary["sessions"]["recent"].as_array().map(Vec::as_slice).unwrap_or_default();
-        let mut rows: Vec<Vec<String>> = recent
-            .iter()
-            .take(SESSIONS_SHOWN)
-            .map(|session| {
-                let text = |key: &str| session[key].as_str().unwrap_or("").to_string();
-                let context = short_count(session["contextTokens"].as_u64().unwrap_or(0));
-                let tokens = match (session["totalTokens"].as_u64(), session["percentUsed"].as_u64()) {
-                    (Some(total), Some(percent)) => format!("{}/{context} ({percent}%)", short_count(total)),
-                    _ => format!("unknown/{context} (?%)"),
-                };
-                let since = session["age"].as_u64().map_or("unknown".to_string(), age);
-                vec![text("key"), text("kind"), since, text("model"), tokens]
-            })
-            .collect();
-        if rows.is_empty() {
-            rows.push(vec!["no sessions yet".into(), String::new(), String::new(), String::new(), String::new()]);
-        }
-        table(&["Key", "Kind", "Age", "Model", "Tokens"], &rows, columns)
-    }
-
-    fn health_table(&self, columns: usize) -> String {
-        let state = if self.reachable() { "reachable" } else { "unreachable" };
-        let detail = match (&self.error, self.health["durationMs"].as_u64()) {
-            (Some(error), _) => error.clone(),
-            (None, Some(ms)) => format!("{ms}ms"),
-            (None, None) => String::new(),
-        };
-        let mut rows = vec![vec!["Gateway".to_string(), state.to_string(), detail]];
-        for line in health::channels(&self.health) {
-            let (name, state) = line.split_once(": ").unwrap_or((&line, ""));
-            rows.push(vec![name.to_string(), state.to_string(), String::new()]);
-        }
-        table(&["Item", "Status", "Detail"], &rows, columns)
-    }
-
-    fn usage_part(&self) -> String {
-        let providers = self.usage.as_ref().and_then(|usage| usage["providers"].as_array());
-        match providers.filter(|providers| !providers.is_empty()) {
-            None => "Usage: no provider usage available.".to_string(),
-            Some(providers) => providers
-                .iter()
-                .map(|provider| {
-                    plain(provider["displayName"].as_str().or(provider["provider"].as_str()).unwrap_or("?"))
-                })
-                .collect::<Vec<_>>()
-                .join("\n"),
-        }
-    }
-
-    fn next_steps(&self, cx: &Context) -> String {
-        let mut lines = vec![
-            "Next steps:".to_string(),
-            format!("  Need to share?      {}", cx.suggest("openclaw status --all")),
-            format!("  Need to debug live? {}", cx.suggest("openclaw logs --follow")),
-        ];
-        if !self.reachable() {
-            lines.push(format!("  Fix reachability first: {}", cx.suggest("openclaw gateway probe")));
-        }
-        lines.join("\n")
-    }
-
-    /// The long report, made to be pasted: no secrets in it.
-    fn report(&self, cx: &Context, now: u64) -> String {
-        let paint = cx.paint;
-        let config_path = cx.short(&cx.paths.config_path);
-        let rows = vec![
-            row("Version", super::help::version_line().replace("OpenClaw ", "")),
-            row("OS", self.os.label()),
-            row("Config", config_path.clone()),
-            row("Dashboard", self.dashboard.clone().unwrap_or_else(|| "disabled".into())),
-            row("Tailscale", self.tailscale.clone()),
-            row("Gateway", self.gateway_cell()),
-            row("Gateway service", format!("{} not installed", self.service.label)),
-            row("Agents", self.agents_cell(now)),
-            row("Sessions", shorten(&self.sessions_cell(), cx)),
-        ];
-        let agents: Vec<Vec<String>> = self
-            .agents
-            .iter()
-            .map(|agent| {
-                let active = agent.updated_at.map_or("unknown".to_string(), |at| age(now.saturating_sub(at)));
-                let bootstrap = if agent.bootstrap { "PENDING" } else { "ABSENT" };
-                let store = cx.short(agent.store.as_ref());
-                vec![agent.id.clone(), bootstrap.to_string(), agent.sessions.to_string(), active, store]
-            })
-            .collect();
-        let agents = table(&["Agent", "Bootstrap file", "Sessions", "Active", "Store"], &agents, cx.columns);
-        let parts = [
-            paint.bold("OpenClaw status --all"),
-            titled("Overview", paint, table(&["Item", "Value"], &rows, cx.columns)),
-            titled("Channels", paint, self.channels_table(cx.columns)),
-            titled("Agents", paint, agents),
-            self.audit_part(paint, cx.columns),
-            format!("{}\n\n{}", paint.bold("Diagnosis (read-only)"), self.diagnosis(cx, &config_path).join("\n")),
-            "Pasteable debug report. Auth tokens redacted.".to_string(),
-        ];
-        parts.join("\n\n")
-    }
-
-    fn diagnosis(&self, cx: &Context, config_path: &str) -> Vec<String> {
-        let (good, bad) = (cx.paint.green("✓"), cx.paint.yellow("!"));
-        let loaded = cx.loaded();
-        let mut lines = vec!["Gateway connection details:".to_string()];
-        match &self.target {
-            Ok(target) => lines.extend(target.block().iter().map(|line| format!("  {line}"))),
-            Err(text) => lines.push(format!("  {text}")),
-        }
-        lines.push(String::new());
-        if loaded.valid() && loaded.exists {
-            lines.push(format!("{good} Config: {config_path}"));
-        } else {
-            let state = if loaded.exists { "invalid" } else { "missing" };
-            lines.push(format!("{bad} Config: {config_path} ({state})"));
-            lines.extend(loaded.issues.iter().map(|issue| format!("  {}", plain(&issue.line()))));
-        }
-        let port = cx.port(None);
-        let listeners = crate::sys::sockets::listeners(port);
-        if listeners.is_empty() {
-            lines.push(format!("{bad} Port {port}: nobody listens"));
-        } else {
-            let mark = if self.reachable() { &good } else { &bad };
-            lines.push(format!("{mark} Port {port}"));
-            let wording = crate::server::port_report::Wording::of(&cx.paths);
-            let report = crate::server::port_report::port_report(port, &listeners, wording);
-            lines.extend(report.iter().map(|line| format!("  {}", plain(line))));
-        }
-        match (&self.error, self.reachable()) {
-            (None, _) => lines.push(format!("{good} Gateway answers")),
-            (Some(error), _) => lines.push(format!("{bad} Gateway: {}", plain(error))),
-        }
-        if !self.reachable()
-            && let Some(file) = super::logs::local_file(cx).filter(|file| file.is_file())
-        {
-            lines.push(format!("{bad} Gateway log ({}), last lines:", cx.short(&file)));
-            let tail = crate::log::tail::read(&file, None, LOG_LINES, 64 * 1024).unwrap_or_default();
-            let text = |raw: &String| crate::log::tail::parse_line(raw).map_or(raw.clone(), |line| line.message);
-            lines.extend(tail.lines.iter().map(|raw| format!("  {}", plain(&crate::log::redact::redact(&text(raw))))));
-        }
-        lines
-    }
 }
 
 impl Os {
-    fn label(&self) -> String {
+    pub(super) fn label(&self) -> String {
         format!("{} {} ({})", self.platform, self.release, self.arch)
     }
 }
@@ -679,27 +367,111 @@ impl AgentFacts {
     }
 }
 
-fn row(name: &str, value: String) -> Vec<String> {
-    vec![name.to_string(), value]
-}
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::cli::audit::Severity;
 
-fn titled(title: &str, paint: Paint, body: String) -> String {
-    format!("{}\n{body}", paint.bold(title))
-}
-
-fn last_heartbeat(event: Option<&Value>, now: u64) -> String {
-    match event {
-        None => "unavailable".to_string(),
-        Some(Value::Null) => "none".to_string(),
-        Some(event) => {
-            let since = event["ts"].as_u64().map_or("unknown".to_string(), |ts| age(now.saturating_sub(ts)));
-            format!("{} · {since}", event["status"].as_str().unwrap_or("unknown"))
+    /// A machine as in the recordings: one agent, no sessions, a gateway that answers.
+    pub fn facts() -> Facts {
+        let model =
+            DefaultModel { provider: "anthropic".into(), model: "claude-opus-4-6".into(), context_tokens: 200_000 };
+        let entry = Entry {
+            key: "agent:main:main".into(),
+            agent: "main".into(),
+            updated_at: 700_000,
+            total_tokens: Some(12_000),
+            ..Entry::default()
+        };
+        let store = "/home/u/.openclaw/agents/main/sessions/sessions.json";
+        let agents = [("main".to_string(), store.to_string(), 1)];
+        let target = Target {
+            url: "ws://127.0.0.1:21120".into(),
+            source: "local loopback",
+            host: "127.0.0.1".into(),
+            port: 21120,
+            token: None,
+            password: None,
+            stored_token: true,
+            config_path: "~/.openclaw/openclaw.json".into(),
+            bind: Some("loopback"),
+        };
+        Facts {
+            os: Os { platform: "linux", arch: "x64", release: "6.12.0".into() },
+            service: Service {
+                label: "systemd",
+                loaded_text: "enabled",
+                not_loaded_text: "disabled",
+                detail: "systemctl not available; systemd user services are required on Linux.",
+                hints: Vec::new(),
+            },
+            target: Ok(target),
+            mode: "local".into(),
+            latency_ms: Some(12),
+            error: None,
+            own: json!({"host": "vm", "ip": "192.0.2.2", "version": "2026.3.13", "platform": "linux 6.12.0"}),
+            health: json!({"durationMs": 0, "channelOrder": ["irc"], "channels": {"irc": {"configured": true}}}),
+            summary: local_summary(&Config::default(), &agents, &[&entry], &model, 1_000_000),
+            last_heartbeat: Some(Value::Null),
+            usage: None,
+            agents: vec![AgentFacts {
+                id: "main".into(),
+                workspace: "/home/u/.openclaw/workspace".into(),
+                bootstrap: false,
+                store: store.into(),
+                sessions: 1,
+                updated_at: Some(700_000),
+            }],
+            default_agent: "main".into(),
+            findings: vec![Finding {
+                check: "fs.state_dir.perms_readable",
+                severity: Severity::Warn,
+                title: "State dir is readable by others",
+                detail: "~/.openclaw mode=755; it holds keys and conversations.".into(),
+                fix: Some("chmod 700 ~/.openclaw".into()),
+            }],
+            auth: "auth token",
+            dashboard: Some("http://127.0.0.1:21120/".into()),
+            tailscale: "off".into(),
         }
     }
-}
 
-/// Paths inside a cell as people write them.
-fn shorten(text: &str, cx: &Context) -> String {
-    let home = cx.paths.home.display().to_string();
-    if home.len() < 2 { text.to_string() } else { text.replace(&format!("{home}/"), "~/") }
+    #[test]
+    fn json_has_every_key_of_the_reference() {
+        let json = facts().json(&Args::default(), 1_000_000);
+        let keys: Vec<&str> = json.as_object().unwrap().keys().map(String::as_str).collect();
+        assert_eq!(
+            keys,
+            [
+                "runtimeVersion",
+                "heartbeat",
+                "channelSummary",
+                "queuedSystemEvents",
+                "sessions",
+                "os",
+                "update",
+                "updateChannel",
+                "updateChannelSource",
+                "memory",
+                "memoryPlugin",
+                "gateway",
+                "gatewayService",
+                "nodeService",
+                "agents",
+                "securityAudit",
+                "secretDiagnostics"
+            ]
+        );
+        assert_eq!(json["gateway"]["reachable"], true);
+        assert_eq!(json["sessions"]["recent"][0]["percentUsed"], 6);
+        assert_eq!(json["heartbeat"]["agents"][0]["everyMs"], 1_800_000);
+        assert_eq!(
+            json["agents"]["agents"][0],
+            json!({"id": "main", "workspaceDir": "/home/u/.openclaw/workspace", "bootstrapPending": false,
+                   "sessionsPath": "/home/u/.openclaw/agents/main/sessions/sessions.json", "sessionsCount": 1,
+                   "lastUpdatedAt": 700_000, "lastActiveAgeMs": 300_000})
+        );
+        let deep = facts().json(&Args { deep: true, usage: true, ..Args::default() }, 1_000_000);
+        assert!(deep.get("health").is_some() && deep.get("lastHeartbeat").is_some() && deep.get("usage").is_some());
+    }
 }

@@ -16,6 +16,7 @@ use crate::error::{Error, Result};
 use crate::limits::{RESTART_DRAIN, STOP_BUDGET};
 use crate::out;
 use crate::server::lock::{self, Owner};
+use crate::server::port_report;
 use crate::sys::process::{self, Sig};
 
 /// Between two looks whether it is gone, or back.
@@ -48,7 +49,7 @@ pub fn restart(cx: &Context, group: &Gateway, json: bool) -> Result<u8> {
 fn try_stop(cx: &Context, group: &Gateway) -> Result<Outcome> {
     let port = cx.port(port_flag(group.port.as_deref())?);
     let Some(owner) = running(cx) else {
-        return Ok(Outcome { action: "stop", result: "not-loaded", message: not_loaded(), hints: Vec::new() });
+        return Ok(Outcome { action: "stop", result: "not-loaded", message: not_loaded(), hints: foreign(cx, port) });
     };
     send(owner.pid, Sig::Term)?;
     let deadline = Instant::now() + STOP_BUDGET + GRACE;
@@ -97,6 +98,19 @@ fn try_restart(cx: &Context, group: &Gateway) -> Result<Outcome> {
 
 fn not_loaded() -> String {
     "Gateway service disabled.".to_string()
+}
+
+/// Who else has the port, so that nobody believes that it is free.
+fn foreign(cx: &Context, port: u16) -> Vec<String> {
+    let listeners = crate::sys::sockets::listeners(port);
+    if listeners.is_empty() {
+        return Vec::new();
+    }
+    let config = cx.short(&cx.paths.config_path);
+    let mut lines = vec![format!("No gateway holds the lock of {config}, but somebody has its port.")];
+    let wording = port_report::Wording::of(&cx.paths);
+    lines.extend(port_report::port_report(port, &listeners, wording));
+    lines
 }
 
 fn running(cx: &Context) -> Option<Owner> {
@@ -177,7 +191,8 @@ fn document(outcome: &Outcome, service: &Service) -> Value {
 fn page(outcome: &Outcome) -> Page {
     let mut page = Page::default();
     page.out(outcome.message.clone());
-    outcome.hints.iter().for_each(|hint| page.out(format!("Start with: {hint}")));
+    let lead = if outcome.action == "restart" { "Start with: " } else { "" };
+    outcome.hints.iter().for_each(|hint| page.out(format!("{lead}{hint}")));
     page
 }
 
