@@ -1,5 +1,7 @@
-//! The one integration-test program: two cores link once. A module for each subject.
+//! One test program for the whole gateway: two cores link once.
 
+mod common;
 mod layers;
+mod smoke;
 mod source;
 mod tables;
