@@ -17,6 +17,7 @@ use crossbeam_channel::{Sender, bounded};
 use parking_lot::{Condvar, Mutex};
 
 use crate::limits;
+use crate::protocol::frame;
 use crate::ws::{Close, encode};
 
 /// The sending half of a connection. `server` supplies it for TCP (and later TLS), tests in memory.
@@ -51,7 +52,7 @@ impl Budget {
 /// An event as every client gets it: serialised once, only the head with `seq` differs per client.
 #[derive(Clone, Debug)]
 pub struct EventFrame {
-    /// `"event":"tick","payload":{…}` and, where it has one, `"stateVersion":{…}`, without braces around.
+    /// `"event":"tick","payload":{…}}`: the frame behind its head (`protocol::frame::event_body`).
     pub body: Arc<[u8]>,
     /// Takes a number of the connection's `seq`.
     pub numbered: bool,
@@ -122,8 +123,6 @@ struct Item {
     head: [u8; HEAD_MAX],
     head_len: u8,
     body: Body,
-    /// `}` of an event frame, whose body is shared without it.
-    tail: &'static [u8],
     seq: u64,
     sent: usize,
 }
@@ -134,31 +133,30 @@ impl Item {
         let mut ws = [0; encode::HEADER_MAX];
         let n = encode::header(opcode, payload.len(), &mut ws);
         head[..n].copy_from_slice(&ws[..n]);
-        Item { kind: Kind::Answer, head, head_len: n as u8, body: Body::Own(payload), tail: b"", seq: 0, sent: 0 }
+        Item { kind: Kind::Answer, head, head_len: n as u8, body: Body::Own(payload), seq: 0, sent: 0 }
     }
 
-    fn event(frame: &EventFrame, seq: u64) -> Item {
+    fn event(event: &EventFrame, seq: u64) -> Item {
         use std::io::Write as _;
         let mut json = [0u8; HEAD_MAX - encode::HEADER_MAX];
         let room = json.len();
         let mut rest = &mut json[..];
-        if frame.numbered {
-            write!(rest, "{{\"type\":\"event\",\"seq\":{seq},").expect("the head has room for any seq");
-        } else {
-            rest.write_all(b"{\"type\":\"event\",").expect("the head has room");
-        }
+        let written = match event.numbered {
+            true => write!(rest, "{{\"type\":\"event\",\"seq\":{seq},"),
+            false => rest.write_all(frame::EVENT_HEAD),
+        };
+        written.expect("the head has room for any seq");
         let json_len = room - rest.len();
         let mut ws = [0; encode::HEADER_MAX];
-        let n = encode::header(encode::OPCODE_TEXT, json_len + frame.body.len() + 1, &mut ws);
+        let n = encode::header(encode::OPCODE_TEXT, json_len + event.body.len(), &mut ws);
         let mut head = [0; HEAD_MAX];
         head[..n].copy_from_slice(&ws[..n]);
         head[n..n + json_len].copy_from_slice(&json[..json_len]);
         Item {
-            kind: Kind::Event(frame.replaces),
+            kind: Kind::Event(event.replaces),
             head,
             head_len: (n + json_len) as u8,
-            body: Body::Shared(frame.body.clone()),
-            tail: b"}",
+            body: Body::Shared(event.body.clone()),
             seq,
             sent: 0,
         }
@@ -166,21 +164,21 @@ impl Item {
 
     /// A frame that is complete already.
     fn raw(kind: Kind, frame: Vec<u8>) -> Item {
-        Item { kind, head: [0; HEAD_MAX], head_len: 0, body: Body::Own(frame), tail: b"", seq: 0, sent: 0 }
+        Item { kind, head: [0; HEAD_MAX], head_len: 0, body: Body::Own(frame), seq: 0, sent: 0 }
     }
 
     fn len(&self) -> usize {
-        usize::from(self.head_len) + self.body.bytes().len() + self.tail.len()
+        usize::from(self.head_len) + self.body.bytes().len()
     }
 
     fn left(&self) -> usize {
         self.len() - self.sent
     }
 
-    /// What has not been sent, as up to three slices.
-    fn slices(&self) -> [IoSlice<'_>; 3] {
+    /// What has not been sent, as up to two slices.
+    fn slices(&self) -> [IoSlice<'_>; 2] {
         let mut skip = self.sent;
-        [&self.head[..usize::from(self.head_len)], self.body.bytes(), self.tail].map(|part: &[u8]| {
+        [&self.head[..usize::from(self.head_len)], self.body.bytes()].map(|part: &[u8]| {
             let n = skip.min(part.len());
             skip -= n;
             IoSlice::new(&part[n..])
@@ -529,7 +527,7 @@ impl Outbox {
     fn write_whole(&self, items: &mut [Item]) -> io::Result<()> {
         let mut first = 0;
         while first < items.len() {
-            let mut slices: Vec<IoSlice<'_>> = Vec::with_capacity(3 * (items.len() - first).min(16));
+            let mut slices: Vec<IoSlice<'_>> = Vec::with_capacity(2 * (items.len() - first).min(16));
             for item in items[first..].iter().take(16) {
                 slices.extend(item.slices().into_iter().filter(|s| !s.is_empty()));
             }

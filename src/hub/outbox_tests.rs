@@ -116,7 +116,7 @@ impl Wire for MemoryWire {
 
 pub fn event(text: &str) -> EventFrame {
     EventFrame {
-        body: format!("\"event\":\"x\",\"payload\":\"{text}\"").into_bytes().into(),
+        body: format!("\"event\":\"x\",\"payload\":\"{text}\"}}").into_bytes().into(),
         numbered: true,
         droppable: false,
         replaces: None,
