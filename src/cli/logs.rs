@@ -194,8 +194,8 @@ impl View {
         match file {
             Some(file) if !answered => {
                 if self.json {
-                    let message = format!("{} Reading the log file instead.", failure.text());
-                    out!("{}", json!({"type": "notice", "message": message}));
+                    let message = format!("{}; reading the log file instead", failure.text());
+                    err!("{}", json!({"type": "notice", "message": message}));
                 } else {
                     err!("Gateway not reachable: {}", failure.text());
                     err!("Reading the log file instead: {}", file.display());
@@ -303,6 +303,7 @@ mod tests {
             token: None,
             password: None,
             stored_token: true,
+            explicit: false,
             config_path: "/c.json".into(),
             bind: Some("loopback"),
         };
