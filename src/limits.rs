@@ -67,11 +67,6 @@ pub const CONNECTION_STACK: usize = 256 * 1024;
 pub const WRITER_STACK: usize = 128 * 1024;
 /// Stack of the threads that run handlers with files.
 pub const POOL_STACK: usize = 512 * 1024;
-/// Stack of a thread: debug builds have larger frames.
-pub const fn stack(release: usize) -> usize {
-    if cfg!(debug_assertions) { release * 4 } else { release }
-}
-
 /// Bind attempts on EADDRINUSE: retries and their distance.
 pub const BIND_RETRIES: u32 = 4;
 pub const BIND_RETRY_PAUSE: Duration = Duration::from_millis(500);

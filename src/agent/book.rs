@@ -90,11 +90,18 @@ impl Book {
         self.page.lock().partial.len()
     }
 
-    /// The streamed text, when its message is complete or has failed.
-    pub fn take_text(&self) -> String {
+    /// Ends the message that was streamed: `f` gets its text and writes it. In one step, so that an abort finds the text
+    /// either here or in the transcript.
+    pub fn end_message<T>(&self, f: impl FnOnce(&mut Transcript, String) -> T) -> Result<T, Refused> {
         let mut page = self.page.lock();
-        page.messages += 1;
-        std::mem::take(&mut page.partial)
+        let page = &mut *page;
+        match page.transcript.as_mut().filter(|_| !page.closed) {
+            Some(transcript) => {
+                page.messages += 1;
+                Ok(f(transcript, std::mem::take(&mut page.partial)))
+            }
+            None => Err(Refused::Closed),
+        }
     }
 
     /// Takes everything; nothing can be written any more.

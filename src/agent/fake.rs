@@ -1,5 +1,7 @@
 //! A model endpoint for tests: a socket that does exactly what the script says, also the rude things.
 
+use crate::hub::outbox::tests::{Memory, MemoryWire};
+use crate::hub::outbox::{Budget, Outbox};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
@@ -175,23 +177,24 @@ pub(crate) fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
 
 /// A reply and the answers that left through it.
 pub(crate) struct Asked {
-    outbox: Arc<crate::hub::outbox::Outbox>,
+    wire: Arc<Memory>,
 }
 
 impl Asked {
     pub(crate) fn new() -> (Asked, crate::hub::reply::Reply) {
-        let outbox = Arc::new(crate::hub::outbox::Outbox::default());
-        let reply = crate::hub::reply::Reply::new(outbox.clone(), "r1".into());
-        (Asked { outbox }, reply)
+        let wire = Memory::with_credit(usize::MAX);
+        let outbox =
+            Outbox::new("asked".into(), Box::new(MemoryWire(wire.clone())), Budget::new(usize::MAX), usize::MAX);
+        (Asked { wire }, crate::hub::reply::Reply::new(outbox, "r1".into()))
     }
 
     pub(crate) fn answers(&self) -> Vec<Value> {
-        self.outbox.sent().iter().map(|frame| serde_json::from_slice(frame).unwrap()).collect()
+        self.wire.texts().iter().map(|frame| serde_json::from_str(frame).unwrap()).collect()
     }
 
     /// Waits for the answer with this number.
     pub(crate) fn answer(&self, n: usize) -> Value {
-        wait_until("an answer", || self.outbox.sent().len() > n);
+        wait_until("an answer", || self.wire.texts().len() > n);
         self.answers().remove(n)
     }
 }

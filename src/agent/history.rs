@@ -6,9 +6,9 @@ use serde_json::{Map, Value, json};
 use super::book::{Book, Refused};
 use super::keys::{self, Route};
 use super::session::transcript_of;
-use super::turn::World;
 use super::visible::SILENT;
 use super::workspace;
+use super::world::World;
 use crate::config::{Config, Paths};
 use crate::limits::{HISTORY_MESSAGE_BYTES, HISTORY_TEXT_CHARS, HISTORY_TOTAL_BYTES};
 use crate::protocol::ErrorShape;
@@ -253,4 +253,72 @@ pub fn inject(
         "runId": format!("inject-{message_id}"), "sessionKey": route.key, "seq": 0, "state": "final",
         "message": message.to_value()});
     Ok(Injected { message_id, event, transcript: opened })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::message::Assistant;
+
+    fn assistant(blocks: Vec<Block>) -> Message {
+        Message::assistant(Assistant { stop_reason: "stop".into(), ..Assistant::default() }, blocks, 7)
+    }
+
+    #[test]
+    fn what_people_do_not_get() {
+        let mut user = Message::user("[Fri 2026-11-20 19:50 UTC] hi", 1);
+        user.content.push(Block::Image { data: "AAAAAAA=".into(), mime_type: "image/png".into() });
+        assert_eq!(
+            shown(user).unwrap()["content"],
+            json!([{"type": "text", "text": "hi"}, {"type": "image", "mimeType": "image/png", "omitted": true, "bytes": 5}])
+        );
+        let thinking = Block::Thinking { thinking: "hm".into(), signature: Some("s".into()), redacted: false };
+        assert_eq!(
+            shown(assistant(vec![thinking])).unwrap()["content"],
+            json!([{"type": "thinking", "thinking": "hm"}])
+        );
+        assert_eq!(shown(assistant(vec![Block::text(" NO_REPLY\n")])), None);
+        let mut result = Message::tool_result("c", "read", "x", true, 1);
+        if let Role::ToolResult { details, .. } = &mut result.role {
+            *details = Some(json!({"secret": 1}));
+        }
+        let result = shown(result).unwrap();
+        assert!(result.get("details").is_none());
+        assert_eq!((&result["role"], &result["isError"]), (&json!("toolResult"), &json!(true)));
+    }
+
+    #[test]
+    fn long_texts_are_cut() {
+        let long = "ä".repeat(HISTORY_TEXT_CHARS + 1);
+        let got = shown(assistant(vec![Block::text(long)])).unwrap();
+        let text = got["content"][0]["text"].as_str().unwrap();
+        assert!(text.ends_with("ä\n...(truncated)..."));
+        assert_eq!(text.chars().filter(|c| *c == 'ä').count(), HISTORY_TEXT_CHARS);
+        let many = (0..20).map(|_| Block::text("x".repeat(HISTORY_TEXT_CHARS))).collect();
+        let got = shown(assistant(many)).unwrap();
+        assert_eq!(got["content"][0]["text"], "[chat.history omitted: message too large]");
+        assert_eq!(got["__openclaw"], json!({"truncated": true, "reason": "oversized"}));
+        assert_eq!((&got["role"], &got["timestamp"]), (&json!("assistant"), &json!(7)));
+    }
+
+    #[test]
+    fn the_oldest_go_first() {
+        let text = "x".repeat(100_000);
+        let all: Vec<Value> = (0..100).map(|n| json!({"n": n, "text": text})).collect();
+        let kept = within_total(all);
+        assert!((60..=62).contains(&kept.len()), "{}", kept.len());
+        assert_eq!(kept.last().unwrap()["n"], 99);
+    }
+
+    #[test]
+    fn previews_are_cut_with_dots() {
+        for (text, want) in [
+            ("short", "short"),
+            ("exactly ten", "exactly..."),
+            ("0123456789", "0123456789"),
+            ("üüüüüüüüüüü", "üüüüüüü..."),
+        ] {
+            assert_eq!(ellipsis(text, 10), want);
+        }
+    }
 }

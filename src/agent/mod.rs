@@ -17,6 +17,7 @@ pub mod session;
 pub mod turn;
 pub mod visible;
 pub mod workspace;
+pub mod world;
 
 #[cfg(test)]
 pub(crate) mod fake;

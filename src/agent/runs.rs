@@ -12,24 +12,25 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded, select, unbounded};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::book::{Book, Left};
-use super::dedupe::{Dedupe, Known, Method};
-use super::intake;
-use super::keys::{self, Route, Wanted};
+use super::dedupe::{Dedupe, Method};
 use super::models::client::RunCancel;
 use super::session::{self, Source};
-use super::turn::{self, Job, World};
-use super::{history, models::wire::Thinking};
-use crate::config::Config;
+use super::turn;
+use super::world::{Job, World};
 use crate::hub::reply::Reply;
 use crate::hub::run_events::{AbortRuns, Answer, Cancel as _, ClosedRun, EndKind, EndRun, OpenRun, RunEvent};
-use crate::limits::{LANE_WAIT_WARNING, LEFTOVER_RUNS, QUEUED_RUNS_PER_SESSION, RUNS_QUEUE, STOP_BUDGET};
+use crate::limits::{LANE_WAIT_WARNING, LEFTOVER_RUNS, RUNS_QUEUE, STOP_BUDGET};
 use crate::protocol::ErrorShape;
 use crate::protocol::params::agent::AgentParams;
 use crate::protocol::params::chat::{ChatInjectParams, ChatSendParams};
 use crate::store::message::{Block, Message};
+
+mod requests;
+
+use requests::Accepted;
 
 /// `stopReason` of runs that end because the gateway does.
 pub const STOP_REASON: &str = "restart";
@@ -199,19 +200,6 @@ struct Owner {
     dedupe: Dedupe,
 }
 
-/// What was accepted, before it has a run.
-struct Accepted {
-    method: Method,
-    key: String,
-    caller: Caller,
-    route: Route,
-    message: String,
-    images: Vec<intake::Image>,
-    thinking: Option<Thinking>,
-    extra_system_prompt: Option<String>,
-    timeout: Option<Duration>,
-}
-
 impl Owner {
     fn work(mut self) {
         let mut stop_by: Option<Instant> = None;
@@ -219,7 +207,7 @@ impl Owner {
             let wake = self.next_wake().into_iter().chain(stop_by).min();
             let timer = wake.map_or_else(crossbeam_channel::never, crossbeam_channel::at);
             select! {
-                recv(self.orders) -> order => match order {
+                recv(self.orders) -> order => match self.up_to_date(order) {
                     Ok(Order::Agent(params, caller, reply)) => self.agent(*params, caller, reply),
                     Ok(Order::Chat(params, caller, reply)) => self.chat(*params, caller, reply),
                     Ok(Order::Inject(params, reply)) => self.inject(params, reply),
@@ -242,6 +230,14 @@ impl Owner {
                 return;
             }
         }
+    }
+
+    /// Ends that the hub has told come before requests: whoever has seen the final answer and asks again gets it again.
+    fn up_to_date<T>(&mut self, order: T) -> T {
+        while let Ok(closed) = self.closed.try_recv() {
+            self.close(closed);
+        }
+        order
     }
 
     fn next_wake(&self) -> Option<Instant> {
@@ -277,166 +273,11 @@ impl Owner {
         }
     }
 
-    // ── Requests ───────────────────────────────────────────────────────────────────────────────────────
-
-    fn agent(&mut self, params: AgentParams, caller: Caller, reply: Reply) {
-        let key = params.idempotency_key.clone();
-        match self.dedupe.get(Method::Agent, &key, Instant::now()) {
-            Some(Known::Accepted(payload)) => return reply.ok(payload),
-            Some(Known::Over(Answer::Ok(payload))) => return reply.ok(payload),
-            Some(Known::Over(Answer::Err { error, payload })) => return reply.err_with_payload(error, payload),
-            None => {}
-        }
-        let accepted = json!({"runId": key, "status": "accepted", "acceptedAt": (self.world.now_ms)()});
-        if self.is_open(&key) {
-            return reply.ok(&accepted);
-        }
-        let config = (self.world.config)();
-        match self.check_agent(params, caller, &config) {
-            Err(error) => reply.err(&error),
-            Ok(None) => {
-                let text = "Error: Pass --to <E.164>, --session-id, or --agent to choose a session";
-                let payload = json!({"runId": key, "status": "error", "summary": text});
-                let error = ErrorShape::unavailable(text);
-                reply.first(&accepted);
-                reply.err_with_payload(&error, &payload);
-                self.dedupe.refuse(Method::Agent, &key, Answer::Err { error, payload }, Instant::now());
-            }
-            Ok(Some(request)) => {
-                reply.first(&accepted);
-                self.dedupe.accept(Method::Agent, &key, accepted, Instant::now());
-                self.open(request, Some(reply));
-            }
-        }
-    }
-
-    /// None: nothing in the request names a session.
-    fn check_agent(
-        &self,
-        params: AgentParams,
-        caller: Caller,
-        config: &Config,
-    ) -> Result<Option<Accepted>, ErrorShape> {
-        self.check_draining()?;
-        intake::check_key("agent", &params.idempotency_key)?;
-        let message = intake::clean_message(&params.message)?;
-        intake::check_delivery(&params)?;
-        let images = intake::images(&params.attachments)?;
-        let thinking = intake::check_thinking("agent", params.thinking.as_deref())?;
-        let wanted = Wanted {
-            session_key: params.session_key.as_deref(),
-            session_id: params.session_id.as_deref(),
-            agent_id: params.agent_id.as_deref(),
-            to: params.to.as_deref(),
-        };
-        let find = |id: &str| {
-            self.world.sessions.find_session_id(id).map(|entry| (entry.key.to_string(), entry.agent.to_string()))
-        };
-        let Some(route) = keys::route_agent(wanted, config, &find)? else { return Ok(None) };
-        self.check_session(&route.key)?;
-        Ok(Some(Accepted {
-            method: Method::Agent,
-            key: params.idempotency_key,
-            caller,
-            route,
-            message,
-            images,
-            thinking,
-            extra_system_prompt: params.extra_system_prompt,
-            timeout: timeout(params.timeout.map(Duration::from_secs), config),
-        }))
-    }
-
-    fn chat(&mut self, params: ChatSendParams, caller: Caller, reply: Reply) {
-        let config = (self.world.config)();
-        if intake::is_stop(&params.message) && params.attachments.is_empty() {
-            return match keys::route_chat("chat.send", &params.session_key, &config) {
-                Err(error) => reply.err(&error),
-                Ok(route) => (self.world.hub)(RunEvent::Abort(AbortRuns {
-                    session_key: Some(route.key.into()),
-                    run_id: None,
-                    stop_reason: "stop",
-                    at_ms: (self.world.now_ms)(),
-                    only_of: (!caller.admin).then(|| (caller.conn_id.clone(), caller.device_id.clone())),
-                    reply: Some(reply),
-                })),
-            };
-        }
-        let key = params.idempotency_key.clone();
-        let status = |status: &str| json!({"runId": key, "status": status});
-        let known = self.dedupe.get(Method::Chat, &key, Instant::now()).cloned();
-        match known {
-            Some(Known::Over(Answer::Ok(_))) => return reply.ok(&status("ok")),
-            Some(Known::Over(Answer::Err { error, payload })) => return reply.err_with_payload(&error, &payload),
-            _ if self.is_open(&key) => return reply.ok(&status("in_flight")),
-            _ => {}
-        }
-        match self.check_chat(params, caller, &config) {
-            Err(error) => reply.err(&error),
-            Ok(request) => {
-                let started = status("started");
-                self.dedupe.accept(Method::Chat, &key, started.clone(), Instant::now());
-                reply.ok(&started);
-                self.open(request, None);
-            }
-        }
-    }
-
-    fn check_chat(&self, params: ChatSendParams, caller: Caller, config: &Config) -> Result<Accepted, ErrorShape> {
-        self.check_draining()?;
-        intake::check_key("chat.send", &params.idempotency_key)?;
-        let message = intake::clean_message(&params.message)?;
-        let images = intake::images(&params.attachments)?;
-        if message.trim().is_empty() && images.is_empty() {
-            return Err(ErrorShape::invalid("message or attachment required"));
-        }
-        let thinking = intake::check_thinking("chat.send", params.thinking.as_deref())?;
-        let route = keys::route_chat("chat.send", &params.session_key, config)?;
-        self.check_session(&route.key)?;
-        Ok(Accepted {
-            method: Method::Chat,
-            key: params.idempotency_key,
-            caller,
-            route,
-            message,
-            images,
-            thinking,
-            extra_system_prompt: None,
-            timeout: timeout(params.timeout_ms.map(Duration::from_millis), config),
-        })
-    }
-
-    fn check_draining(&self) -> Result<(), ErrorShape> {
-        if self.counts.draining.load(Ordering::SeqCst) {
-            return Err(ErrorShape::unavailable("the gateway is restarting").retry_after(RETRY_MS));
-        }
-        Ok(())
-    }
-
-    /// The send policy of the session and the room in its queue.
-    fn check_session(&self, key: &str) -> Result<(), ErrorShape> {
-        let denied = |entry: &crate::store::Entry| entry.send_policy.as_deref() == Some("deny");
-        if self.world.sessions.get(key).is_some_and(|entry| denied(&entry)) {
-            return Err(ErrorShape::invalid("send blocked by session policy"));
-        }
-        let waiting = self.queue.iter().filter(|w| w.job.route.key == key).count();
-        if waiting >= QUEUED_RUNS_PER_SESSION {
-            let text = format!("the session is busy and {waiting} messages wait already; try again later");
-            return Err(ErrorShape::unavailable(text).retry_after(RETRY_MS));
-        }
-        if self.queue.len() >= RUNS_QUEUE {
-            return Err(ErrorShape::unavailable("too many turns wait; try again later").retry_after(RETRY_MS));
-        }
-        Ok(())
-    }
-
-    fn is_open(&self, run_id: &str) -> bool {
-        self.running.contains_key(run_id) || self.queue.iter().any(|w| &*w.job.run_id == run_id)
-    }
-
     // ── Lanes ──────────────────────────────────────────────────────────────────────────────────────────
 
-    fn open(&mut self, request: Accepted, final_reply: Option<Reply>) {
+    /// The hub knows the run before its client does, so that an abort finds it; the client hears that it was accepted
+    /// before the run says anything.
+    fn open(&mut self, request: Accepted, final_reply: Option<Reply>, accept: impl FnOnce()) {
         let run_id: Arc<str> = request.key.into();
         let cancel: Arc<RunCancel> = Arc::default();
         (self.world.hub)(RunEvent::Open(OpenRun {
@@ -447,6 +288,7 @@ impl Owner {
             final_reply,
             cancel: cancel.clone(),
         }));
+        accept();
         let source = match request.method {
             Method::Agent => Source::Agent,
             Method::Chat => Source::Chat,
@@ -603,27 +445,6 @@ impl Owner {
             running.ended = true;
         }
     }
-
-    // ── chat.inject ────────────────────────────────────────────────────────────────────────────────────
-
-    /// Through the hand of the run that is writing, if there is one: the lines of a transcript form a chain.
-    fn inject(&mut self, params: ChatInjectParams, reply: Reply) {
-        let config = (self.world.config)();
-        let result = keys::route_chat("chat.inject", &params.session_key, &config).and_then(|route| {
-            let running = self.running.values().find(|r| r.session_key == route.key);
-            history::inject(&self.world, &config, &route, &params, running.map(|r| &*r.book))
-        });
-        match result {
-            Err(error) => reply.err(&error),
-            Ok(injected) => {
-                (self.world.chat_event)(injected.event);
-                reply.ok(&json!({"ok": true, "messageId": injected.message_id}));
-                if let Some(transcript) = injected.transcript {
-                    sync_later(transcript);
-                }
-            }
-        }
-    }
 }
 
 /// Tells the owner that a run's thread is over, also when it panics.
@@ -678,11 +499,6 @@ fn sync_later(mut transcript: crate::store::Transcript) {
     };
     // Without a thread the next turn of the session syncs the file.
     let _ = thread::Builder::new().name("run-sync".into()).spawn(sync);
-}
-
-/// What was asked for, else `agents.defaults.timeoutSeconds`; 0 = none.
-fn timeout(asked: Option<Duration>, config: &Config) -> Option<Duration> {
-    Some(asked.unwrap_or(config.agents.defaults.timeout)).filter(|time| !time.is_zero())
 }
 
 #[cfg(test)]

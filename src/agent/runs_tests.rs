@@ -2,12 +2,16 @@ use std::path::PathBuf;
 
 use parking_lot::Mutex;
 
+use serde_json::json;
+
 use super::*;
 use crate::agent::fake::{Act, Asked, Fake, done, stream_of, text, wait_until};
+use crate::agent::history;
 use crate::agent::models::client::{Timing, make_agent};
-use crate::agent::turn::SystemLine;
-use crate::config::{Api, Cost, Model, ModelChoice, Overrides, Paths, Provider};
+use crate::agent::world::SystemLine;
+use crate::config::{Api, Config, Cost, Model, ModelChoice, Overrides, Paths, Provider};
 use crate::hub::run_events::Cancel;
+use crate::limits::QUEUED_RUNS_PER_SESSION;
 use crate::secret::Secret;
 use crate::store::{Sessions, Store};
 
@@ -686,7 +690,7 @@ fn an_injected_message() {
     let house = House::new(&fake.url(), |_| {});
     let inject = |label: Option<&str>| {
         let (asked, reply) = Asked::new();
-        let params = InjectParams {
+        let params = ChatInjectParams {
             session_key: "main".into(),
             message: "operator note".into(),
             label: label.map(str::to_owned),
@@ -716,7 +720,7 @@ fn an_injected_message() {
     assert_eq!(
         previews,
         json!([{"key": "main", "status": "ok", "items": [
-                {"role": "assistant", "text": "ok"}, {"role": "assistant", "text": "[note]\n\noperator..."}]},
+                {"role": "assistant", "text": "ok"}, {"role": "assistant", "text": "[note]\n\noperator ..."}]},
             {"key": "agent:main:nosuch", "status": "missing", "items": []}])
     );
 }

@@ -11,63 +11,24 @@ use jiff::tz::TimeZone;
 use serde_json::{Map, Value, json};
 
 use super::book::{Book, Refused};
-use super::intake::{Image, Reset, reset_command};
-use super::keys::Route;
+use super::intake::{Reset, reset_command};
 use super::models::catalog::{Catalog, Endpoint, ModelRef};
-use super::models::client::{Candidate, Client, Failure, MakeAgent, RunCancel, Sink, Timing};
+use super::models::client::{Candidate, Client, Failure, RunCancel, Sink};
 use super::models::wire::{ModelRequest, StopReason, StreamEvent, Thinking, ToolCall, Usage};
-use super::session::{self, Opened, Outcome, Source};
+use super::session::{self, Opened, Outcome};
 use super::visible::Visible;
+use super::world::{Job, SystemLine, World};
 use super::{context, prompt, workspace};
-use crate::config::{Config, Cost, Paths};
+use crate::config::Cost;
 use crate::hub::run_events::{Answer, EndKind, EndRun, RunEvent};
 use crate::limits::{CONTEXT_BYTES, CONTEXT_MESSAGES, TOOL_ROUNDS};
 use crate::protocol::ErrorShape;
 use crate::store::message::{self, Assistant, Block, Message};
 use crate::store::transcript::{ReadLimits, iso_time, read_context, with_time_prefix};
-use crate::store::{Entry, Sessions, Transcript};
+use crate::store::{Entry, Transcript};
 
 /// Result of every tool call: there are none yet.
 const NO_TOOL: &str = "tool not available";
-
-/// A line that waits for the next turn of a session (DECISIONS 46).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SystemLine {
-    pub at_ms: u64,
-    pub text: String,
-}
-
-/// What turns need of the rest of the program; filled in by `gateway`.
-pub struct World {
-    pub hub: Box<dyn Fn(RunEvent) + Send + Sync>,
-    /// Takes the queued lines of a session.
-    pub system_lines: Box<dyn Fn(&str) -> Vec<SystemLine> + Send + Sync>,
-    /// Broadcasts the payload of a `chat` event that belongs to no run (`chat.inject`).
-    pub chat_event: Box<dyn Fn(Value) + Send + Sync>,
-    pub sessions: Sessions,
-    pub config: Box<dyn Fn() -> Arc<Config> + Send + Sync>,
-    pub paths: Paths,
-    pub env: Box<dyn Fn(&str) -> Option<String> + Send + Sync>,
-    /// Dev profile or `gateway --dev`.
-    pub dev: bool,
-    pub host: String,
-    /// Milliseconds since 1970.
-    pub now_ms: Box<dyn Fn() -> u64 + Send + Sync>,
-    pub timing: Timing,
-    pub make_agent: MakeAgent,
-}
-
-/// A request that was accepted.
-#[derive(Clone, Debug)]
-pub struct Job {
-    pub run_id: Arc<str>,
-    pub route: Route,
-    pub message: String,
-    pub images: Vec<Image>,
-    pub thinking: Option<Thinking>,
-    pub extra_system_prompt: Option<String>,
-    pub source: Source,
-}
 
 /// How a turn ends early.
 enum Stopped {
@@ -225,21 +186,17 @@ impl<'a> Turn<'a> {
             if self.cancel.is_cancelled() || self.book.is_closed() {
                 return Err(Stopped::Silently);
             }
-            let (blocks, calls, text) = sink.finish();
+            let (parts, calls, text) = sink.finish();
             if !text.is_empty() {
                 shown.push(text);
             }
             let answered = match answered {
                 Ok(answered) => answered,
-                Err(failure) => return self.fail(failure, blocks, shown, began),
+                Err(failure) => return self.fail(*failure, parts, shown, began),
             };
             let endpoint = self.endpoint(answered.by).clone();
             total.add(&answered.usage);
-            self.write(Message::assistant(
-                speaker(&endpoint, answered.usage, answered.stop, None),
-                blocks,
-                (self.world.now_ms)(),
-            ))?;
+            self.write_answer(speaker(&endpoint, answered.usage, answered.stop, None), parts)?;
             if answered.stop != StopReason::ToolUse || calls.is_empty() {
                 return self.done(&endpoint, shown, total, answered.usage, began);
             }
@@ -266,7 +223,23 @@ impl<'a> Turn<'a> {
         self.chain[by].1.as_ref().expect("only endpoints that could be asked have answered")
     }
 
-    /// Into the transcript and into the conversation. An answer that cannot be written is still delivered.
+    /// The message that was streamed, into the transcript and into the conversation.
+    fn write_answer(&mut self, who: Assistant, parts: Vec<Part>) -> Result<(), Stopped> {
+        let now = (self.world.now_ms)();
+        let (message, written) = self.book.end_message(|transcript, text| {
+            let message = Message::assistant(who, blocks(parts, text), now);
+            let written = transcript.append_message(&message, now);
+            (message, written)
+        })?;
+        if let Err(e) = written {
+            // People get their answer all the same.
+            log::error!("{}: not written: {e}", self.opened.transcript.display());
+        }
+        self.messages.push(message);
+        Ok(())
+    }
+
+    /// Into the transcript and into the conversation.
     fn write(&mut self, message: Message) -> Result<(), Stopped> {
         let now = (self.world.now_ms)();
         match self.book.write(|transcript| transcript.append_message(&message, now)) {
@@ -295,7 +268,7 @@ impl<'a> Turn<'a> {
     fn fail(
         &mut self,
         failure: Failure,
-        blocks: Vec<Block>,
+        parts: Vec<Part>,
         shown: Vec<String>,
         began: Instant,
     ) -> Result<EndRun, Stopped> {
@@ -327,7 +300,7 @@ impl<'a> Turn<'a> {
                 (id, crate::limits::CONTEXT_TOKENS, who)
             }
         };
-        self.write(Message::assistant(who, blocks, (self.world.now_ms)()))?;
+        self.write_answer(who, parts)?;
         self.record(&id, window, None)?;
         let mut payloads = shown.clone();
         payloads.push(text.clone());
@@ -429,25 +402,11 @@ impl<'a> Round<'a> {
         }
     }
 
-    /// The blocks for the transcript, the tool calls, and what people saw.
-    fn finish(mut self) -> (Vec<Block>, Vec<ToolCall>, String) {
+    /// The parts for the transcript, the tool calls, and what people saw.
+    fn finish(mut self) -> (Vec<Part>, Vec<ToolCall>, String) {
         let rest = self.visible.finish();
         self.show(rest);
-        let mut text = self.book.take_text();
-        let mut blocks = Vec::with_capacity(self.parts.len());
-        let mut from = 0;
-        for part in self.parts {
-            match part {
-                Part::Other(block) => blocks.push(block),
-                Part::TextTo(to) => {
-                    // The usual answer is one piece: nothing is copied.
-                    let rest = text.split_off((to - from).min(text.len()));
-                    blocks.push(Block::text(std::mem::replace(&mut text, rest)));
-                    from = to;
-                }
-            }
-        }
-        (blocks, self.calls, self.visible.text().to_owned())
+        (self.parts, self.calls, self.visible.text().to_owned())
     }
 }
 
@@ -487,6 +446,22 @@ impl Sink for Round<'_> {
         self.parts.clear();
         self.calls.clear();
     }
+}
+
+/// The text of an answer, cut where other blocks stand between. The usual answer is one piece: nothing is copied.
+fn blocks(parts: Vec<Part>, mut text: String) -> Vec<Block> {
+    let mut from = 0;
+    parts
+        .into_iter()
+        .map(|part| match part {
+            Part::Other(block) => block,
+            Part::TextTo(to) => {
+                let rest = text.split_off((to - from).min(text.len()));
+                from = to;
+                Block::text(std::mem::replace(&mut text, rest))
+            }
+        })
+        .collect()
 }
 
 /// What `/new` and `/reset` leave to say, and the model that `/new <model>` chooses.

@@ -34,7 +34,7 @@ impl Visible {
     pub fn finish(&mut self) -> Option<String> {
         let held = std::mem::take(&mut self.held);
         let rest = match held.trim_end().strip_suffix(SILENT) {
-            Some(before) if !ends_in_word(before) && !(before.is_empty() && ends_in_word(&self.shown)) => before,
+            Some(before) if !ends_in_word(before) && (!before.is_empty() || !ends_in_word(&self.shown)) => before,
             _ => held.as_str(),
         };
         let rest = rest.to_owned();

@@ -23,6 +23,8 @@ const SEEDS: [(&str, &str); 6] = [
 ];
 /// Created only where none of the others existed.
 const FIRST: (&str, &str) = ("BOOTSTRAP.md", include_str!("templates/BOOTSTRAP.md"));
+/// Who the agent of the dev profile is, as its config says too.
+const DEV_IDENTITY: &str = "# Who you are\n\n- Name: C3-PO\n- Theme: protocol droid\n- Emoji: 🤖\n";
 /// In the order of the prompt. What stands after HEARTBEAT.md is not missed when it is not there.
 const INJECTED: [&str; 7] =
     ["AGENTS.md", "SOUL.md", "TOOLS.md", "IDENTITY.md", "USER.md", "HEARTBEAT.md", "BOOTSTRAP.md"];
@@ -57,6 +59,18 @@ pub fn ensure(directory: &Path, now: &str) -> io::Result<()> {
     }
     create_dirs(&directory.join(".openclaw"))?;
     create_new(&state, &format!("{}\n", json!({"version": 1, "bootstrapSeededAt": now})))
+}
+
+/// The workspace of `gateway --dev`: starter files that are missing, nothing about a first conversation (cli 3.6).
+pub fn ensure_dev(directory: &Path) -> io::Result<()> {
+    create_dirs(directory)?;
+    SEEDS.iter().filter(|(name, _)| *name != "HEARTBEAT.md").try_for_each(|(name, text)| {
+        let path = directory.join(name);
+        match *name {
+            "IDENTITY.md" => create_new(&path, DEV_IDENTITY),
+            _ => create_new(&path, text),
+        }
+    })
 }
 
 /// The part of the prompt that holds the workspace's files.
@@ -148,6 +162,17 @@ mod tests {
         fs::remove_file(dir.join("BOOTSTRAP.md")).unwrap();
         ensure(&dir, "later").unwrap();
         assert!(!dir.join("BOOTSTRAP.md").exists());
+        fs::remove_dir_all(&dir).unwrap();
+    }
+
+    #[test]
+    fn the_dev_workspace_knows_who_it_is() {
+        let dir = temp_dir();
+        ensure_dev(&dir).unwrap();
+        assert!(fs::read_to_string(dir.join("IDENTITY.md")).unwrap().contains("C3-PO"));
+        assert!(
+            dir.join("USER.md").exists() && !dir.join("BOOTSTRAP.md").exists() && !dir.join("HEARTBEAT.md").exists()
+        );
         fs::remove_dir_all(&dir).unwrap();
     }
 

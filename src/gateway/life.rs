@@ -14,7 +14,7 @@ use super::{Boot, Control};
 use crate::agent::keys;
 use crate::agent::models::client::{Timing, make_agent};
 use crate::agent::runs::Runs;
-use crate::agent::turn::{SystemLine, World};
+use crate::agent::world::{SystemLine, World};
 use crate::error::{Error, Result};
 use crate::hub::outbox::Budget;
 use crate::hub::system_events::SystemEvents;
@@ -244,7 +244,7 @@ fn me() -> SelfInfo {
     }
 }
 
-fn queue_for_main(live: Arc<RwLock<Arc<Live>>>, events: Arc<SystemEvents>) -> Box<dyn Fn(&str, u64) + Send> {
+fn queue_for_main(live: Arc<RwLock<Arc<Live>>>, events: Arc<SystemEvents>) -> hub::QueueLine {
     Box::new(move |line, at_ms| {
         let config = live.read().config.clone();
         let main = keys::main_of(config.agents.default_id(), &config).key;

@@ -82,10 +82,15 @@ pub struct Registration {
     pub device_epoch: u64,
     pub request_id: String,
     /// Makes hello-ok from the snapshot that has this client in it. Runs on the hub's thread: memory only.
-    pub hello: Box<dyn FnOnce(&Snapshot) -> Vec<u8> + Send>,
+    pub hello: MakeHello,
     /// True: registered, hello-ok has left. False: refused, a close frame has left.
     pub done: Sender<bool>,
 }
+
+/// Makes the payload of hello-ok from a snapshot.
+pub type MakeHello = Box<dyn FnOnce(&Snapshot) -> Vec<u8> + Send>;
+/// Queues a line, with its time in milliseconds.
+pub type QueueLine = Box<dyn Fn(&str, u64) + Send>;
 
 pub struct Revocation {
     pub device_id: String,
@@ -121,7 +126,7 @@ pub struct Setup {
     /// Where ended runs are reported.
     pub closed_runs: Sender<ClosedRun>,
     /// Queues a line for the next turn of the main session.
-    pub queue_system_event: Box<dyn Fn(&str, u64) + Send>,
+    pub queue_system_event: QueueLine,
     /// Called when the thread panics: the state is gone, the process has to end in order.
     pub on_death: Box<dyn FnOnce() + Send>,
 }
@@ -240,7 +245,7 @@ struct Hub {
     started: Instant,
     budget: Arc<Budget>,
     closed_runs: Sender<ClosedRun>,
-    queue_system_event: Box<dyn Fn(&str, u64) + Send>,
+    queue_system_event: QueueLine,
     auth_epoch: Arc<AtomicU64>,
     beats: Arc<AtomicU64>,
     closing: bool,

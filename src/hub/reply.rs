@@ -47,6 +47,11 @@ impl Reply {
         self.outbox.answer(frame::response_ok(&self.id, payload));
     }
 
+    /// For the first of two responses when this one has to travel on before it leaves. Owes nothing.
+    pub fn twin(&self) -> Reply {
+        Reply { outbox: self.outbox.clone(), id: self.id.clone(), owed: false }
+    }
+
     /// No answer will come and none is owed (the connection is gone).
     pub fn forget(mut self) {
         self.owed = false;

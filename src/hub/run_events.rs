@@ -10,6 +10,10 @@ use serde_json::Value;
 use super::reply::Reply;
 use crate::protocol::ErrorShape;
 
+/// Payload of a run that was stopped by its time limit before it said anything (agent 3).
+pub const TIMED_OUT: &str = "Request timed out before a response was generated. Please try again, or increase \
+                             `agents.defaults.timeoutSeconds` in your config.";
+
 /// Interrupts a run from another thread: sets the flag, then wakes whatever the run blocks on.
 pub trait Cancel: Send + Sync {
     /// Must not block: called by the hub.

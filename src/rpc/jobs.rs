@@ -19,13 +19,14 @@ impl Jobs {
         let (queue, jobs) = bounded(limits::POOL_JOBS);
         let threads = (0..limits::POOL_THREADS).map(|n| {
             let jobs: Receiver<Job> = jobs.clone();
-            thread::Builder::new().name(format!("pool-{n}")).stack_size(limits::stack(limits::POOL_STACK)).spawn(
-                move || {
+            thread::Builder::new()
+                .name(format!("pool-{n}"))
+                .stack_size(crate::sys::memory::stack(limits::POOL_STACK))
+                .spawn(move || {
                     for job in jobs {
                         job();
                     }
-                },
-            )
+                })
         });
         let threads = threads.collect::<io::Result<Vec<_>>>()?;
         Ok((Jobs { queue }, threads))

@@ -43,7 +43,7 @@ impl Acceptor {
         let name = format!("accept-{}", own.local_addr()?.ip());
         let thread = thread::Builder::new()
             .name(name)
-            .stack_size(limits::stack(limits::WRITER_STACK))
+            .stack_size(crate::sys::memory::stack(limits::WRITER_STACK))
             .spawn(move || accept_until_stopped(&own, &doors, &inner))?;
         Ok(Acceptor { shared, thread })
     }

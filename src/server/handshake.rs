@@ -11,7 +11,7 @@ use tungstenite::Message;
 
 use super::reader::{Next, Patience, Reader};
 use crate::hub::outbox::Outbox;
-use crate::hub::{Event, Registration, Snapshot};
+use crate::hub::{Event, MakeHello, Registration};
 use crate::ids;
 use crate::limits;
 use crate::policy::auth;
@@ -55,7 +55,7 @@ pub fn run(ctx: &Arc<Context>, peer: &Peer, reader: &mut Reader, outbox: &Arc<Ou
     outbox.answer(hello::challenge_frame(&nonce, ts_ms));
     reader.set_patience(Patience::Until(deadline));
     let first = loop {
-        match reader.next() {
+        match reader.receive() {
             Next::Message(message) => break message,
             Next::Alive => {}
             Next::Silence => return close(outbox, &Close::new(Close::NORMAL, "")),
@@ -301,7 +301,7 @@ fn hello_maker(
     caller: &Arc<Caller>,
     admission: &Admission,
     token: Option<Issued>,
-) -> Box<dyn FnOnce(&Snapshot) -> Vec<u8> + Send> {
+) -> MakeHello {
     let (ctx, live, caller, method) = (ctx.clone(), live.clone(), caller.clone(), admission.auth.method().name());
     Box::new(move |snapshot| {
         let config = &live.config;

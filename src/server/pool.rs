@@ -61,7 +61,7 @@ impl Pool {
         let number = inner.named.fetch_add(1, Ordering::Relaxed);
         let spawned = thread::Builder::new()
             .name(format!("conn-{number}"))
-            .stack_size(limits::stack(limits::CONNECTION_STACK))
+            .stack_size(crate::sys::memory::stack(limits::CONNECTION_STACK))
             .spawn(move || pool.work(job));
         spawned.map(drop).map_err(|e| {
             inner.threads.fetch_sub(1, Ordering::Relaxed);

@@ -109,7 +109,7 @@ impl Reader {
     }
 
     /// Waits for the next message; pongs and the echo of a close frame go to the outbox on the way.
-    pub fn next(&mut self) -> Next {
+    pub fn receive(&mut self) -> Next {
         loop {
             match self.context.read(&mut self.inflow) {
                 Ok(Message::Ping(_)) => {

@@ -76,7 +76,7 @@ fn serve_requests(doors: &Arc<Doors>, caller: &Arc<Caller>, reader: &mut Reader,
     let mut silent = 0;
     let mut wrong_roles = 0;
     loop {
-        let message = match reader.next() {
+        let message = match reader.receive() {
             Next::Message(message) => message,
             Next::Alive => {
                 silent = 0;

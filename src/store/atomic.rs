@@ -8,7 +8,7 @@ use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-/// A temporary file of a process that still lives is taken for abandoned after this.
+/// A temporary file of a living process (or of an earlier one with its pid) is taken for abandoned after this.
 const ABANDONED_AFTER: Duration = Duration::from_secs(60);
 
 /// Replaces `path` with `bytes`, mode 0600, durable when this returns. Missing parents are created 0700.
@@ -108,9 +108,16 @@ pub fn read_limited(path: &Path, max: u64) -> io::Result<Vec<u8>> {
 ///
 /// Returns the new path; if even the rename fails, the old one (the line then says so).
 pub fn set_aside_corrupt(path: &Path, now_ms: u64) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(format!(".corrupt-{now_ms}"));
-    let aside = PathBuf::from(name);
+    let mut aside = path.to_owned();
+    // A clock that starts at 1970 with each boot gives the same name twice.
+    for n in 0..100 {
+        let mut name = path.as_os_str().to_owned();
+        name.push(format!(".corrupt-{}", now_ms.saturating_add(n)));
+        aside = PathBuf::from(name);
+        if fs::symlink_metadata(&aside).is_err() {
+            break;
+        }
+    }
     match fs::rename(path, &aside) {
         Ok(()) => {
             log::warn!(target: "store", "{} is damaged: kept as {}, starting without it", path.display(), aside.display());
@@ -133,8 +140,7 @@ pub fn sweep_temporary(directory: &Path) -> usize {
             .metadata()
             .and_then(|m| m.modified())
             .is_ok_and(|at| SystemTime::now().duration_since(at).is_ok_and(|age| age > ABANDONED_AFTER));
-        let foreign_and_alive = pid != std::process::id() && super::lock::is_alive(pid);
-        if (old || !foreign_and_alive) && fs::remove_file(entry.path()).is_ok() {
+        if (old || !super::lock::is_alive(pid)) && fs::remove_file(entry.path()).is_ok() {
             removed += 1;
         }
     }
@@ -180,11 +186,24 @@ pub fn open_append(path: &Path) -> io::Result<File> {
             } else {
                 Err(io::Error::new(
                     io::ErrorKind::PermissionDenied,
-                    format!("{} is a link or not a plain file", path.display()),
+                    format!(
+                        "{} is a link, has a second name or is not a plain file; put a copy in its place",
+                        path.display()
+                    ),
                 ))
             }
         }
     }
+}
+
+/// Opens a plain file for reading; links are not followed (R23).
+pub fn open_plain(path: &Path) -> io::Result<File> {
+    let before = fs::symlink_metadata(path)?;
+    if !before.is_file() {
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, format!("{} is not a plain file", path.display())));
+    }
+    let file = File::open(path)?;
+    if same_file(&before, &file.metadata()?) { Ok(file) } else { Err(io::ErrorKind::Interrupted.into()) }
 }
 
 /// Makes names that were created, renamed or removed in `directory` durable.
@@ -327,6 +346,8 @@ pub(crate) mod tests {
         assert_eq!(aside, dir.join("x.json.corrupt-42"));
         assert_eq!(fs::read(aside).unwrap(), [0u8; 16]);
         assert!(!dir.join("x.json").exists());
+        fs::write(dir.join("x.json"), "again").unwrap();
+        assert_eq!(set_aside_corrupt(&dir.join("x.json"), 42), dir.join("x.json.corrupt-43"));
     }
 
     #[test]
@@ -335,11 +356,14 @@ pub(crate) mod tests {
         let own = std::process::id();
         let abandoned = [format!(".a.json.{own}-0123abcd.tmp"), ".a.b.json.4194999-0123abcd.tmp".to_owned()];
         let kept = ["a.json", ".a.json.tmp", ".hidden", ".a.json.12-xyz.tmp", ".tmp"];
-        for name in abandoned.iter().map(String::as_str).chain(kept) {
+        let working = format!(".b.json.{own}-0123abcd.tmp");
+        for name in abandoned.iter().map(String::as_str).chain(kept).chain([&*working]) {
             fs::write(dir.join(name), "").unwrap();
         }
+        let long_ago = SystemTime::now() - 2 * ABANDONED_AFTER;
+        File::options().write(true).open(dir.join(&abandoned[0])).unwrap().set_modified(long_ago).unwrap();
         assert_eq!(sweep_temporary(dir.path()), 2);
-        for name in kept {
+        for name in kept.into_iter().chain([&*working]) {
             assert!(dir.join(name).exists(), "{name}");
         }
         assert_eq!(sweep_temporary(&dir.join("missing")), 0);
@@ -355,6 +379,8 @@ pub(crate) mod tests {
         assert!(open_append(&dir.join("real")).is_ok());
         assert!(open_append(&dir.join("soft")).is_err());
         assert!(open_append(&dir.join("dangling")).is_err());
+        assert!(open_plain(&dir.join("real")).is_ok());
+        assert!(open_plain(&dir.join("soft")).is_err() && open_plain(dir.path()).is_err());
         fs::hard_link(dir.join("real"), dir.join("hard")).unwrap();
         assert!(open_append(&dir.join("hard")).is_err());
     }

@@ -77,6 +77,7 @@ impl Identity {
 }
 
 fn create(path: &Path, now_ms: u64) -> io::Result<Identity> {
+    atomic::sweep_temporary(atomic::parent(path));
     let seed = ids::random_bytes::<32>();
     let identity = Identity::from_seed(&seed).expect("any 32 bytes are an ed25519 seed");
     let file = IdentityFile {

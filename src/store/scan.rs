@@ -4,9 +4,10 @@
 
 use std::io::{self, BufRead};
 
-use super::entry::FAT_FIELDS;
 use crate::limits;
 
+/// `FAT_FIELDS` as they stand in a file; no program writes them with escapes.
+const FAT_KEYS: [&[u8]; 2] = [b"\"skillsSnapshot\"", b"\"systemPromptReport\""];
 /// Keys of `sessions.json` and of its entries are short; a longer one is damage.
 const KEY_BYTES: usize = 4096;
 
@@ -43,7 +44,8 @@ pub fn scan(input: impl BufRead, mut each: impl FnMut(Found<'_>) -> Result<(), S
     scanner.expect(b'{')?;
     let mut first = true;
     while scanner.next_member(&mut first, b'}')? {
-        let key = scanner.key(&mut raw_key)?;
+        scanner.key(&mut raw_key)?;
+        let key: String = serde_json::from_slice(&raw_key).map_err(|_| ScanError::Damaged)?;
         let offset = scanner.offset;
         let shown = scanner.value(&mut light)?;
         let light = (shown && light.len() <= limits::SESSION_ENTRY_BYTES).then_some(&light[..]);
@@ -60,23 +62,36 @@ pub fn without_fat(entry: &[u8]) -> Result<Vec<u8>, ScanError> {
     if shown { Ok(light) } else { Err(ScanError::Damaged) }
 }
 
-/// The fat fields of one entry's text, as they stand there.
-pub fn fat_fields(entry: &[u8]) -> Result<Vec<(String, &[u8])>, ScanError> {
+/// Name (in quotes) and value.
+pub type FatField<'a> = (&'static [u8], &'a [u8]);
+
+/// The fat fields of one entry's text, name (in quotes) and value as they stand there.
+pub fn fat_fields(entry: &[u8]) -> Result<Vec<FatField<'_>>, ScanError> {
     let mut scanner = Scanner { input: entry, offset: 0 };
     let mut raw_key = Vec::new();
     let mut fields = Vec::new();
     scanner.expect(b'{')?;
     let mut first = true;
     while scanner.next_member(&mut first, b'}')? {
-        let key = scanner.key(&mut raw_key)?;
+        scanner.key(&mut raw_key)?;
         let start = scanner.offset;
         scanner.skip_value(&mut None)?;
-        if FAT_FIELDS.contains(&&*key) {
+        if let Some(key) = FAT_KEYS.into_iter().find(|key| *key == raw_key) {
             let span = start as usize..scanner.offset as usize;
             fields.push((key, entry.get(span).ok_or(ScanError::Damaged)?));
         }
     }
     Ok(fields)
+}
+
+/// Where in a value the scanner is.
+#[derive(Clone, Copy, PartialEq)]
+enum Place {
+    Outside,
+    /// A number, `true`, `false` or `null`.
+    Word,
+    Text,
+    Escape,
 }
 
 struct Scanner<R> {
@@ -100,10 +115,10 @@ impl<R: BufRead> Scanner<R> {
             if light.len() > 1 {
                 light.push(b',');
             }
-            let key = self.key(&mut raw_key)?;
+            self.key(&mut raw_key)?;
             light.extend_from_slice(&raw_key);
             light.push(b':');
-            if FAT_FIELDS.contains(&&*key) {
+            if FAT_KEYS.contains(&&raw_key[..]) {
                 self.skip_value(&mut None)?;
                 light.extend_from_slice(b"null");
             } else if light.len() > limits::SESSION_ENTRY_BYTES {
@@ -136,7 +151,7 @@ impl<R: BufRead> Scanner<R> {
     }
 
     /// A key and its colon; `raw` is the key as it stands, in quotes.
-    fn key(&mut self, raw: &mut Vec<u8>) -> Result<String, ScanError> {
+    fn key(&mut self, raw: &mut Vec<u8>) -> Result<(), ScanError> {
         raw.clear();
         self.string(&mut Some(raw))?;
         if raw.len() > KEY_BYTES {
@@ -144,47 +159,71 @@ impl<R: BufRead> Scanner<R> {
         }
         self.skip_blanks()?;
         self.expect(b':')?;
-        self.skip_blanks()?;
-        serde_json::from_slice(raw).map_err(|_| ScanError::Damaged)
+        self.skip_blanks()
     }
 
-    /// Any value, copied to `copy` up to the limit for entries.
+    /// Any value, copied to `copy` up to the limit for entries. Works through whole buffers: files may be large.
     fn skip_value(&mut self, copy: &mut Option<&mut Vec<u8>>) -> Result<(), ScanError> {
         let mut depth = 0_u64;
+        let mut place = Place::Outside;
         loop {
-            match self.peek()?.ok_or(ScanError::Damaged)? {
-                b'"' => self.string(copy)?,
-                open @ (b'{' | b'[') => {
-                    self.take(open, copy)?;
-                    depth += 1;
-                    continue;
-                }
-                close @ (b'}' | b']') => {
-                    if depth == 0 {
-                        return Err(ScanError::Damaged);
-                    }
-                    self.take(close, copy)?;
-                    depth -= 1;
-                }
-                inside @ (b',' | b':' | b' ' | b'\n' | b'\r' | b'\t') if depth > 0 => {
-                    self.take(inside, copy)?;
-                    continue;
-                }
-                b'-' | b'0'..=b'9' | b'a'..=b'z' => self.word(copy)?,
-                _ => return Err(ScanError::Damaged),
+            let buffer = self.input.fill_buf()?;
+            if buffer.is_empty() {
+                return Err(ScanError::Damaged);
             }
-            if depth == 0 {
+            // Bytes of this buffer that belong to the value, and whether it is complete with them.
+            let mut used = buffer.len();
+            let mut complete = false;
+            for (at, byte) in buffer.iter().enumerate() {
+                match (place, byte) {
+                    (Place::Text, b'"') => place = Place::Outside,
+                    (Place::Text, b'\\') => place = Place::Escape,
+                    (Place::Text, 0..=0x1f) => return Err(ScanError::Damaged),
+                    (Place::Text, _) => continue,
+                    (Place::Escape, _) => {
+                        place = Place::Text;
+                        continue;
+                    }
+                    (_, b'-' | b'+' | b'.' | b'0'..=b'9' | b'a'..=b'z' | b'E') => {
+                        place = Place::Word;
+                        continue;
+                    }
+                    (Place::Word, b',' | b':' | b'}' | b']' | b' ' | b'\n' | b'\r' | b'\t') if depth == 0 => {
+                        (used, complete) = (at, true);
+                        break;
+                    }
+                    (_, b'"') => {
+                        place = Place::Text;
+                        continue;
+                    }
+                    (_, b'{' | b'[') => {
+                        place = Place::Outside;
+                        depth += 1;
+                        continue;
+                    }
+                    (_, b'}' | b']') if depth > 0 => {
+                        place = Place::Outside;
+                        depth -= 1;
+                    }
+                    (_, b',' | b':' | b' ' | b'\n' | b'\r' | b'\t') if depth > 0 => {
+                        place = Place::Outside;
+                        continue;
+                    }
+                    _ => return Err(ScanError::Damaged),
+                }
+                // A text, an object or a list has ended here.
+                if depth == 0 && place == Place::Outside {
+                    (used, complete) = (at + 1, true);
+                    break;
+                }
+            }
+            push(copy, &buffer[..used]);
+            self.input.consume(used);
+            self.offset += used as u64;
+            if complete {
                 return Ok(());
             }
         }
-    }
-
-    /// A number, `true`, `false` or `null`.
-    fn word(&mut self, copy: &mut Option<&mut Vec<u8>>) -> Result<(), ScanError> {
-        while let Some(byte @ (b'-' | b'+' | b'.' | b'0'..=b'9' | b'a'..=b'z' | b'E')) = self.peek()? {
-            self.take(byte, copy)?;
-        }
-        Ok(())
     }
 
     fn string(&mut self, copy: &mut Option<&mut Vec<u8>>) -> Result<(), ScanError> {
@@ -300,7 +339,7 @@ mod tests {
             assert_eq!(without_fat(found[0].1.as_bytes()).unwrap(), found[0].2.clone().unwrap().into_bytes());
             let fat = fat_fields(found[0].1.as_bytes()).unwrap();
             assert_eq!(fat.len(), 1);
-            assert_eq!(fat[0], ("skillsSnapshot".to_owned(), &br#"{"prompt": "x]}\\", "skills": [[1], {}]}"#[..]));
+            assert_eq!(fat[0], (&b"\"skillsSnapshot\""[..], &br#"{"prompt": "x]}\\", "skills": [[1], {}]}"#[..]));
         }
         assert!(all(b"{}", 64).unwrap().is_empty());
     }

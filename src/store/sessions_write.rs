@@ -374,7 +374,7 @@ fn write_entry(out: &mut impl io::Write, entry: &Entry, old: &[u8]) -> io::Resul
     let mut comma = body.len() > 1;
     for (name, value) in fat {
         out.write_all(if comma { b",\n    " } else { b"\n    " })?;
-        serde_json::to_writer(&mut *out, &name)?;
+        out.write_all(name)?;
         out.write_all(b": ")?;
         out.write_all(value)?;
         comma = true;

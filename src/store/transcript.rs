@@ -391,6 +391,18 @@ pub fn transcript_path(sessions_json: &Path, session_id: &str) -> Option<PathBuf
     valid_session_id(session_id).then(|| atomic::parent(sessions_json).join(format!("{session_id}.jsonl")))
 }
 
+/// Puts a transcript away as `<name>.<why>.2026-11-20T19-56-27.943Z` (`why` = `reset` or `deleted`, agent 1); `None` when there is none.
+pub fn archive(path: &Path, why: &str, now_ms: u64) -> io::Result<Option<PathBuf>> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(".{why}.{}", iso_time(now_ms).replace(':', "-")));
+    let archived = PathBuf::from(name);
+    match std::fs::rename(path, &archived) {
+        Ok(()) => Ok(Some(archived)),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
 /// `2026-11-20T19:50:03.733Z`
 pub fn iso_time(ms: u64) -> String {
     let time = i64::try_from(ms).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok()).unwrap_or_default();
@@ -526,6 +538,17 @@ mod tests {
         }
         assert!(!valid_session_id(&"a".repeat(129)));
         assert_eq!(transcript_path(&sessions, "x").unwrap(), dir.join("x.jsonl"));
+    }
+
+    #[test]
+    fn old_transcripts_are_put_away() {
+        let dir = TempDir::new("transcript-archive");
+        let path = dir.join("a.jsonl");
+        assert_eq!(archive(&path, "reset", NOW).unwrap(), None);
+        fs::write(&path, "x").unwrap();
+        let away = archive(&path, "reset", NOW).unwrap().unwrap();
+        assert_eq!(away, dir.join("a.jsonl.reset.2026-11-20T19-50-03.733Z"));
+        assert!(away.exists() && !path.exists());
     }
 
     #[cfg(unix)]

@@ -4,7 +4,6 @@
 //! reading; entry types that we do not know are ignored (DECISIONS 68).
 
 use std::collections::HashSet;
-use std::fs::File;
 use std::io;
 use std::path::Path;
 
@@ -12,6 +11,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use super::atomic;
 use super::lines::{Line, LinesBackward};
 use super::message::Message;
 use crate::limits;
@@ -131,7 +131,7 @@ fn walk_back(
     limits: ReadLimits,
     mut visit: impl FnMut(Entry<'_>, Option<Message>) -> Walk,
 ) -> io::Result<bool> {
-    let file = match File::open(path) {
+    let file = match atomic::open_plain(path) {
         Ok(file) => file,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(true),
         Err(e) => return Err(e),

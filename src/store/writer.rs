@@ -34,7 +34,8 @@ pub enum Occasion {
     Flush,
 }
 
-/// Handle of the `store` thread. Clones are cheap; the thread ends with `stop` or with the last handle.
+/// Handle of the `store` thread. Clones are cheap; the thread ends with `stop`, or with the last handle when
+/// no waiting callback holds one.
 #[derive(Clone)]
 pub struct Store {
     inner: Arc<Handle>,

@@ -48,7 +48,7 @@ fn serve(stream: Arc<TcpStream>) -> Option<()> {
     let early = bytes.split_off(end);
     let mut reader = Reader::new(stream, early, outbox.clone(), InboundBudget::new(1 << 30), generous);
     loop {
-        match reader.next() {
+        match reader.receive() {
             Next::Message(Message::Text(text)) => outbox.send_direct(encode::OPCODE_TEXT, text.as_bytes().to_vec()),
             Next::Message(Message::Binary(bytes)) => outbox.send_direct(encode::OPCODE_BINARY, bytes.to_vec()),
             Next::Message(_) | Next::Alive => {}

@@ -404,7 +404,8 @@ mod tests {
         let stop = |reason: &str| {
             format!("{start}data: {{\"type\":\"message_delta\",\"delta\":{{\"stop_reason\":\"{reason}\"}}}}\n\n")
         };
-        let table: [(String, Result<StopReason, (Reason, &str)>); 9] = [
+        type Ending = Result<StopReason, (Reason, &'static str)>;
+        let table: [(String, Ending); 9] = [
             (stop("end_turn"), Ok(StopReason::Stop)),
             (stop("pause_turn"), Ok(StopReason::Stop)),
             (stop("stop_sequence"), Ok(StopReason::Stop)),

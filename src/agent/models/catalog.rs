@@ -6,7 +6,9 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::echo;
-use super::wire::{ModelError, Reason, is_loopback_url};
+use super::fault::is_loopback_url;
+use super::providers::{ALIASES, BUILT_IN, BUILT_IN_MODELS, BuiltIn, provider_id};
+use super::wire::{ModelError, Reason};
 use crate::config::{Api, Config, Cost, Model, ModelChoice, Provider};
 use crate::limits::{CONTEXT_TOKENS, OUTPUT_TOKENS, OUTPUT_TOKENS_SENT};
 use crate::secret::Secret;
@@ -14,118 +16,6 @@ use crate::secret::Secret;
 pub const DEFAULT_MODEL: &str = "anthropic/claude-opus-4-6";
 /// `auth-profiles.json` larger than this is not read.
 const AUTH_FILE_BYTES: u64 = 1024 * 1024;
-
-/// A provider that works without an entry in `models.providers`.
-struct BuiltIn {
-    id: &'static str,
-    base_url: &'static str,
-    api: Api,
-    /// Environment variables that may hold the key, the first set one counts.
-    env: &'static [&'static str],
-    /// OpenAI's own endpoint knows `store`; copies of it may refuse the field.
-    store: bool,
-}
-
-const BUILT_IN: [BuiltIn; 9] = [
-    BuiltIn {
-        id: "anthropic",
-        base_url: "https://api.anthropic.com",
-        api: Api::AnthropicMessages,
-        env: &["ANTHROPIC_OAUTH_TOKEN", "ANTHROPIC_API_KEY"],
-        store: false,
-    },
-    BuiltIn {
-        id: "openai",
-        base_url: "https://api.openai.com/v1",
-        api: Api::OpenAiCompletions,
-        env: &["OPENAI_API_KEY"],
-        store: true,
-    },
-    BuiltIn {
-        id: "openrouter",
-        base_url: "https://openrouter.ai/api/v1",
-        api: Api::OpenAiCompletions,
-        env: &["OPENROUTER_API_KEY"],
-        store: false,
-    },
-    BuiltIn {
-        id: "groq",
-        base_url: "https://api.groq.com/openai/v1",
-        api: Api::OpenAiCompletions,
-        env: &["GROQ_API_KEY"],
-        store: false,
-    },
-    BuiltIn {
-        id: "mistral",
-        base_url: "https://api.mistral.ai/v1",
-        api: Api::OpenAiCompletions,
-        env: &["MISTRAL_API_KEY"],
-        store: false,
-    },
-    BuiltIn {
-        id: "xai",
-        base_url: "https://api.x.ai/v1",
-        api: Api::OpenAiCompletions,
-        env: &["XAI_API_KEY"],
-        store: false,
-    },
-    BuiltIn {
-        id: "zai",
-        base_url: "https://api.z.ai/api/paas/v4",
-        api: Api::OpenAiCompletions,
-        env: &["ZAI_API_KEY", "Z_AI_API_KEY"],
-        store: false,
-    },
-    BuiltIn {
-        id: "google",
-        base_url: "https://generativelanguage.googleapis.com/v1beta/openai",
-        api: Api::OpenAiCompletions,
-        env: &["GEMINI_API_KEY"],
-        store: false,
-    },
-    BuiltIn {
-        id: "ollama",
-        base_url: "http://127.0.0.1:11434",
-        api: Api::Ollama,
-        env: &["OLLAMA_API_KEY"],
-        store: false,
-    },
-];
-
-/// A model that `models.list` shows although no config names it: provider, id, name, context window, reasoning.
-const BUILT_IN_MODELS: [(&str, &str, &str, u64, bool); 8] = [
-    ("anthropic", "claude-opus-4-6", "Claude Opus 4.6", 200_000, true),
-    ("anthropic", "claude-sonnet-4-6", "Claude Sonnet 4.6", 200_000, true),
-    ("openai", "gpt-5.4", "GPT-5.4", 272_000, true),
-    ("openai", "gpt-5-mini", "GPT-5 mini", 272_000, true),
-    ("google", "gemini-3-pro-preview", "Gemini 3 Pro", 1_000_000, true),
-    ("google", "gemini-3-flash-preview", "Gemini 3 Flash", 1_000_000, true),
-    ("groq", "llama-3.3-70b-versatile", "Llama 3.3 70B", 131_072, false),
-    ("mistral", "mistral-large-latest", "Mistral Large", 131_072, false),
-];
-
-/// Short names that count only when the model they stand for is listed in `agents.defaults.models`.
-const ALIASES: [(&str, &str); 7] = [
-    ("opus", "anthropic/claude-opus-4-6"),
-    ("sonnet", "anthropic/claude-sonnet-4-6"),
-    ("gpt", "openai/gpt-5.4"),
-    ("gpt-mini", "openai/gpt-5-mini"),
-    ("gemini", "google/gemini-3-pro-preview"),
-    ("gemini-flash", "google/gemini-3-flash-preview"),
-    ("gemini-flash-lite", "google/gemini-3.1-flash-lite-preview"),
-];
-
-/// Other spellings of provider ids.
-const PROVIDER_NAMES: [(&str, &str); 8] = [
-    ("z.ai", "zai"),
-    ("z-ai", "zai"),
-    ("gemini", "google"),
-    ("google-generative-ai", "google"),
-    ("x-ai", "xai"),
-    ("x.ai", "xai"),
-    ("mistralai", "mistral"),
-    ("open-router", "openrouter"),
-];
 
 /// `provider/model`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -263,6 +153,12 @@ impl Catalog<'_> {
         out
     }
 
+    /// The entry of a provider, whichever of its names the config uses.
+    fn configured(&self, provider: &str) -> Option<&Provider> {
+        let all = &self.config.models.providers;
+        all.get(provider).or_else(|| all.iter().find(|(name, _)| provider_id(name) == provider).map(|(_, entry)| entry))
+    }
+
     /// A reference or an alias.
     pub fn find(&self, text: &str) -> Option<ModelRef> {
         let text = text.trim();
@@ -281,9 +177,7 @@ impl Catalog<'_> {
     /// Whether `text`, which was read as `id`, is meant as a model at all: an alias, or a reference whose provider is
     /// known.
     pub fn names_a_model(&self, text: &str, id: &ModelRef) -> bool {
-        let known = |provider: &str| {
-            self.config.models.providers.contains_key(provider) || BUILT_IN.iter().any(|p| p.id == provider)
-        };
+        let known = |provider: &str| self.configured(provider).is_some() || BUILT_IN.iter().any(|p| p.id == provider);
         let is_echo = id.provider == echo::PROVIDER && id.model == echo::MODEL;
         match text.contains('/') {
             true => known(&id.provider) || is_echo,
@@ -315,7 +209,7 @@ impl Catalog<'_> {
         self.dev
             && self.config.models.providers.is_empty()
             && !BUILT_IN.iter().any(|p| p.env.iter().any(|name| self.var(name).is_some()))
-            && !auth_profiles(agent_dir).is_some_and(|p| p.as_object().is_some_and(|p| !p.is_empty()))
+            && auth_profiles(agent_dir).is_none_or(|p| p.as_object().is_none_or(|p| p.is_empty()))
     }
 
     /// How a model is asked, with its key.
@@ -323,7 +217,7 @@ impl Catalog<'_> {
         if id.provider == echo::PROVIDER && id.model == echo::MODEL {
             return Ok(self.echo_endpoint(id));
         }
-        let configured = self.config.models.providers.get(&id.provider);
+        let configured = self.configured(&id.provider);
         let built_in = BUILT_IN.iter().find(|p| p.id == id.provider);
         let model = configured.and_then(|p| p.models.iter().find(|m| m.id == id.model));
         let api = match (configured, built_in) {
@@ -458,15 +352,6 @@ fn configured_model(provider: &str, model: &Model, cap: impl Fn(u64) -> u64) -> 
         "id": model.id, "name": name, "provider": provider,
         "contextWindow": cap(model.context_window.unwrap_or(CONTEXT_TOKENS)),
         "reasoning": model.reasoning, "input": model.input})
-}
-
-/// Lower case, other spellings resolved.
-pub fn provider_id(text: &str) -> String {
-    let id = text.trim().to_ascii_lowercase();
-    match PROVIDER_NAMES.iter().find(|(other, _)| *other == id) {
-        Some((_, known)) => (*known).to_owned(),
-        None => id,
-    }
 }
 
 /// The literal text of agent 11.

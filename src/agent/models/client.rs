@@ -14,7 +14,8 @@ use serde_json::Value;
 use ureq::Agent;
 
 use super::catalog::{Endpoint, ModelRef, Unusable};
-use super::wire::{ModelError, ModelRequest, Reason, StopReason, StreamEvent, Usage, host_of, is_loopback_url};
+use super::fault::{host_of, is_loopback_url};
+use super::wire::{ModelError, ModelRequest, Reason, StopReason, StreamEvent, Usage};
 use super::{anthropic, echo, ollama, openai};
 use crate::config::Api;
 use crate::hub::run_events::Cancel;
@@ -197,7 +198,7 @@ impl Client {
         chain: &[Candidate],
         request: &mut dyn FnMut(&Endpoint) -> ModelRequest,
         sink: &mut dyn Sink,
-    ) -> Result<Answered, Failure> {
+    ) -> Result<Answered, Box<Failure>> {
         let mut left = MODEL_REQUESTS;
         let mut attempts: Vec<(ModelRef, ModelError)> = Vec::new();
         let mut unusable = None;
@@ -213,6 +214,7 @@ impl Client {
                 }
             };
             let prompt = request(endpoint);
+            let mut endpoint = endpoint.clone();
             let mut tries = 0;
             let error = loop {
                 if left == 0 {
@@ -221,25 +223,39 @@ impl Client {
                 left -= 1;
                 tries += 1;
                 asked = true;
-                let failed = match self.attempt(endpoint, &prompt, sink) {
+                let failed = match self.attempt(&endpoint, &prompt, sink) {
                     Ok((stop, usage)) => return Ok(Answered { by, stop, usage }),
                     Err(failed) => failed,
                 };
                 if self.cancel.is_cancelled() || failed.error.kind == Reason::Aborted {
-                    return Err(Failure { by, error: ModelError::aborted(), attempts, unusable: None });
+                    return Err(Box::new(Failure { by, error: ModelError::aborted(), attempts, unusable: None }));
                 }
                 if failed.shown {
                     let error = failed.error;
-                    return Err(Failure { by, attempts: vec![(id.clone(), error.clone())], error, unusable: None });
+                    return Err(Box::new(Failure {
+                        by,
+                        attempts: vec![(id.clone(), error.clone())],
+                        error,
+                        unusable: None,
+                    }));
                 }
                 sink.restart();
+                if left > 0 && soften(&mut endpoint, &failed.error) {
+                    log::info!("model {id}: {}; asking again without it", failed.error.raw_text());
+                    continue;
+                }
                 let pause = self.pause(&failed.error, tries);
                 let again = failed.error.kind.retryable() && !failed.timed_out && left > usable_after(by);
                 match pause.filter(|_| again) {
                     Some(pause) => {
                         log::info!("model {id}: {}; asking again in {} ms", failed.error.raw_text(), pause.as_millis());
                         if !self.cancel.sleep(pause) {
-                            return Err(Failure { by, error: ModelError::aborted(), attempts, unusable: None });
+                            return Err(Box::new(Failure {
+                                by,
+                                error: ModelError::aborted(),
+                                attempts,
+                                unusable: None,
+                            }));
                         }
                     }
                     None => break Some(failed.error),
@@ -258,7 +274,7 @@ impl Client {
             |(_, error)| error.clone(),
         );
         let by = attempts.len().saturating_sub(1);
-        Err(Failure { by, error, attempts, unusable: unusable.filter(|_| !asked) })
+        Err(Box::new(Failure { by, error, attempts, unusable: unusable.filter(|_| !asked) }))
     }
 
     /// None: the provider wants to be left alone for longer than a turn can wait.
@@ -532,10 +548,35 @@ fn headers(endpoint: &Endpoint) -> Vec<(String, String)> {
     out
 }
 
+/// Copies of OpenAI's interface refuse fields that they do not know: leaves out the one that an error names. False when
+/// that is not what is wrong.
+fn soften(endpoint: &mut Endpoint, error: &ModelError) -> bool {
+    const NEW_FIELD: &str = "max_completion_tokens";
+    if endpoint.api != Api::OpenAiCompletions || !matches!(error.status, Some(400 | 422)) {
+        return false;
+    }
+    let names = |field: &str| {
+        let by = |c: char| !(c.is_ascii_alphanumeric() || c == '_');
+        error.message.split(by).any(|word| word == field)
+    };
+    if endpoint.usage_in_streaming && (names("stream_options") || names("include_usage")) {
+        endpoint.usage_in_streaming = false;
+    } else if endpoint.max_tokens_field == NEW_FIELD && names(NEW_FIELD) {
+        endpoint.max_tokens_field = "max_tokens".into();
+    } else if endpoint.store && names("store") {
+        endpoint.store = false;
+    } else if endpoint.reasoning && names("reasoning_effort") {
+        endpoint.reasoning = false;
+    } else {
+        return false;
+    }
+    true
+}
+
 fn http_error(endpoint: &Endpoint, status: u16, body: &[u8]) -> ModelError {
     let mut error = ModelError::from_status(status, body, endpoint.api == Api::AnthropicMessages);
     if endpoint.api == Api::Ollama {
-        error.message = format!("Ollama API error {status}: {}", super::wire::short_text(body));
+        error.message = format!("Ollama API error {status}: {}", super::fault::short_text(body));
         error.status = None;
     }
     error

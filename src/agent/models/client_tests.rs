@@ -4,6 +4,8 @@ use std::thread;
 use crossbeam_channel::bounded;
 
 use super::*;
+
+type Outcome = Result<Answered, Box<Failure>>;
 use crate::agent::fake::{Act, Fake, done, stream_of, text, wait_until};
 use crate::config::Cost;
 use crate::secret::Secret;
@@ -73,7 +75,7 @@ fn client(timing: Timing) -> (Client, Arc<RunCancel>) {
     (Client::for_run(timing, Arc::new(make_agent), cancel.clone(), "hi".into()), cancel)
 }
 
-fn call(chain: &[Candidate], timing: Timing) -> (Result<Answered, Failure>, Kept) {
+fn call(chain: &[Candidate], timing: Timing) -> (Outcome, Kept) {
     let mut kept = Kept::default();
     let (mut client, _) = client(timing);
     let result = client.call(chain, &mut |_| ModelRequest::default(), &mut kept);
@@ -166,6 +168,23 @@ fn statuses_and_how_often_they_are_tried() {
 }
 
 #[test]
+fn a_field_that_is_refused_is_left_out() {
+    let fake = Fake::start(|_, seen| {
+        let refuse = |field: &str| Act::Plain(400, "", error_body(&format!("Unrecognized request argument: {field}")));
+        match &seen.body {
+            body if body.get("stream_options").is_some() => refuse("stream_options"),
+            body if body.get("store").is_some() => refuse("store"),
+            body if body.get("max_completion_tokens").is_some() => refuse("max_completion_tokens"),
+            _ => stream_of(&["ok"]),
+        }
+    });
+    let (result, kept) = call(&[openai("p", &fake)], timing());
+    assert!(result.is_ok(), "{result:?}");
+    assert_eq!((kept.text.as_str(), fake.count()), ("ok", 4));
+    assert!(fake.seen()[3].body["max_tokens"].is_number());
+}
+
+#[test]
 fn garbage_is_named() {
     let fake = Fake::start(|_, _| Act::Stream(vec!["<html>proxy login</html>\n".into()]));
     let (result, _) = call(&[openai("p", &fake)], timing());
@@ -235,10 +254,7 @@ fn nothing_usable_is_told_apart() {
 }
 
 /// Starts a call on a thread of its own; its result arrives on the receiver.
-fn in_background(
-    candidate: Candidate,
-    make: MakeAgent,
-) -> (Arc<RunCancel>, mpsc::Receiver<(Result<Answered, Failure>, String)>) {
+fn in_background(candidate: Candidate, make: MakeAgent) -> (Arc<RunCancel>, mpsc::Receiver<(Outcome, String)>) {
     let cancel = Arc::new(RunCancel::default());
     let mut client = Client::for_run(timing(), make, cancel.clone(), String::new());
     let (tx, rx) = mpsc::channel();
@@ -250,7 +266,7 @@ fn in_background(
     (cancel, rx)
 }
 
-fn expect_abort(rx: &mpsc::Receiver<(Result<Answered, Failure>, String)>) {
+fn expect_abort(rx: &mpsc::Receiver<(Outcome, String)>) {
     let (result, _) = rx.recv_timeout(Duration::from_secs(10)).expect("the abort reaches the run");
     assert_eq!(result.unwrap_err().error.kind, Reason::Aborted);
 }

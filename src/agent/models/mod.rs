@@ -4,9 +4,12 @@ pub mod anthropic;
 pub mod catalog;
 pub mod client;
 pub mod echo;
+pub mod fault;
 pub mod lines;
 pub mod ollama;
 pub mod openai;
+pub mod providers;
 pub mod wire;
 
-pub use wire::{ModelError, ModelRequest, Reason, StopReason, StreamEvent, Usage};
+pub use fault::{ModelError, Reason};
+pub use wire::{ModelRequest, StopReason, StreamEvent, Usage};

@@ -2,10 +2,11 @@
 
 use serde_json::{Map, Value, json};
 
+use super::fault::short_text;
 use super::lines::SseData;
 use super::wire::{
     AssistantPart, Message, ModelError, ModelRequest, Reason, StopReason, StreamEvent, Thinking, ToolCall, Usage,
-    UserPart, parse_arguments, short_text, tokens,
+    UserPart, parse_arguments, tokens,
 };
 use crate::limits::MODEL_LINE_BYTES;
 
@@ -430,7 +431,8 @@ mod tests {
     #[test]
     fn endings() {
         let first = "data: {\"choices\":[{\"delta\":{\"content\":\"a\"}}]}\n\n";
-        let table: [(String, Result<StopReason, (Reason, &str)>); 11] = [
+        type Ending = Result<StopReason, (Reason, &'static str)>;
+        let table: [(String, Ending); 11] = [
             (
                 format!("{first}data: {{\"choices\":[{{\"delta\":{{}},\"finish_reason\":\"length\"}}]}}\n\n"),
                 Ok(StopReason::Length),

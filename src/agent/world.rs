@@ -1,0 +1,59 @@
+//! What the agent needs of the rest of the program, and what it was asked to do. Data and ports only; `gateway` fills
+//! them in.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::intake::Image;
+use super::keys::Route;
+use super::models::client::{MakeAgent, Timing};
+use super::models::wire::Thinking;
+use super::session::Source;
+use crate::config::{Config, Paths};
+use crate::hub::run_events::RunEvent;
+use crate::store::Sessions;
+
+/// A line that waits for the next turn of a session (DECISIONS 46).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SystemLine {
+    pub at_ms: u64,
+    pub text: String,
+}
+
+/// Takes what is queued for a session key.
+pub type TakeLines = Box<dyn Fn(&str) -> Vec<SystemLine> + Send + Sync>;
+/// Value of an environment variable.
+pub type Environment = Box<dyn Fn(&str) -> Option<String> + Send + Sync>;
+
+/// What turns need of the rest of the program; filled in by `gateway`.
+pub struct World {
+    pub hub: Box<dyn Fn(RunEvent) + Send + Sync>,
+    /// Takes the queued lines of a session.
+    pub system_lines: TakeLines,
+    /// Broadcasts the payload of a `chat` event that belongs to no run (`chat.inject`).
+    pub chat_event: Box<dyn Fn(Value) + Send + Sync>,
+    pub sessions: Sessions,
+    pub config: Box<dyn Fn() -> Arc<Config> + Send + Sync>,
+    pub paths: Paths,
+    pub env: Environment,
+    /// Dev profile or `gateway --dev`.
+    pub dev: bool,
+    pub host: String,
+    /// Milliseconds since 1970.
+    pub now_ms: Box<dyn Fn() -> u64 + Send + Sync>,
+    pub timing: Timing,
+    pub make_agent: MakeAgent,
+}
+
+/// A request that was accepted.
+#[derive(Clone, Debug)]
+pub struct Job {
+    pub run_id: Arc<str>,
+    pub route: Route,
+    pub message: String,
+    pub images: Vec<Image>,
+    pub thinking: Option<Thinking>,
+    pub extra_system_prompt: Option<String>,
+    pub source: Source,
+}
