@@ -51,6 +51,7 @@ pub fn run(cx: &Context, args: &Logs) -> Result<u8> {
 
     let flags = Flags { url: args.url.as_deref(), token: args.token.as_deref(), password: None };
     let target = cx.target(flags).map_err(|error| view.config_error(error))?;
+    let target = if args.json { cx.absolute(target) } else { target };
     let mut source = match cx.connect(&target, Deadline::after(timeout)) {
         Ok(client) => Source::Gateway { client: Box::new(client), timeout },
         Err(failure) => view.fall_back(cx, &target, &failure)?,
