@@ -125,8 +125,8 @@ impl Parser {
     }
 
     fn operand(&mut self, word: String) -> Result<()> {
-        let root = self.levels.len() == 1;
-        if root && word == "help" {
+        // `openclaw help gateway` and `openclaw gateway help`; elsewhere it is a word like others.
+        if word == "help" && self.operands.is_empty() && !self.level().info.commands.is_empty() {
             self.help = true;
             return Ok(());
         }
@@ -403,6 +403,7 @@ mod tests {
             ("agents", "agents"),
             ("system event --text x --mode=now", "system event --text x --mode now"),
             ("config get gateway.port", "config get gateway.port"),
+            ("config get help", "config get help"),
             ("logs --no-color --follow --follow", "logs --no-color --follow"),
         ] {
             let line: Vec<&str> = line.split(' ').collect();
@@ -464,6 +465,8 @@ mod tests {
             (vec!["help"], help(&[], true)),
             (vec!["help", "gateway", "status"], help(&["gateway", "status"], true)),
             (vec!["gateway", "--help"], help(&["gateway"], true)),
+            (vec!["gateway", "help"], help(&["gateway"], true)),
+            (vec!["devices", "help", "list"], help(&["devices", "list"], true)),
             (vec!["gateway", "status", "-h", "--nope"], help(&["gateway", "status"], true)),
             (vec!["system", "event", "--help"], help(&["system", "event"], true)),
             (vec!["devices"], help(&["devices"], false)),

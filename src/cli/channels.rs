@@ -27,7 +27,7 @@ pub fn run(cx: &Context, args: &Channels) -> Result<u8> {
 fn status(cx: &Context, args: &ChannelsStatus) -> Result<u8> {
     let config = cx.config()?;
     let timeout = millis(args.timeout.as_deref(), TIMEOUT_MS)?;
-    match ask(cx, args.probe, timeout) {
+    match ask(cx, args, timeout) {
         Ok(payload) if args.json => out!("{}", json_pretty(&payload)),
         Ok(payload) => report(&payload).iter().for_each(|line| out!("{line}")),
         Err(error) if args.json => out!("{}", json_pretty(&json!({"ok": false, "error": error.to_string()}))),
@@ -39,12 +39,13 @@ fn status(cx: &Context, args: &ChannelsStatus) -> Result<u8> {
     Ok(0)
 }
 
-fn ask(cx: &Context, probe: bool, timeout: u64) -> Result<Value> {
+fn ask(cx: &Context, args: &ChannelsStatus, timeout: u64) -> Result<Value> {
     let deadline = Deadline::after(Duration::from_millis(timeout));
     let target = cx.target(Flags::default())?;
+    let target = if args.json { cx.absolute(target) } else { target };
     let mut client = cx.connect(&target, deadline).map_err(|failure| failure.error("", &target))?;
     client
-        .request("channels.status", Some(json!({"probe": probe, "timeoutMs": timeout})), deadline)
+        .request("channels.status", Some(json!({"probe": args.probe, "timeoutMs": timeout})), deadline)
         .map_err(|failure| failure.error("", &target))
 }
 

@@ -149,8 +149,8 @@ pub struct Client {
 type OnEvent<'a> = &'a mut dyn FnMut(&str, &Value);
 
 impl Client {
-    /// Connects and shakes hands within the time. A wrong shared token is retried once with the device's own token
-    /// when the gateway says that this may help; a device token that the gateway no longer knows is dropped.
+    /// Connects and shakes hands within the time. A wrong shared token from a file or variable is retried once
+    /// with the device's own token when the gateway says that this may help; a device token that the gateway no longer knows is dropped.
     pub fn connect(target: &Target, device: Option<Device<'_>>, deadline: Deadline) -> Result<Client, Failure> {
         let shared = target.token.is_some() || target.password.is_some();
         let failure = match Client::attempt(target, device, !shared, deadline) {
@@ -160,7 +160,7 @@ impl Client {
         let Some(device) = device.filter(|_| target.stored_token) else { return Err(failure) };
         if !shared && names_dead_device_token(&failure) {
             (device.identity)().inspect(|identity| device.store(identity, None));
-        } else if shared && may_retry_with_device_token(&failure) {
+        } else if shared && !target.explicit && may_retry_with_device_token(&failure) {
             let kept = (device.identity)().and_then(|identity| device.stored(identity));
             if kept.is_some() {
                 return Client::attempt(target, Some(device), true, deadline);

@@ -57,6 +57,7 @@ impl Gateway {
             token: Some(Secret::new("tok")),
             password: None,
             stored_token: true,
+            explicit: false,
             config_path: "~/c.json".into(),
             bind: Some("loopback"),
         }
@@ -229,6 +230,7 @@ fn nobody_there() {
         token: None,
         password: None,
         stored_token: false,
+        explicit: false,
         config_path: "~/c.json".into(),
         bind: None,
     };
@@ -265,6 +267,7 @@ fn silent_target() -> Target {
         token: None,
         password: None,
         stored_token: true,
+        explicit: false,
         config_path: String::new(),
         bind: None,
     }
@@ -381,8 +384,8 @@ fn a_stored_token_never_goes_to_an_address_from_the_command_line() {
 
 #[test]
 fn a_wrong_shared_token_is_retried_once_with_the_device_token() {
-    let gateway = Gateway::start(2, |n, socket, connect| match n {
-        0 => refuse(
+    let gateway = Gateway::start(3, |n, socket, connect| match n {
+        0 | 2 => refuse(
             socket,
             connect,
             "unauthorized: gateway token mismatch",
@@ -398,6 +401,9 @@ fn a_wrong_shared_token_is_retried_once_with_the_device_token() {
     Client::connect(&gateway.target(), Some(device), soon()).unwrap();
     let auths: Vec<Value> = gateway.connects.iter().take(2).map(|params| params["auth"].clone()).collect();
     assert_eq!(auths, [json!({"token": "tok"}), json!({"token": "tok", "deviceToken": "dev"})]);
+    // Who types a wrong token is told so.
+    let typed = Target { explicit: true, ..gateway.target() };
+    assert!(Client::connect(&typed, Some(device), soon()).is_err());
 }
 
 #[test]

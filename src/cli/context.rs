@@ -122,6 +122,12 @@ impl Context {
         self.with_local(port, |local| target::resolve_local(flags, local))
     }
 
+    /// For `--json`: the connection block names the file as programs need it.
+    pub fn absolute(&self, mut target: Target) -> Target {
+        target.config_path = self.paths.config_path.display().to_string();
+        target
+    }
+
     fn with_local<T>(&self, port: Option<u16>, run: impl FnOnce(Local<'_>) -> T) -> T {
         let config = &self.loaded().config;
         let config_path = self.short(&self.paths.config_path);

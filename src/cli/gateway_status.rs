@@ -88,6 +88,7 @@ fn gather(cx: &Context, group: &Gateway, args: &GatewayStatus, timeout: u64) -> 
     let flags = gateway_flags(&args.url, &args.token, &args.password, group);
     // A remote address in the configuration is not what this command is about.
     let target = if flags.url.is_some() { cx.target(flags) } else { cx.local_target(flags, Some(port)) };
+    let target = target.map(|target| if args.json { cx.absolute(target) } else { target });
     let probe_url = match &target {
         Ok(target) if target.source != SOURCE_FLAG => target.url.clone(),
         _ => format!("ws://127.0.0.1:{port}"),

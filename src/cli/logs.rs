@@ -51,6 +51,7 @@ pub fn run(cx: &Context, args: &Logs) -> Result<u8> {
 
     let flags = Flags { url: args.url.as_deref(), token: args.token.as_deref(), password: None };
     let target = cx.target(flags).map_err(|error| view.config_error(error))?;
+    let target = if args.json { cx.absolute(target) } else { target };
     let mut source = match cx.connect(&target, Deadline::after(timeout)) {
         Ok(client) => Source::Gateway { client: Box::new(client), timeout },
         Err(failure) => view.fall_back(cx, &target, &failure)?,
@@ -194,8 +195,8 @@ impl View {
         match file {
             Some(file) if !answered => {
                 if self.json {
-                    let message = format!("{} Reading the log file instead.", failure.text());
-                    out!("{}", json!({"type": "notice", "message": message}));
+                    let message = format!("{}; reading the log file instead", failure.text());
+                    err!("{}", json!({"type": "notice", "message": message}));
                 } else {
                     err!("Gateway not reachable: {}", failure.text());
                     err!("Reading the log file instead: {}", file.display());
@@ -303,6 +304,7 @@ mod tests {
             token: None,
             password: None,
             stored_token: true,
+            explicit: false,
             config_path: "/c.json".into(),
             bind: Some("loopback"),
         };

@@ -10,7 +10,6 @@ use super::help;
 use super::output::{Paint, ellipsis, json_pretty, pad, plain, short_count, write_err};
 use super::tree::{Models, ModelsCommand, ModelsList};
 use crate::agent::models::catalog::{Catalog, ModelRef};
-use crate::agent::models::providers::provider_id;
 use crate::config::Config;
 use crate::error::Result;
 use crate::limits::CONTEXT_TOKENS;
@@ -44,8 +43,10 @@ pub fn run(cx: &Context, args: &Models) -> Result<u8> {
 fn list(cx: &Context, args: &ModelsList) -> Result<u8> {
     let config = cx.config()?;
     let mut rows = rows(cx, config, args.all);
-    if let Some(provider) = args.provider.as_deref().map(provider_id) {
-        rows.retain(|row| row.key.split('/').next() == Some(provider.as_str()));
+    if let Some(provider) = args.provider.as_deref() {
+        // Other spellings of a provider's name count, too.
+        let wanted = ModelRef::parse(&format!("{provider}/any")).map(|id| id.provider);
+        rows.retain(|row| ModelRef::parse(&row.key).map(|id| id.provider) == wanted);
     }
     if args.local {
         rows.retain(|row| row.local);

@@ -25,10 +25,13 @@ macro_rules! err {
 /// Writes text as it is and flushes it, so that a command that takes its time shows what it has.
 pub fn write_out(text: &str) {
     let mut stdout = std::io::stdout().lock();
-    if stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).is_err() {
-        // `openclaw logs | head -1` has what it wanted; a full disk behind `>` shows up as a short file, as with cat.
+    let Err(error) = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) else { return };
+    if error.kind() == std::io::ErrorKind::BrokenPipe {
+        // `openclaw logs | head -1` has what it wanted.
         std::process::exit(0);
     }
+    write_err(&format!("[openclaw] cannot write to standard output: {error}\n"));
+    std::process::exit(1);
 }
 
 pub fn write_err(text: &str) {

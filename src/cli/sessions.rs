@@ -168,8 +168,9 @@ fn table(entries: &[Arc<Entry>], now: u64, model: &DefaultModel, columns: usize,
         let padded: Vec<String> = cells.iter().zip(WIDTHS).map(|(cell, w)| pad(&ellipsis(cell, w), w, false)).collect();
         padded.join(" ")
     };
-    let head = format!("{} Flags", cells(["Kind", "Key", "Age", "Model", "Tokens (ctx %)"]));
-    let mut lines = vec![paint.bold(&ellipsis(&head, columns))];
+    let head = cells(["Kind", "Key", "Age", "Model", "Tokens (ctx %)"]);
+    let full = format!("{head} Flags");
+    let mut lines = vec![paint.bold(if width(&full) <= columns { &full } else { head.trim_end() })];
     for entry in entries {
         let line = cells([
             kind(entry),

@@ -393,6 +393,7 @@ pub(super) mod tests {
             token: None,
             password: None,
             stored_token: true,
+            explicit: false,
             config_path: "~/.openclaw/openclaw.json".into(),
             bind: Some("loopback"),
         };

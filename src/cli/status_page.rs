@@ -321,14 +321,16 @@ impl Facts {
         }
         let port = cx.port(None);
         let listeners = crate::sys::sockets::listeners(port);
-        if listeners.is_empty() {
-            lines.push(format!("{bad} Port {port}: nobody listens"));
-        } else {
-            let mark = if self.reachable() { &good } else { &bad };
-            lines.push(format!("{mark} Port {port}"));
-            let wording = crate::server::port_report::Wording::of(&cx.paths);
-            let report = crate::server::port_report::port_report(port, &listeners, wording);
-            lines.extend(report.iter().map(|line| format!("  {}", plain(line))));
+        let wording = crate::server::port_report::Wording::of(&cx.paths);
+        let mut report = crate::server::port_report::port_report(port, &listeners, wording);
+        if self.reachable() {
+            // Who listens is worth knowing, that the port is taken is as it should be.
+            report.retain(|line| line.starts_with("- pid"));
+        }
+        let mark = if self.reachable() { &good } else { &bad };
+        lines.push(format!("{mark} Port {port}{}", if listeners.is_empty() { ": nobody listens" } else { "" }));
+        for line in report {
+            lines.extend(wrap(&plain(&line), cx.columns - 2).iter().map(|line| format!("  {line}")));
         }
         match (&self.error, self.reachable()) {
             (None, _) => lines.push(format!("{good} Gateway answers")),

@@ -17,6 +17,12 @@ pub struct Flags<'a> {
     pub password: Option<&'a str>,
 }
 
+impl Flags<'_> {
+    fn has_secret(&self) -> bool {
+        [self.token, self.password].into_iter().flatten().any(|text| !text.trim().is_empty())
+    }
+}
+
 /// What this machine says.
 #[derive(Clone, Copy)]
 pub struct Local<'a> {
@@ -40,6 +46,8 @@ pub struct Target {
     pub password: Option<Secret>,
     /// Whether a device token that this machine keeps may be sent there, and one from there be kept.
     pub stored_token: bool,
+    /// The secret was typed for this very call: when it is wrong, that is the answer.
+    pub explicit: bool,
     /// Shown in the connection block.
     pub config_path: String,
     /// Only for the local gateway.
@@ -69,6 +77,10 @@ impl Target {
 
 /// The gateway to talk to. `Err` is complete but for the command's prefix.
 pub fn resolve(flags: Flags<'_>, local: Local<'_>) -> Result<Target> {
+    Ok(Target { explicit: flags.has_secret(), ..choose(flags, local)? })
+}
+
+fn choose(flags: Flags<'_>, local: Local<'_>) -> Result<Target> {
     let given = |text: Option<&str>| text.map(str::trim).filter(|text| !text.is_empty()).map(str::to_string);
     let (token, password) = (given(flags.token).map(Secret::new), given(flags.password).map(Secret::new));
     let (env_token, env_password) = (env_secret(local, "TOKEN"), env_secret(local, "PASSWORD"));
@@ -106,7 +118,8 @@ pub fn resolve_local(flags: Flags<'_>, local: Local<'_>) -> Result<Target> {
     let token = secret(flags.token).or(env_secret(local, "TOKEN")).or(auth.token.clone());
     let password = secret(flags.password).or(env_secret(local, "PASSWORD")).or(auth.password.clone());
     let remote = local.config.gateway.mode.as_deref() == Some("remote");
-    this_machine(if remote { SOURCE_FALLBACK } else { SOURCE_LOCAL }, token, password, local)
+    let source = if remote { SOURCE_FALLBACK } else { SOURCE_LOCAL };
+    Ok(Target { explicit: flags.has_secret(), ..this_machine(source, token, password, local)? })
 }
 
 fn this_machine(
@@ -130,6 +143,7 @@ fn this_machine(
         token,
         password,
         stored_token: true,
+        explicit: false,
         config_path: local.config_path.to_string(),
         bind: Some(bind.name()),
     })
@@ -177,6 +191,7 @@ fn at(
         token,
         password,
         stored_token: source == SOURCE_REMOTE,
+        explicit: false,
         config_path: local.config_path.to_string(),
         bind: None,
     })
@@ -330,6 +345,7 @@ mod tests {
             let target = run(flags, env, change).unwrap();
             assert_eq!((target.url.as_str(), target.source, token(&target)), (url, source, expected));
             assert_eq!(target.stored_token, source == SOURCE_LOCAL || source == SOURCE_REMOTE);
+            assert_eq!(target.explicit, flags[1..].iter().any(|text| !text.is_empty()));
         }
     }
 
