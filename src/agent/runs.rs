@@ -288,7 +288,6 @@ impl Owner {
             final_reply,
             cancel: cancel.clone(),
         }));
-        accept();
         let source = match request.method {
             Method::Agent => Source::Agent,
             Method::Chat => Source::Chat,
@@ -309,6 +308,9 @@ impl Owner {
             since: Instant::now(),
             warned: false,
         });
+        // Counted before anybody hears of it: who drains must not find the house empty.
+        self.count();
+        accept();
         self.schedule();
     }
 

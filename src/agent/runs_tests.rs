@@ -466,6 +466,42 @@ fn a_resolver_that_hangs_is_invisible_after_the_abort() {
 }
 
 #[test]
+fn threads_that_stay_behind_are_counted() {
+    let (release, held) = bounded::<()>(0);
+    let (asked_tx, was_asked) = bounded::<()>(1);
+    let make = crate::agent::models::client::tests::hanging_resolver(asked_tx, held);
+    let house = House::with_agent("http://never.example", make, |_| {});
+    for n in 0..LEFTOVER_RUNS {
+        let id = format!("k{n}");
+        let asked = house.agent(&id, "main", "m");
+        was_asked.recv().unwrap();
+        house.abort(&id, "rpc");
+        asked.answer(1);
+    }
+    house.idle();
+    let refused = house.agent("last", "main", "m").answer(1);
+    assert_eq!((&refused["ok"], &refused["error"]["code"]), (&json!(false), &json!("UNAVAILABLE")));
+    // When they end, turns start again.
+    drop(release);
+    wait_until("a turn to be tried again", || {
+        let key = crate::ids::new_uuid();
+        house.agent(&key, "main", "m").answer(1)["ok"] == json!(true)
+    });
+}
+
+#[cfg(unix)]
+#[test]
+fn a_store_that_cannot_be_written_refuses_the_turn() {
+    let house = House::new("http://x.example", |config| {
+        config.session.store = Some("/dev/null/{agentId}/sessions.json".into());
+    });
+    let last = house.agent("k", "main", "hi").answer(1);
+    assert_eq!((&last["ok"], &last["error"]["code"]), (&json!(false), &json!("UNAVAILABLE")));
+    let text = last["error"]["message"].as_str().unwrap();
+    assert!(text.starts_with("Error: the session store cannot be written: "), "{text}");
+}
+
+#[test]
 fn a_run_has_a_time_limit() {
     let fake = Fake::start(|_, _| Act::Stall(vec![text("par")]));
     let house = House::new(&fake.url(), |_| {});

@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use super::keys::Route;
 use super::models::wire::Usage;
 use crate::config::{Config, Paths};
-use crate::store::transcript::{iso_time, transcript_path};
+use crate::store::transcript::{archive, transcript_path};
 use crate::store::{Entry, NewEntry, Sessions, sessions};
 
 /// Who talks: decides what a new entry says about its origin.
@@ -70,8 +70,10 @@ pub fn open(
         .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "the session id cannot name a file"))?;
     let new = new_entry(session_id, &transcript, source, reset && old.is_some());
     let entry = sessions.begin(&route.agent, &route.key, now_ms, new)?;
-    if let Some(old) = old.filter(|_| reset).and_then(|old| transcript_of(config, paths, &old)) {
-        put_aside(&old, now_ms);
+    if let Some(old) = old.filter(|_| reset).and_then(|old| transcript_of(config, paths, &old))
+        && let Err(e) = archive(&old, "reset", now_ms)
+    {
+        log::warn!("session reset: {} stays where it is: {e}", old.display());
     }
     Ok(Opened { entry, transcript })
 }
@@ -91,17 +93,6 @@ fn new_entry(session_id: String, transcript: &Path, source: Source, keep_levels:
         origin: object(json!({"provider": "webchat", "surface": "webchat", "chatType": "direct"})),
         keep_levels,
         ..NewEntry::default()
-    }
-}
-
-fn put_aside(transcript: &Path, now_ms: u64) {
-    let mut name = transcript.as_os_str().to_owned();
-    // Colons are no part of file names everywhere.
-    name.push(format!(".reset.{}", iso_time(now_ms).replace(':', "-")));
-    match std::fs::rename(transcript, &name) {
-        Ok(()) => {}
-        Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-        Err(e) => log::warn!("session reset: {} stays where it is: {e}", transcript.display()),
     }
 }
 

@@ -103,16 +103,7 @@ pub const ALIASES: [(&str, &str); 7] = [
 ];
 
 /// Other spellings of provider ids.
-pub const PROVIDER_NAMES: [(&str, &str); 8] = [
-    ("z.ai", "zai"),
-    ("z-ai", "zai"),
-    ("gemini", "google"),
-    ("google-generative-ai", "google"),
-    ("x-ai", "xai"),
-    ("x.ai", "xai"),
-    ("mistralai", "mistral"),
-    ("open-router", "openrouter"),
-];
+pub const PROVIDER_NAMES: [(&str, &str); 2] = [("z.ai", "zai"), ("z-ai", "zai")];
 
 /// Lower case, other spellings resolved.
 pub fn provider_id(text: &str) -> String {
