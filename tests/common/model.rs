@@ -1,6 +1,6 @@
 //! A model endpoint of OpenAI's chat completions that does what a script says.
 
-use std::io::{Read, Write};
+use std::io::Write;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
