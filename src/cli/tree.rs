@@ -614,30 +614,3 @@ pub struct ModelsList {
     #[argh(switch)]
     pub plain: bool,
 }
-
-// ── devices ────────────────────────────────────────────────────────────────────────────────────────────
-
-macro_rules! device_command {
-    ($(#[$meta:meta])* $name:ident { $($more:tt)* }) => {
-        #[derive(Debug, Default, PartialEq, FromArgs, ArgsInfo)]
-        $(#[$meta])*
-        pub struct $name {
-            $($more)*
-            /// address of the gateway (needs --token or --password)
-            #[argh(option, arg_name = "url")]
-            pub url: Option<String>,
-            /// gateway token
-            #[argh(option, arg_name = "token")]
-            pub token: Option<String>,
-            /// gateway password
-            #[argh(option, arg_name = "password")]
-            pub password: Option<String>,
-            /// milliseconds to wait for an answer (default: 10000)
-            #[argh(option, arg_name = "ms")]
-            pub timeout: Option<String>,
-            /// print JSON
-            #[argh(switch)]
-            pub json: bool,
-        }
-    };
-}
