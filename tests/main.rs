@@ -2,6 +2,8 @@
 
 mod common;
 mod layers;
+mod lifecycle;
+mod process;
 mod smoke;
 mod source;
 mod tables;

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+use parking_lot::Mutex;
 
 use crate::limits;
 
@@ -20,7 +21,8 @@ pub struct Pool {
 }
 
 struct Inner {
-    jobs: Sender<Job>,
+    /// None: closed.
+    jobs: Mutex<Option<Sender<Job>>>,
     waiting: Receiver<Job>,
     threads: AtomicUsize,
     named: AtomicUsize,
@@ -38,6 +40,7 @@ pub enum Refused {
 impl Pool {
     pub fn new(most: usize) -> Pool {
         let (jobs, waiting) = bounded(0);
+        let jobs = Mutex::new(Some(jobs));
         let inner = Inner { jobs, waiting, threads: AtomicUsize::new(0), named: AtomicUsize::new(0), most };
         Pool { inner: Arc::new(inner) }
     }
@@ -47,8 +50,17 @@ impl Pool {
         self.inner.threads.load(Ordering::Relaxed)
     }
 
+    /// Idle threads end now instead of waiting for work; busy ones with their job.
+    pub fn close(&self) {
+        *self.inner.jobs.lock() = None;
+    }
+
     pub fn run(&self, job: Job) -> Result<(), Refused> {
-        let job = match self.inner.jobs.try_send(job) {
+        let handed = match &*self.inner.jobs.lock() {
+            Some(jobs) => jobs.try_send(job),
+            None => return Err(Refused::Full(job)),
+        };
+        let job = match handed {
             Ok(()) => return Ok(()),
             Err(TrySendError::Full(job) | TrySendError::Disconnected(job)) => job,
         };
@@ -121,6 +133,19 @@ mod tests {
         }
         starts.recv().unwrap();
         assert!(pool.threads() <= 3);
+    }
+
+    #[test]
+    fn a_closed_pool_keeps_no_thread_and_takes_no_job() {
+        let pool = Pool::new(3);
+        assert!(pool.run(Box::new(|| {})).is_ok());
+        pool.close();
+        let start = std::time::Instant::now();
+        while pool.threads() > 0 {
+            assert!(start.elapsed() < limits::POOL_IDLE / 2, "the idle thread waits for work");
+            thread::yield_now();
+        }
+        assert!(matches!(pool.run(Box::new(|| {})), Err(Refused::Full(_))));
     }
 
     #[test]
