@@ -19,12 +19,13 @@ use self::settings::{Settings, supervised};
 use crate::config::{Config, Overrides, Paths, Source as _};
 use crate::error::{Error, Result};
 use crate::limits;
+use crate::log::ws_lines::WsLog;
 use crate::log::{Level, LogHandle};
 use crate::secret::Secret;
+use crate::server::force;
 use crate::server::listen::{self, BindError, Bound};
 use crate::server::lock::{self, Lock, LockError};
 use crate::server::port_report::{self, Wording};
-use crate::server::{force, ws_log};
 use crate::store::source::FsSource;
 use crate::sys::signals::{self, Signal};
 use crate::sys::{exec, fds, notice, process, sockets};
@@ -74,7 +75,7 @@ pub struct Boot {
     pub paths: Paths,
     pub log: LogHandle,
     pub control: Sender<Control>,
-    pub ws_log: ws_log::Style,
+    pub ws_log: WsLog,
     /// The dev profile or `gateway --dev`: without a provider the echo model answers.
     pub dev: bool,
     pub handshake_timeout: Duration,
@@ -152,7 +153,7 @@ fn boot(
     paths: Paths,
     loaded: crate::config::Loaded,
     log: LogHandle,
-    ws_log: ws_log::Style,
+    ws_log: WsLog,
     dev: bool,
 ) -> Result<u8> {
     let (signal_tx, signals) = bounded(16);
@@ -188,12 +189,12 @@ fn boot(
     let (control, control_rx) = unbounded();
     let millis = FsSource.var("OPENCLAW_HANDSHAKE_TIMEOUT_MS").and_then(|v| v.trim().parse::<u64>().ok());
     let handshake_timeout = millis.map_or(limits::HANDSHAKE_TIMEOUT, |ms| Duration::from_millis(ms.max(1)));
-    let boot =
-        Boot { options, paths, log, control, ws_log, dev, handshake_timeout, control_rx, signals, made_token };
+    let boot = Boot { options, paths, log, control, ws_log, dev, handshake_timeout, control_rx, signals, made_token };
     let bound = bind(&boot.paths, &settings)?;
     let effective = settings.loaded.effective.clone();
-    let first = begin(&boot, settings, &bound)?;
+    // From here on there is something to end in order.
     signals::next_interrupt_exits(false);
+    let first = begin(&boot, settings, &bound)?;
     Machine::new(&boot, lock, bound, first, effective).run()
 }
 

@@ -53,16 +53,8 @@ fn guards_refuse_with_their_literal_lines() {
         (LOCAL, &["--port", "0"], "Invalid port"),
         (LOCAL, &["--port", "-1"], "Invalid port"),
         (LOCAL, &["--port=99999"], "Invalid port"),
-        (
-            LOCAL,
-            &["--bind", "wan"],
-            "Invalid --bind (use \"loopback\", \"lan\", \"tailnet\", \"auto\", or \"custom\")",
-        ),
-        (
-            LOCAL,
-            &["--auth", "basic"],
-            "Invalid --auth (use \"none\", \"token\", \"password\", or \"trusted-proxy\")",
-        ),
+        (LOCAL, &["--bind", "wan"], "Invalid --bind (use \"loopback\", \"lan\", \"tailnet\", \"auto\", or \"custom\")"),
+        (LOCAL, &["--auth", "basic"], "Invalid --auth (use \"none\", \"token\", \"password\", or \"trusted-proxy\")"),
         (LOCAL, &["--tailscale", "on"], "Invalid --tailscale (use \"off\", \"serve\", or \"funnel\")"),
         (LOCAL, &["--password", "x", "--password-file", "/tmp/nope"], "Use either --password or --password-file."),
         (LOCAL, &["--auth=password", "--password-file", &empty], &format!("{} is empty.", file(&empty))),
@@ -139,7 +131,11 @@ fn guards_refuse_with_their_literal_lines() {
         ),
         // The order in which messages win.
         (LOCAL, &["--reset", "--ws-log", "loud", "--port", "abc"], "Use --reset with --dev."),
-        (r#"{"gateway":{"port":"x"}}"#, &["--ws-log", "loud"], "Invalid --ws-log (use \"auto\", \"full\", \"compact\")"),
+        (
+            r#"{"gateway":{"port":"x"}}"#,
+            &["--ws-log", "loud"],
+            "Invalid --ws-log (use \"auto\", \"full\", \"compact\")",
+        ),
         ("{}", &["--port", "abc", "--bind", "wan", "--auth", "basic"], "Invalid port"),
         (
             "{}",
@@ -224,8 +220,10 @@ fn a_foreign_config_is_explained_and_a_supervisor_gets_78() {
         assert_eq!(said, block(&problem.join("\n")));
         assert_eq!(fs::read(home.config_path()).unwrap(), *bytes);
     }
-    let marked = |name: &'static str, value: &'static str| move |c: &mut Command| {
-        c.env(name, value);
+    let marked = |name: &'static str, value: &'static str| {
+        move |c: &mut Command| {
+            c.env(name, value);
+        }
     };
     for (name, value, code) in [
         ("OPENCLAW_SERVICE_MARKER", "openclaw", 78),
@@ -462,7 +460,10 @@ fn variables_and_old_names_lead_to_the_same_files() {
     for (args, text) in [
         (&["--dev", "--profile", "x", "gateway"][..], "[openclaw] Cannot combine --dev with --profile"),
         (&["--profile"], "[openclaw] --profile requires a value"),
-        (&["--profile", "bad name", "gateway"], "[openclaw] Invalid --profile (use letters, numbers, \"_\", \"-\" only)"),
+        (
+            &["--profile", "bad name", "gateway"],
+            "[openclaw] Invalid --profile (use letters, numbers, \"_\", \"-\" only)",
+        ),
     ] {
         let output = home.run(args);
         assert_eq!((output.status.code(), stderr(&output)), (Some(2), format!("{text}\n")), "{args:?}");
@@ -499,10 +500,14 @@ fn log_lines_have_the_shape_that_readers_know() {
 fn the_console_has_three_styles_and_verbose_shows_frames() {
     let home = Home::new();
     home.configure(json!({"logging": {"consoleStyle": "pretty"}}));
-    // What people see of a client that connects and asks for health.
+    // What people see of a client that connects, asks for health, says something and hears of it.
     let seen = |args: &[&str]| {
         let mut gateway = Gateway::start(&home, args);
-        Client::connect(gateway.port).call("health", json!({}));
+        let mut client = Client::connect(gateway.port);
+        client.call("health", json!({}));
+        client.call("system-event", json!({"text": "hi"}));
+        client.event("presence");
+        drop(client);
         assert_eq!(gateway.stop(), Some(0));
         gateway.wait_line("received SIGTERM; shutting down");
         gateway.output()
@@ -514,7 +519,7 @@ fn the_console_has_three_styles_and_verbose_shows_frames() {
     home.configure(json!({}));
     let compact = seen(&["--verbose"]);
     assert!(compact.contains("+00:00 [ws] ") && compact.contains("⇄ res ✓ health "), "{compact}");
-    assert!(!compact.contains("← open"));
+    assert!(compact.contains("→ event presence clients=1") && !compact.contains("← req health"), "{compact}");
     let full = seen(&["--verbose", "--ws-log", "full"]);
     for part in ["← open", "← connect", "→ hello-ok", "← req health", "→ res ✓ health", "→ close"] {
         assert!(full.contains(part), "{part} in {full}");

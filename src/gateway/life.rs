@@ -20,6 +20,7 @@ use crate::hub::outbox::Budget;
 use crate::hub::system_events::SystemEvents;
 use crate::hub::{self, Event, HubHandle};
 use crate::limits;
+use crate::log::ws_lines::Detail;
 use crate::policy::rate_limit::RateLimiter;
 use crate::protocol::COMPAT_VERSION;
 use crate::protocol::presence::SelfInfo;
@@ -33,7 +34,6 @@ use crate::server::listen::Bound;
 use crate::server::pool::Pool;
 use crate::server::reader::InboundBudget;
 use crate::server::sockets::Sockets;
-use crate::server::ws_log::WsLogger;
 use crate::store::devices::Devices;
 use crate::store::sessions::{self, Sessions};
 use crate::store::writer::Store;
@@ -85,6 +85,7 @@ impl Life {
         let live = Arc::new(RwLock::new(Arc::new(live(&settings))));
         let system_events = Arc::<SystemEvents>::default();
         let budget = Budget::new(memory::total_buffered());
+        let ws_detail = Detail::of(boot.options.verbose, boot.ws_log);
         let (closed_tx, closed_rx) = unbounded();
         let (hub, hub_thread) = hub::start(hub::Setup {
             me: me(),
@@ -92,6 +93,7 @@ impl Life {
             budget: budget.clone(),
             closed_runs: closed_tx,
             queue_system_event: queue_for_main(live.clone(), system_events.clone()),
+            ws_detail,
             on_death: died("hub"),
         })
         .map_err(|e| failed("hub thread", e))?;
@@ -114,6 +116,7 @@ impl Life {
             limiter: RateLimiter::new(&config.gateway.auth.rate_limit),
             system_events,
             log: boot.log.clone(),
+            ws_detail,
             heartbeats: AtomicBool::new(true),
             ready: AtomicBool::new(false),
             draining: AtomicBool::new(false),
@@ -126,7 +129,6 @@ impl Life {
             outgoing: budget,
             incoming: InboundBudget::new(memory::inbound_budget()),
             handshake_timeout: boot.handshake_timeout,
-            ws_log: WsLogger { style: boot.ws_log, verbose: boot.options.verbose },
         });
         let acceptors: std::io::Result<Vec<_>> =
             bound.listeners.iter().map(|listener| Acceptor::start(listener, doors.clone())).collect();
@@ -166,19 +168,22 @@ impl Life {
         close_clients(&ctx, &doors, deadline);
         doors.pool.close();
         // A process that ends takes them along; a new life must not share it with the threads of the old one.
-        if end == End::Restart {
-            let counts: [(&str, &dyn Fn() -> usize); 2] =
-                [("run", &|| ctx.runs.threads()), ("conn", &|| doors.pool.threads())];
-            late.extend(counts.iter().filter(|(_, count)| !none_left(count, deadline)).map(|(name, _)| *name));
+        let ghosts = end == End::Restart;
+        if ghosts && !none_left(&|| doors.pool.threads(), deadline) {
+            late.push("conn");
         }
         if let Err(e) = store.stop(left(deadline)) {
             log::error!(target: "gateway", "store did not end in order: {e}");
         }
         ctx.hub.send(Event::End);
+        let run_threads = ctx.runs.clone();
         // The pool ends when the last connection has dropped its share of the context.
         drop(ctx);
         drop(doors);
         late.extend(threads.into_iter().filter_map(|(name, t)| (!joined(t, deadline)).then_some(name)));
+        if ghosts && !none_left(&|| run_threads.threads(), deadline) {
+            late.push("run");
+        }
         late
     }
 

@@ -33,6 +33,10 @@ impl Clients {
         self.clients.is_empty()
     }
 
+    pub fn len(&self) -> usize {
+        self.clients.len()
+    }
+
     pub fn insert(&mut self, client: Client) {
         self.clients.insert(client.conn_id.clone(), client);
     }

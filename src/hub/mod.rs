@@ -26,6 +26,7 @@ use self::outbox::{Budget, EventFrame, Outbox};
 use self::reply::Reply;
 use self::run_events::{Answer, ClosedRun, RunEvent};
 use crate::limits;
+use crate::log::ws_lines::{self, Detail};
 use crate::protocol::params::system::SystemEventParams;
 use crate::protocol::presence::{ClientInfo, Moment, PresenceBook, SelfInfo};
 use crate::protocol::roles::{Role, Scopes};
@@ -127,6 +128,8 @@ pub struct Setup {
     pub closed_runs: Sender<ClosedRun>,
     /// Queues a line for the next turn of the main session.
     pub queue_system_event: QueueLine,
+    /// How much the log says of events.
+    pub ws_detail: Detail,
     /// Called when the thread panics: the state is gone, the process has to end in order.
     pub on_death: Box<dyn FnOnce() + Send>,
 }
@@ -201,6 +204,7 @@ pub fn start(setup: Setup) -> std::io::Result<(HubHandle, JoinHandle<()>)> {
         budget: setup.budget,
         closed_runs: setup.closed_runs,
         queue_system_event: setup.queue_system_event,
+        ws_detail: setup.ws_detail,
         auth_epoch: handle.auth_epoch.clone(),
         beats: handle.beats.clone(),
         closing: false,
@@ -246,6 +250,7 @@ struct Hub {
     budget: Arc<Budget>,
     closed_runs: Sender<ClosedRun>,
     queue_system_event: QueueLine,
+    ws_detail: Detail,
     auth_epoch: Arc<AtomicU64>,
     beats: Arc<AtomicU64>,
     closing: bool,
@@ -465,6 +470,7 @@ impl Hub {
         if !self.clients.is_empty() {
             let mut frame = event_frame(event, frame::event_body(event, payload, version), None);
             frame.droppable &= drop;
+            self.said(event, frame.droppable, version);
             self.clients.broadcast(event, &frame, now.instant);
         }
     }
@@ -473,7 +479,15 @@ impl Hub {
         if !self.clients.is_empty() {
             let versions = versions.map(|s| (s.presence_version, s.health_version));
             let frame = event_frame(event, frame::event_body_raw(event, payload, versions), Some(event));
+            self.said(event, frame.droppable, versions);
             self.clients.broadcast(event, &frame, now.instant);
+        }
+    }
+
+    fn said(&self, name: &str, drop_if_slow: bool, state_version: Option<(u64, u64)>) {
+        let event = ws_lines::Event { name, seq: None, clients: self.clients.len(), drop_if_slow, state_version };
+        if let Some(line) = ws_lines::event(self.ws_detail, event) {
+            log::info!(target: "gateway/ws", "{line}");
         }
     }
 }

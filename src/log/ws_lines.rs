@@ -103,20 +103,12 @@ pub fn connect(detail: Detail, client: Client<'_>, conn: &str) -> Option<String>
     })
 }
 
-/// `→ hello-ok methods=100 events=19 presence=2 stateVersion=2 conn=…`
-pub fn hello_ok(
-    detail: Detail,
-    methods: usize,
-    events: usize,
-    presence: usize,
-    state_version: u64,
-    conn: &str,
-) -> Option<String> {
+/// `→ hello-ok methods=100 events=19 stateVersion=2 conn=…`
+pub fn hello_ok(detail: Detail, methods: usize, events: usize, state_version: u64, conn: &str) -> Option<String> {
     (detail != Detail::Failures).then(|| {
         Line::new("→", "hello-ok")
             .with("methods", methods)
             .with("events", events)
-            .with("presence", presence)
             .with("stateVersion", state_version)
             .ids(conn, None)
     })
@@ -350,7 +342,7 @@ mod tests {
         let lines = [
             open(full, "127.0.0.1", CONN),
             connect(full, client, CONN),
-            hello_ok(full, 100, 19, 2, 2, CONN),
+            hello_ok(full, 100, 19, 2, CONN),
             request(full, "health", CONN, ID),
             event(full, presence),
             close(full, closed),

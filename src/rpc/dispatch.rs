@@ -2,6 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::time::Instant;
 
 use serde_json::Value;
 
@@ -9,6 +10,7 @@ use super::context::{Caller, Context};
 use super::{HANDLERS, Handler};
 use crate::hub::outbox::Outbox;
 use crate::hub::reply::Reply;
+use crate::log::ws_lines::{self, Detail};
 use crate::protocol::frame::{self, Request};
 use crate::protocol::methods::{self, Runs};
 use crate::protocol::{ErrorShape, params};
@@ -48,7 +50,10 @@ pub enum Answered {
 
 /// Answers a request, or hands it on. Runs on the connection's reader.
 pub fn dispatch(ctx: &Arc<Context>, caller: &Arc<Caller>, request: Request, outbox: &Arc<Outbox>) -> Answered {
+    let told = Told { conn: caller.conn_id.clone(), detail: ctx.ws_detail, started: Instant::now() };
+    told.request(&request.method, &request.id);
     let refuse = |error: &ErrorShape| {
+        told.answer(&request.method, &request.id, Some(error));
         outbox.answer_direct(frame::response_err(&request.id, error, None));
         if methods::is_unauthorized_role(error) { Answered::WrongRole } else { Answered::Error }
     };
@@ -73,8 +78,11 @@ pub fn dispatch(ctx: &Arc<Context>, caller: &Arc<Caller>, request: Request, outb
         (Handler::Answer(run), Runs::Pool) => {
             let (ctx2, caller, outbox2, name, id2) =
                 (ctx.clone(), caller.clone(), outbox.clone(), method.name, id.clone());
+            let told = told.clone();
             let queued = ctx.jobs.submit(move || {
-                let frame = match guarded(name, || run(&ctx2, &caller, params)) {
+                let outcome = guarded(name, || run(&ctx2, &caller, params));
+                told.answer(name, &id2, outcome.as_ref().err());
+                let frame = match outcome {
                     Ok(payload) => payload.frame(&id2),
                     Err(error) => frame::response_err(&id2, &error, None),
                 };
@@ -88,17 +96,18 @@ pub fn dispatch(ctx: &Arc<Context>, caller: &Arc<Caller>, request: Request, outb
             }
             Answered::Later
         }
-        (Handler::Answer(run), _) => match guarded(method.name, || run(ctx, caller, params)) {
-            Ok(payload) => {
-                outbox.answer_direct(payload.frame(&id));
-                Answered::Ok
-            }
-            Err(error) => {
-                outbox.answer_direct(frame::response_err(&id, &error, None));
-                Answered::Error
-            }
-        },
+        (Handler::Answer(run), _) => {
+            let outcome = guarded(method.name, || run(ctx, caller, params));
+            let (answered, frame) = match &outcome {
+                Ok(payload) => (Answered::Ok, payload.frame(&id)),
+                Err(error) => (Answered::Error, frame::response_err(&id, error, None)),
+            };
+            outbox.answer_direct(frame);
+            told.answer(method.name, &id, outcome.as_ref().err());
+            answered
+        }
         (Handler::Owner(run), _) => {
+            told.handed_on(method.name, &id);
             let reply = Reply::new(outbox.clone(), id);
             let outcome = guarded(method.name, || {
                 run(ctx, caller, params, reply);
@@ -106,6 +115,40 @@ pub fn dispatch(ctx: &Arc<Context>, caller: &Arc<Caller>, request: Request, outb
             });
             // A reply that was dropped by the panic has answered already.
             if outcome.is_err() { Answered::Error } else { Answered::Later }
+        }
+    }
+}
+
+/// What the log says of one request (cli 7).
+#[derive(Clone)]
+struct Told {
+    conn: Arc<str>,
+    detail: Detail,
+    started: Instant,
+}
+
+impl Told {
+    fn request(&self, method: &str, id: &str) {
+        self.say(ws_lines::request(self.detail, method, &self.conn, id));
+    }
+
+    /// Who answers elsewhere is not seen to answer: at this detail the request speaks for both.
+    fn handed_on(&self, method: &str, id: &str) {
+        if self.detail == Detail::Compact {
+            self.say(ws_lines::request(Detail::Full, method, &self.conn, id));
+        }
+    }
+
+    fn answer(&self, method: &str, id: &str, error: Option<&ErrorShape>) {
+        let error = error.map(|e| (e.code.name(), e.message.as_str()));
+        let cached = method == "health" && error.is_none();
+        let (took, conn) = (self.started.elapsed(), &*self.conn);
+        self.say(ws_lines::response(self.detail, ws_lines::Response { method, took, error, cached, conn, id }));
+    }
+
+    fn say(&self, line: Option<String>) {
+        if let Some(line) = line {
+            log::info!(target: "gateway/ws", "{line}");
         }
     }
 }

@@ -32,7 +32,8 @@ struct Shared {
 impl ClosedDoor {
     /// A listener that no thread can be had for is left alone: its clients wait in the backlog.
     pub fn start(listeners: &[TcpListener]) -> ClosedDoor {
-        let doors: Vec<_> = listeners.iter().filter_map(|l| Some((l.try_clone().ok()?, WakePipe::new().ok()?))).collect();
+        let doors: Vec<_> =
+            listeners.iter().filter_map(|l| Some((l.try_clone().ok()?, WakePipe::new().ok()?))).collect();
         let (listeners, wakes): (Vec<_>, Vec<_>) = doors.into_iter().unzip();
         let shared = Arc::new(Shared { stop: AtomicBool::new(false), wakes });
         let start = |(at, listener): (usize, TcpListener)| {

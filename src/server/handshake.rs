@@ -10,10 +10,12 @@ use serde_json::json;
 use tungstenite::Message;
 
 use super::reader::{Next, Patience, Reader};
+use super::ws_log;
 use crate::hub::outbox::Outbox;
-use crate::hub::{Event, MakeHello, Registration};
+use crate::hub::{Event, MakeHello, Registration, Snapshot};
 use crate::ids;
 use crate::limits;
+use crate::log::ws_lines;
 use crate::policy::auth;
 use crate::policy::connect_order::{self, Admission, JudgeFacts, Opening};
 use crate::policy::device::{Challenge, VerifiedDevice};
@@ -22,7 +24,7 @@ use crate::policy::pairing::{self, Pairing, TokenRule};
 use crate::protocol::connect::{CAP_TOOL_EVENTS, Refusal};
 use crate::protocol::hello::{self, HelloAuth, HelloParts, IssuedToken, SessionDefaults};
 use crate::protocol::roles::Scopes;
-use crate::protocol::{ErrorShape, frame};
+use crate::protocol::{ErrorShape, events, frame, methods};
 use crate::rpc::context::wall_ms;
 use crate::rpc::devices::{approved_scopes, view};
 use crate::rpc::{Caller, Context, Live};
@@ -37,7 +39,7 @@ const REGISTER: Duration = Duration::from_secs(10);
 pub enum Outcome {
     In(Arc<Caller>),
     /// A close frame has been queued, with this as its reason.
-    Refused(String),
+    Refused(Close),
     /// Nobody is there any more.
     Gone,
 }
@@ -85,7 +87,7 @@ pub fn payload(message: &Message) -> &[u8] {
 
 fn close(outbox: &Arc<Outbox>, with: &Close) -> Outcome {
     outbox.close(with);
-    Outcome::Refused(with.reason.clone())
+    Outcome::Refused(with.clone())
 }
 
 fn refuse(outbox: &Arc<Outbox>, id: Option<&str>, refusal: Refusal) -> Outcome {
@@ -289,9 +291,24 @@ fn register(ctx: &Arc<Context>, peer: &Peer, opening: Opening, entry: Entry, out
     })));
     match registered.recv_timeout(REGISTER) {
         Ok(true) => Outcome::In(caller),
-        Ok(false) => Outcome::Refused("stale".into()),
+        Ok(false) => Outcome::Refused(Close::policy("stale")),
         Err(_) => close(outbox, &Close::new(Close::RESTART, "service restart")),
     }
+}
+
+fn said_hello(ctx: &Context, caller: &Caller, auth: &str, snapshot: &Snapshot) {
+    let (client, detail) = (&caller.client, ctx.ws_detail);
+    let who = ws_lines::Client {
+        name: client.display_name.as_deref().unwrap_or(&client.id),
+        id: &client.id,
+        version: &client.version,
+        mode: &client.mode,
+        platform: &client.platform,
+        auth,
+    };
+    let (methods, events) = (methods::advertised().count(), events::advertised().count());
+    ws_log::say(ws_lines::connect(detail, who, &caller.conn_id));
+    ws_log::say(ws_lines::hello_ok(detail, methods, events, snapshot.presence_version, &caller.conn_id));
 }
 
 /// hello-ok as a function of the snapshot that has the new client in it.
@@ -304,6 +321,7 @@ fn hello_maker(
 ) -> MakeHello {
     let (ctx, live, caller, method) = (ctx.clone(), live.clone(), caller.clone(), admission.auth.method().name());
     Box::new(move |snapshot| {
+        said_hello(&ctx, &caller, method, snapshot);
         let config = &live.config;
         let main = crate::agent::keys::main_of(config.agents.default_id(), config).key;
         hello::hello_ok(&HelloParts {

@@ -9,10 +9,12 @@ use super::handshake::{self, Outcome, Peer};
 use super::reader::{Next, Patience, Reader};
 use super::sockets::Ticket;
 use super::wire::TcpWire;
+use super::ws_log;
 use super::{Doors, Refused};
 use crate::http::{Head, Reply};
 use crate::hub::Event;
 use crate::hub::outbox::Outbox;
+use crate::log::ws_lines;
 use crate::policy::net;
 use crate::protocol::frame::{self, Incoming};
 use crate::protocol::{ErrorShape, PROTOCOL_MAX};
@@ -20,6 +22,10 @@ use crate::rpc::{self, Answered, Caller};
 use crate::ws::Close;
 use crate::ws::follow::Limits;
 use crate::{ids, limits};
+
+/// Codes for the log alone: no code in the close frame, no close frame.
+const NO_CODE: u16 = 1005;
+const LOST: u16 = 1006;
 
 /// An upgrade request on a connection, and the bytes that were read behind it.
 pub struct Upgrade {
@@ -48,19 +54,19 @@ pub fn serve(doors: &Arc<Doors>, upgrade: Upgrade, ticket: &mut Ticket) -> Resul
     let headers = head.headers().map(|(n, v)| (n.to_owned(), v.to_owned())).collect();
     let peer = Peer { head: net::Head { peer: ticket.address(), headers }, conn_id };
     let opened = Instant::now();
+    ws_log::opened(ctx.ws_detail, &peer.head, &peer.conn_id);
     match handshake::run(ctx, &peer, &mut reader, &outbox, opened + doors.handshake_timeout) {
         Outcome::In(caller) => {
             ticket.authenticated();
             let after = Limits { message_bytes: limits::MAX_PAYLOAD_BYTES as u64, fragments: limits::MAX_FRAGMENTS };
             reader.set_limits(after);
             reader.set_patience(Patience::Each(limits::PING_AFTER));
-            doors.ws_log.opened(&caller);
             let end = serve_requests(doors, &caller, &mut reader, &outbox);
             ctx.hub.send(Event::Unregister { conn_id: peer.conn_id.clone() });
-            doors.ws_log.closed(&caller, &end, opened.elapsed());
+            ws_log::closed(ctx.ws_detail, &end, opened.elapsed(), &peer.conn_id);
         }
-        Outcome::Refused(reason) => {
-            doors.ws_log.refused(&peer.conn_id, &peer.head, &reason);
+        Outcome::Refused(close) => {
+            ws_log::refused(&peer.conn_id, &peer.head, &close);
             outbox.wait_sent(Instant::now() + limits::LINGER_TIME);
             reader.linger();
         }
@@ -71,7 +77,7 @@ pub fn serve(doors: &Arc<Doors>, upgrade: Upgrade, ticket: &mut Ticket) -> Resul
 }
 
 /// Reads and answers until the end; says how it came.
-fn serve_requests(doors: &Arc<Doors>, caller: &Arc<Caller>, reader: &mut Reader, outbox: &Arc<Outbox>) -> String {
+fn serve_requests(doors: &Arc<Doors>, caller: &Arc<Caller>, reader: &mut Reader, outbox: &Arc<Outbox>) -> Close {
     let lenient = caller.protocol >= PROTOCOL_MAX;
     let mut silent = 0;
     let mut wrong_roles = 0;
@@ -85,7 +91,7 @@ fn serve_requests(doors: &Arc<Doors>, caller: &Arc<Caller>, reader: &mut Reader,
             Next::Silence => {
                 silent += 1;
                 if silent >= limits::DEAD_AFTER_PERIODS {
-                    return "no answer to pings".into();
+                    return Close::new(LOST, "no answer to pings");
                 }
                 outbox.ping();
                 continue;
@@ -94,13 +100,13 @@ fn serve_requests(doors: &Arc<Doors>, caller: &Arc<Caller>, reader: &mut Reader,
                 outbox.close_now(&close);
                 outbox.wait_sent(Instant::now() + limits::LINGER_TIME);
                 reader.linger();
-                return format!("{} {}", close.code, close.reason);
+                return close;
             }
             Next::Closed => {
                 outbox.wait_sent(Instant::now() + limits::LINGER_TIME);
-                return "closed by the client".into();
+                return Close::new(NO_CODE, "");
             }
-            Next::Gone => return "connection lost".into(),
+            Next::Gone => return Close::new(LOST, "connection lost"),
         };
         silent = 0;
         match answer(doors, caller, outbox, handshake::payload(&message), lenient) {
@@ -110,44 +116,39 @@ fn serve_requests(doors: &Arc<Doors>, caller: &Arc<Caller>, reader: &mut Reader,
         drop(message);
         reader.handled();
         if wrong_roles > limits::UNAUTHORIZED_ROLE_REPEATS {
-            outbox.close(&Close::policy("repeated unauthorized calls"));
+            let close = Close::policy("repeated unauthorized calls");
+            outbox.close(&close);
             outbox.wait_sent(Instant::now() + limits::LINGER_TIME);
             reader.linger();
-            return "repeated unauthorized calls".into();
+            return close;
         }
         if !outbox.wait_for_room(limits::WRITE_STALL) {
-            return "the client does not read its answers".into();
+            return Close::new(LOST, "the client does not read its answers");
         }
         if !outbox.is_open() {
             // Closed by us (slow, revoked, stopping): let the close frame leave, then what the peer still says.
             outbox.wait_sent(Instant::now() + limits::LINGER_TIME);
             reader.linger();
-            return "closed by the gateway".into();
+            return Close::new(NO_CODE, "closed by the gateway");
         }
     }
 }
 
 fn answer(doors: &Arc<Doors>, caller: &Arc<Caller>, outbox: &Arc<Outbox>, bytes: &[u8], lenient: bool) -> Answered {
-    let started = Instant::now();
     if bytes.len() > limits::BIG_MESSAGE_BYTES && too_many_values(bytes) {
         let error = ErrorShape::invalid("invalid request frame: too many values");
         outbox.answer_direct(frame::response_err(frame::answer_id(None), &error, None));
         return Answered::Error;
     }
     match frame::parse(bytes, lenient) {
-        Incoming::Request(request) => {
-            let (method, id) = (request.method.clone(), request.id.clone());
-            let answered = rpc::dispatch(&doors.ctx, caller, request, outbox);
-            doors.ws_log.answered(caller, &method, &id, answered, started.elapsed());
-            answered
-        }
+        Incoming::Request(request) => rpc::dispatch(&doors.ctx, caller, request, outbox),
         Incoming::Invalid { id, message } => {
             let error = ErrorShape::invalid(message);
             outbox.answer_direct(frame::response_err(frame::answer_id(id.as_deref()), &error, None));
             Answered::Error
         }
         Incoming::Malformed => {
-            log::debug!(target: "gateway/ws", "conn {} sent a frame that is not JSON; ignored", caller.conn_id);
+            ws_log::say(Some(ws_lines::parse_error("not JSON", &caller.conn_id)));
             Answered::Later
         }
     }

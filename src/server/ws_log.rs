@@ -1,80 +1,37 @@
-//! What the console says about WebSockets (cli 7): failures and slow answers always, everything with `--verbose`.
+//! Lines about a connection's life (cli 7), logged under `gateway/ws`; those about requests are `rpc::dispatch`'s.
 
 use std::time::Duration;
 
-use crate::limits;
-use crate::log::ws_lines::short_id;
+use crate::log::ws_lines::{self, Closed, Detail, Handshake};
 use crate::policy::net;
-use crate::rpc::{Answered, Caller};
+use crate::ws::Close;
 
-/// `--ws-log`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Style {
-    #[default]
-    Auto,
-    Full,
-    Compact,
+pub fn opened(detail: Detail, head: &net::Head, conn_id: &str) {
+    say(ws_lines::open(detail, &head.peer.to_string(), conn_id));
 }
 
-impl Style {
-    pub fn parse(text: &str) -> Option<Style> {
-        [("auto", Style::Auto), ("full", Style::Full), ("compact", Style::Compact)]
-            .into_iter()
-            .find(|(name, _)| *name == text)
-            .map(|(_, style)| style)
-    }
+pub fn closed(detail: Detail, end: &Close, lasted: Duration, conn: &str) {
+    let (code, reason) = (end.code, end.reason.as_str());
+    say(ws_lines::close(detail, Closed { code, reason, lasted, handshake: "connected", last: None, conn }));
 }
 
-#[derive(Clone, Copy, Debug, Default)]
-pub struct WsLogger {
-    pub style: Style,
-    pub verbose: bool,
+pub fn refused(conn: &str, head: &net::Head, close: &Close) {
+    let field = |name: &str| head.header(name).unwrap_or_default();
+    let line = ws_lines::closed_before_connect(Handshake {
+        conn,
+        remote: &head.peer.to_string(),
+        forwarded: field("x-forwarded-for"),
+        origin: field("origin"),
+        host: field("host"),
+        user_agent: field("user-agent"),
+        code: close.code,
+        reason: &close.reason,
+    });
+    log::warn!(target: "gateway/ws", "{line}");
 }
 
-impl WsLogger {
-    pub fn opened(&self, caller: &Caller) {
-        if self.verbose && self.style == Style::Full {
-            log::info!(
-                target: "gateway/ws",
-                "← connect client={} mode={} version={} protocol={} conn={}",
-                caller.client.id, caller.client.mode, caller.client.version, caller.protocol, short_id(&caller.conn_id)
-            );
-        }
-    }
-
-    pub fn closed(&self, caller: &Caller, end: &str, after: Duration) {
-        if self.verbose && self.style == Style::Full {
-            let conn = short_id(&caller.conn_id);
-            log::info!(target: "gateway/ws", "→ close conn={conn} durationMs={} reason={end}", after.as_millis());
-        }
-    }
-
-    pub fn refused(&self, conn_id: &str, head: &net::Head, reason: &str) {
-        let field = |name: &str| head.header(name).unwrap_or("n/a").chars().take(120).collect::<String>();
-        log::warn!(
-            target: "gateway/ws",
-            "closed before connect conn={conn_id} remote={} fwd={} origin={} host={} ua={} reason={}",
-            head.peer,
-            field("x-forwarded-for"),
-            field("origin"),
-            field("host"),
-            field("user-agent"),
-            if reason.is_empty() { "n/a" } else { reason },
-        );
-    }
-
-    pub fn answered(&self, caller: &Caller, method: &str, id: &str, answered: Answered, after: Duration) {
-        let failed = matches!(answered, Answered::Error | Answered::WrongRole);
-        if !(failed || self.verbose || after >= limits::WS_LOG_SLOW) {
-            return;
-        }
-        let mark = match answered {
-            Answered::Later => "…",
-            _ if failed => "✗",
-            _ => "✓",
-        };
-        let method: String = method.chars().take(limits::METHOD_NAME_CHARS).collect();
-        let (conn, id) = (short_id(&caller.conn_id), short_id(id));
-        log::info!(target: "gateway/ws", "⇄ res {mark} {method} {}ms conn={conn} id={id}", after.as_millis());
+pub fn say(line: Option<String>) {
+    if let Some(line) = line {
+        log::info!(target: "gateway/ws", "{line}");
     }
 }
