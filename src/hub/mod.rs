@@ -177,7 +177,7 @@ pub fn start(setup: Setup) -> std::io::Result<(HubHandle, JoinHandle<()>)> {
     let mut presence = PresenceBook::new(setup.me);
     let (health, fingerprint) = setup.health.build(now.millis);
     let snapshot = Arc::new(RwLock::new(Arc::new(Snapshot {
-        presence: presence_json(&mut presence, moment(now, now.instant)).into(),
+        presence: presence.list_json(moment(now, now.instant)).into(),
         presence_version: presence.version(),
         health: health.into(),
         health_version: 1,
@@ -384,6 +384,7 @@ impl Hub {
             role: r.role,
             scopes: r.scopes,
             device_id: r.device_id,
+            device_epoch: r.device_epoch,
             presence_key,
         });
     }
@@ -444,7 +445,7 @@ impl Hub {
     }
 
     fn publish_presence(&mut self, now: Now) {
-        let presence = presence_json(&mut self.presence, moment(now, self.started)).into();
+        let presence = self.presence.list_json(moment(now, self.started)).into();
         self.published = self.presence.version();
         let version = self.published;
         self.publish(|s| Snapshot {
@@ -482,10 +483,6 @@ impl Hub {
 fn event_frame(event: &'static str, body: Vec<u8>, replaces: Option<&'static str>) -> EventFrame {
     let kind = events::find(event).expect("only events of the table are sent");
     EventFrame { body: body.into(), numbered: true, droppable: kind.droppable, replaces }
-}
-
-fn presence_json(book: &mut PresenceBook, moment: Moment) -> Vec<u8> {
-    serde_json::to_vec(&book.list(moment)).expect("presence entries have string keys only")
 }
 
 fn moment(now: Now, start: Instant) -> Moment {
