@@ -2,6 +2,7 @@
 
 mod common;
 mod handshake;
+mod http;
 mod layers;
 mod smoke;
 mod source;

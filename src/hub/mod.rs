@@ -294,7 +294,11 @@ impl Hub {
                 self.presence_due = Some(now.instant);
                 reply.ok(&json!({"ok": true}));
             }
-            Event::Broadcast { event, payload } => self.broadcast(event, &payload, None, true, now),
+            Event::Broadcast { event, payload } => {
+                let kind = events::find(event).expect("only events of the table are sent");
+                let drop = events::droppable(kind, payload["state"].as_str());
+                self.broadcast(event, &payload, None, drop, now);
+            }
             Event::Revoke(revocation) => self.revoke(*revocation, now),
             Event::Run(event) => {
                 self.runs.handle(*event, now);
@@ -339,7 +343,10 @@ impl Hub {
             crate::sys::memory::trim();
         }
         self.clients.cut_overdue(now.instant);
-        while self.budget.exceeded() && self.clients.close_fattest(&Close::policy("slow consumer"), now.instant) {}
+        let excess = self.budget.excess();
+        if excess > 0 {
+            self.clients.close_fattest(excess, &Close::policy("slow consumer"), now.instant);
+        }
     }
 
     fn register(&mut self, r: Registration, now: Now) {
