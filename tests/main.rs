@@ -1,7 +1,9 @@
 //! One test program for the whole gateway: two cores link once.
 
+mod chat;
 mod common;
 mod layers;
 mod smoke;
 mod source;
 mod tables;
+mod turns;

@@ -165,6 +165,8 @@ impl OpenRuns {
     fn message_end(&mut self, run_id: &str, now: Now) {
         if let Some(run) = self.runs.get_mut(run_id) {
             run.show(now, true, &mut self.out);
+            // Messages follow each other without a separator, as in the final text.
+            run.text.truncate(run.text.trim_end().len().max(run.message));
             run.message = run.text.len();
             run.assistant_shown = run.text.len();
         }
@@ -421,7 +423,7 @@ impl Run {
     /// What the second `res` of an aborted or timed-out `agent` run carries.
     fn aborted_answer(&self, reason: &str, at_ms: u64) -> Answer {
         let text = match (reason, &self.text[..self.shown()]) {
-            ("timeout", _) => TIMED_OUT,
+            ("timeout", "") => TIMED_OUT,
             (_, partial) => partial,
         };
         let payloads = if text.is_empty() { json!([]) } else { json!([{"text": text, "mediaUrl": null}]) };
@@ -606,7 +608,7 @@ mod tests {
                 "agent 2 assistant Looking.",
                 "chat 2 delta Looking.",
                 "agent 3 assistant Found.",
-                "chat 3 delta Looking. Found."
+                "chat 3 delta Looking.Found."
             ]
         );
     }
