@@ -46,7 +46,8 @@ pub fn serve(doors: &Arc<Doors>, upgrade: Upgrade, ticket: &mut Ticket) -> Resul
     let before = Limits { message_bytes: limits::PREAUTH_FRAME_BYTES as u64, fragments: limits::MAX_FRAGMENTS };
     let mut reader = Reader::new(stream, early, outbox.clone(), doors.incoming.clone(), before);
     let headers = head.headers().map(|(n, v)| (n.to_owned(), v.to_owned())).collect();
-    let peer = Peer { head: net::Head { peer: ticket.address(), headers }, conn_id };
+    let peer = Peer { head: net::Head { peer: ticket.address(), headers }, conn_id: conn_id.clone() };
+    drop(head);
     let opened = Instant::now();
     match handshake::run(ctx, &peer, &mut reader, &outbox, opened + doors.handshake_timeout) {
         Outcome::In(caller) => {
@@ -54,9 +55,12 @@ pub fn serve(doors: &Arc<Doors>, upgrade: Upgrade, ticket: &mut Ticket) -> Resul
             let after = Limits { message_bytes: limits::MAX_PAYLOAD_BYTES as u64, fragments: limits::MAX_FRAGMENTS };
             reader.set_limits(after);
             reader.set_patience(Patience::Each(limits::PING_AFTER));
+            // From here on the connection is idle most of its life: what the handshake needed is given back.
+            drop(peer);
+            crate::sys::memory::release_stack();
             doors.ws_log.opened(&caller);
             let end = serve_requests(doors, &caller, &mut reader, &outbox);
-            ctx.hub.send(Event::Unregister { conn_id: peer.conn_id.clone() });
+            ctx.hub.send(Event::Unregister { conn_id });
             doors.ws_log.closed(&caller, &end, opened.elapsed());
         }
         Outcome::Refused(reason) => {
