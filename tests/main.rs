@@ -1,5 +1,6 @@
 //! One test program for the whole gateway: two cores link once.
 
+mod chat;
 mod common;
 mod handshake;
 mod http;
@@ -7,3 +8,4 @@ mod layers;
 mod smoke;
 mod source;
 mod tables;
+mod turns;

@@ -299,6 +299,7 @@ impl Hub {
                 let drop = events::droppable(kind, payload["state"].as_str());
                 self.broadcast(event, &payload, None, drop, now);
             }
+            Event::Broadcast { event, payload } => self.broadcast(event, &payload, now),
             Event::Revoke(revocation) => self.revoke(*revocation, now),
             Event::Run(event) => {
                 self.runs.handle(*event, now);
@@ -307,7 +308,7 @@ impl Hub {
             Event::HealthChanged => self.health_due = self.health_due.min(now.instant + HEALTH_PAUSE),
             Event::Shutdown { reason, restart_expected_ms } => {
                 let payload = json!({"reason": reason, "restartExpectedMs": restart_expected_ms});
-                self.broadcast("shutdown", &payload, None, false, now);
+                self.broadcast("shutdown", &payload, now);
             }
             Event::CloseAll { close, done } => {
                 self.closing = true;
@@ -335,7 +336,7 @@ impl Hub {
         }
         if self.next_tick <= now.instant {
             self.next_tick = now.instant + limits::TICK_INTERVAL;
-            self.broadcast("tick", &json!({"ts": now.millis}), None, true, now);
+            self.broadcast("tick", &json!({"ts": now.millis}), now);
         }
         if self.next_sweep <= now.instant {
             self.next_sweep = now.instant + limits::MAINTENANCE;
@@ -418,9 +419,7 @@ impl Hub {
         let mut ended = false;
         for output in self.runs.take() {
             match output {
-                Output::Event { event, payload, session_key: _, droppable } => {
-                    self.broadcast(event, &payload, None, droppable, now);
-                }
+                Output::Event { event, payload, session_key: _ } => self.broadcast(event, &payload, now),
                 Output::Final(reply, Answer::Ok(payload)) => reply.ok(&payload),
                 Output::Final(reply, Answer::Err { error, payload }) => reply.err_with_payload(&error, &payload),
                 Output::Closed(closed) => {
@@ -469,10 +468,10 @@ impl Hub {
         slot.clone()
     }
 
-    fn broadcast(&mut self, event: &'static str, payload: &Value, version: Option<(u64, u64)>, drop: bool, now: Now) {
+    fn broadcast(&mut self, event: &'static str, payload: &Value, now: Now) {
         if !self.clients.is_empty() {
-            let mut frame = event_frame(event, frame::event_body(event, payload, version), None);
-            frame.droppable &= drop;
+            let mut frame = event_frame(event, frame::event_body(event, payload, None), None);
+            frame.droppable = events::droppable(event_kind(event), payload["state"].as_str());
             self.clients.broadcast(event, &frame, now.instant);
         }
     }
@@ -488,8 +487,11 @@ impl Hub {
 
 /// The frame of an event as the table has it.
 fn event_frame(event: &'static str, body: Vec<u8>, replaces: Option<&'static str>) -> EventFrame {
-    let kind = events::find(event).expect("only events of the table are sent");
-    EventFrame { body: body.into(), numbered: true, droppable: kind.droppable, replaces }
+    EventFrame { body: body.into(), numbered: true, droppable: event_kind(event).droppable, replaces }
+}
+
+fn event_kind(event: &'static str) -> &'static events::EventKind {
+    events::find(event).expect("only events of the table are sent")
 }
 
 fn moment(now: Now, start: Instant) -> Moment {
