@@ -294,11 +294,6 @@ impl Hub {
                 self.presence_due = Some(now.instant);
                 reply.ok(&json!({"ok": true}));
             }
-            Event::Broadcast { event, payload } => {
-                let kind = events::find(event).expect("only events of the table are sent");
-                let drop = events::droppable(kind, payload["state"].as_str());
-                self.broadcast(event, &payload, None, drop, now);
-            }
             Event::Broadcast { event, payload } => self.broadcast(event, &payload, now),
             Event::Revoke(revocation) => self.revoke(*revocation, now),
             Event::Run(event) => {
