@@ -84,6 +84,7 @@ impl Life {
             me: me(),
             health: Box::new(Health { live: live.clone(), sessions: sessions.clone() }),
             budget: budget.clone(),
+            ws_log: boot.ws_log,
             closed_runs: closed_tx,
             queue_system_event: queue_for_main(live.clone(), system_events.clone()),
             on_death: died("hub"),
@@ -119,7 +120,7 @@ impl Life {
             outgoing: budget,
             incoming: InboundBudget::new(memory::inbound_budget()),
             handshake_timeout: boot.handshake_timeout,
-            ws_log: WsLogger { style: boot.ws_log, verbose: boot.options.verbose },
+            ws_log: WsLogger { detail: boot.ws_log },
         });
         let acceptors: std::io::Result<Vec<_>> =
             bound.listeners.iter().map(|listener| Acceptor::start(listener, doors.clone())).collect();
