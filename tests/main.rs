@@ -1,8 +1,11 @@
 //! One test program for the whole gateway: two cores link once.
 
+mod auth;
 mod common;
+mod devices;
 mod handshake;
 mod layers;
+mod presence;
 mod smoke;
 mod source;
 mod tables;
