@@ -74,7 +74,11 @@ fn entries_of_clients() {
         "roles": ["operator"], "scopes": ALL_SCOPES, "instanceId": device.id(),
     });
     let shown = without_self(welcome["snapshot"]["presence"].clone());
-    assert_eq!(shown.into_iter().map(timeless).collect::<Vec<_>>(), [entry.clone()], "hello-ok shows the newcomer");
+    assert_eq!(
+        shown.into_iter().map(timeless).collect::<Vec<_>>(),
+        std::slice::from_ref(&entry),
+        "hello-ok shows the newcomer"
+    );
     // Without a device the instance is the key; scopes are absent when there are none.
     let mut far = Client::open_with(gateway.port, &[("Host", "gw.example")]);
     let instance = hello("gateway-client", "backend", json!({"instanceId": " Inst-1 "}));

@@ -86,15 +86,20 @@ impl Clients {
             .collect()
     }
 
-    /// Closes the client with most unsent bytes; false when nobody has any.
-    pub fn close_fattest(&mut self, close: &Close, now: Instant) -> bool {
-        let open = self.clients.values().filter(|c| c.outbox.is_open());
-        let Some(client) = open.max_by_key(|c| c.outbox.unsent()).filter(|c| c.outbox.unsent() > 0) else {
-            return false;
-        };
-        client.outbox.close_now(close);
-        self.closing.push((now + limits::LINGER_TIME, client.outbox.clone()));
-        true
+    /// Closes the clients with most unsent bytes until `excess` bytes are on their way out; what those hold that are
+    /// closing already counts.
+    pub fn close_fattest(&mut self, excess: usize, close: &Close, now: Instant) {
+        let mut freed: usize = self.closing.iter().map(|(_, outbox)| outbox.unsent()).sum();
+        while freed < excess {
+            let open = self.clients.values().map(|c| &c.outbox).filter(|o| o.is_open());
+            let Some((unsent, outbox)) = open.map(|o| (o.unsent(), o)).max_by_key(|(n, _)| *n) else { return };
+            if unsent == 0 {
+                return;
+            }
+            freed += unsent;
+            outbox.close_now(close);
+            self.closing.push((now + limits::LINGER_TIME, outbox.clone()));
+        }
     }
 
     pub fn next_cut(&self) -> Option<Instant> {

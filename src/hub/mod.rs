@@ -297,7 +297,7 @@ impl Hub {
                 self.presence_due = Some(now.instant);
                 self.presence_replies.push(reply);
             }
-            Event::Broadcast { event, payload } => self.broadcast(event, &payload, None, true, now),
+            Event::Broadcast { event, payload } => self.broadcast(event, &payload, now),
             Event::Revoke(revocation) => self.revoke(*revocation, now),
             Event::Run(event) => {
                 self.runs.handle(*event, now);
@@ -306,7 +306,7 @@ impl Hub {
             Event::HealthChanged => self.health_due = self.health_due.min(now.instant + HEALTH_PAUSE),
             Event::Shutdown { reason, restart_expected_ms } => {
                 let payload = json!({"reason": reason, "restartExpectedMs": restart_expected_ms});
-                self.broadcast("shutdown", &payload, None, false, now);
+                self.broadcast("shutdown", &payload, now);
             }
             Event::CloseAll { close, done } => {
                 self.closing = true;
@@ -337,7 +337,7 @@ impl Hub {
         }
         if self.next_tick <= now.instant {
             self.next_tick = now.instant + limits::TICK_INTERVAL;
-            self.broadcast("tick", &json!({"ts": now.millis}), None, true, now);
+            self.broadcast("tick", &json!({"ts": now.millis}), now);
         }
         if self.next_sweep <= now.instant {
             self.next_sweep = now.instant + limits::MAINTENANCE;
@@ -345,7 +345,10 @@ impl Hub {
             crate::sys::memory::trim();
         }
         self.clients.cut_overdue(now.instant);
-        while self.budget.exceeded() && self.clients.close_fattest(&Close::policy("slow consumer"), now.instant) {}
+        let excess = self.budget.excess();
+        if excess > 0 {
+            self.clients.close_fattest(excess, &Close::policy("slow consumer"), now.instant);
+        }
     }
 
     fn register(&mut self, r: Registration, now: Now) {
@@ -417,9 +420,7 @@ impl Hub {
         let mut ended = false;
         for output in self.runs.take() {
             match output {
-                Output::Event { event, payload, session_key: _, droppable } => {
-                    self.broadcast(event, &payload, None, droppable, now);
-                }
+                Output::Event { event, payload, session_key: _ } => self.broadcast(event, &payload, now),
                 Output::Final(reply, Answer::Ok(payload)) => reply.ok(&payload),
                 Output::Final(reply, Answer::Err { error, payload }) => reply.err_with_payload(&error, &payload),
                 Output::Closed(closed) => {
@@ -468,10 +469,10 @@ impl Hub {
         slot.clone()
     }
 
-    fn broadcast(&mut self, event: &'static str, payload: &Value, version: Option<(u64, u64)>, drop: bool, now: Now) {
+    fn broadcast(&mut self, event: &'static str, payload: &Value, now: Now) {
         if !self.clients.is_empty() {
-            let mut frame = event_frame(event, frame::event_body(event, payload, version), None);
-            frame.droppable &= drop;
+            let mut frame = event_frame(event, frame::event_body(event, payload, None), None);
+            frame.droppable = events::droppable(event_kind(event), payload["state"].as_str());
             self.clients.broadcast(event, &frame, now.instant);
         }
     }
@@ -487,8 +488,11 @@ impl Hub {
 
 /// The frame of an event as the table has it.
 fn event_frame(event: &'static str, body: Vec<u8>, replaces: Option<&'static str>) -> EventFrame {
-    let kind = events::find(event).expect("only events of the table are sent");
-    EventFrame { body: body.into(), numbered: true, droppable: kind.droppable, replaces }
+    EventFrame { body: body.into(), numbered: true, droppable: event_kind(event).droppable, replaces }
+}
+
+fn event_kind(event: &'static str) -> &'static events::EventKind {
+    events::find(event).expect("only events of the table are sent")
 }
 
 fn moment(now: Now, start: Instant) -> Moment {

@@ -61,7 +61,7 @@ pub fn run(ctx: &Arc<Context>, peer: &Peer, reader: &mut Reader, outbox: &Arc<Ou
             Next::Closed | Next::Gone => return Outcome::Gone,
         }
     };
-    let opening = match connect_order::open(frame::parse(payload(&first), true)) {
+    let opening = match connect_order::open(frame::parse_at_most(payload(&first), true, limits::PREAUTH_VALUES)) {
         Ok(opening) => opening,
         Err(refused) => return refuse(outbox, Some(&refused.request_id), refused.refusal),
     };
