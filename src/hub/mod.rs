@@ -191,6 +191,7 @@ pub fn start(setup: Setup) -> std::io::Result<(HubHandle, JoinHandle<()>)> {
         presence,
         presence_due: None,
         presence_sent: now.instant,
+        presence_replies: Vec::new(),
         published: 0,
         snapshot,
         health: setup.health,
@@ -236,6 +237,8 @@ struct Hub {
     /// The list is to be broadcast at this time.
     presence_due: Option<Instant>,
     presence_sent: Instant,
+    /// Callers of `system-event` whose answer waits until `system-presence` shows it.
+    presence_replies: Vec<Reply>,
     /// Presence version of the published snapshot.
     published: u64,
     snapshot: Arc<RwLock<Arc<Snapshot>>>,
@@ -296,7 +299,7 @@ impl Hub {
                     (self.queue_system_event)(&line, now.millis);
                 }
                 self.presence_due = Some(now.instant);
-                reply.ok(&json!({"ok": true}));
+                self.presence_replies.push(reply);
             }
             Event::Broadcast { event, payload } => self.broadcast(event, &payload, now),
             Event::Revoke(revocation) => self.revoke(*revocation, now),
@@ -324,6 +327,9 @@ impl Hub {
         self.send_runs(now);
         if self.presence_due.is_some_and(|due| due <= now.instant) {
             self.publish_presence(now);
+            for reply in self.presence_replies.drain(..) {
+                reply.ok(&json!({"ok": true}));
+            }
             let snapshot = self.snapshot.read().clone();
             let list = [b"{\"presence\":", &*snapshot.presence, b"}"].concat();
             self.broadcast_raw("presence", &list, Some(&snapshot), now);
