@@ -2,8 +2,11 @@
 
 mod chat;
 mod common;
+mod disk;
 mod layers;
+mod providers;
 mod smoke;
 mod source;
+mod state;
 mod tables;
 mod turns;

@@ -625,6 +625,43 @@ mod tests {
     }
 
     #[test]
+    fn a_failure_shows_first_what_was_pending() {
+        let mut t = Table::new();
+        t.open("r", "k");
+        t.delta("r", "half ", 0);
+        t.delta("r", "an", 20);
+        t.end("r", EndKind::Error("broken".into()), Some("half an"), 30);
+        assert_eq!(
+            t.left()[3..],
+            [
+                "agent 3 assistant half an",
+                "agent 4 lifecycle error",
+                "chat 4 delta half an",
+                "chat 4 error -",
+                "closed",
+                "final"
+            ]
+        );
+    }
+
+    #[test]
+    fn an_abort_does_not_show_half_a_silent_token() {
+        let mut t = Table::new();
+        t.open("r", "k");
+        t.delta("r", "NO_RE", 0);
+        let abort = AbortRuns {
+            session_key: Some("k".into()),
+            run_id: None,
+            stop_reason: "rpc",
+            at_ms: 1100,
+            only_of: None,
+            reply: None,
+        };
+        t.runs.handle(RunEvent::Abort(abort), t.now(10));
+        assert_eq!(t.left()[1..3], ["agent 2 lifecycle end", "chat 2 aborted -"]);
+    }
+
+    #[test]
     fn nothing_follows_an_abort() {
         let mut t = Table::new();
         t.open("r", "k");
