@@ -3,6 +3,8 @@
 mod chat;
 mod common;
 mod disk;
+mod handshake;
+mod http;
 mod layers;
 mod providers;
 mod smoke;

@@ -109,6 +109,9 @@ impl Settings {
         };
         let warnings = start::check_auth(&settings.facts()).map_err(refused)?;
         settings.warnings.extend(warnings.into_iter().map(str::to_owned));
+        settings.warnings.extend(settings.auth.bad_proxies.iter().map(|entry| {
+            format!("gateway.trustedProxies: \"{entry}\" is no address (10.0.0.1) and no network (10.0.0.0/8); ignored")
+        }));
         Ok(settings)
     }
 

@@ -177,7 +177,7 @@ pub fn start(setup: Setup) -> std::io::Result<(HubHandle, JoinHandle<()>)> {
     let mut presence = PresenceBook::new(setup.me);
     let (health, fingerprint) = setup.health.build(now.millis);
     let snapshot = Arc::new(RwLock::new(Arc::new(Snapshot {
-        presence: presence_json(&mut presence, moment(now, now.instant)).into(),
+        presence: presence.list_json(moment(now, now.instant)).into(),
         presence_version: presence.version(),
         health: health.into(),
         health_version: 1,
@@ -339,7 +339,10 @@ impl Hub {
             crate::sys::memory::trim();
         }
         self.clients.cut_overdue(now.instant);
-        while self.budget.exceeded() && self.clients.close_fattest(&Close::policy("slow consumer"), now.instant) {}
+        let excess = self.budget.excess();
+        if excess > 0 {
+            self.clients.close_fattest(excess, &Close::policy("slow consumer"), now.instant);
+        }
     }
 
     fn register(&mut self, r: Registration, now: Now) {
@@ -384,6 +387,7 @@ impl Hub {
             role: r.role,
             scopes: r.scopes,
             device_id: r.device_id,
+            device_epoch: r.device_epoch,
             presence_key,
         });
     }
@@ -442,7 +446,7 @@ impl Hub {
     }
 
     fn publish_presence(&mut self, now: Now) {
-        let presence = presence_json(&mut self.presence, moment(now, self.started)).into();
+        let presence = self.presence.list_json(moment(now, self.started)).into();
         self.published = self.presence.version();
         let version = self.published;
         self.publish(|s| Snapshot {
@@ -483,10 +487,6 @@ fn event_frame(event: &'static str, body: Vec<u8>, replaces: Option<&'static str
 
 fn event_kind(event: &'static str) -> &'static events::EventKind {
     events::find(event).expect("only events of the table are sent")
-}
-
-fn presence_json(book: &mut PresenceBook, moment: Moment) -> Vec<u8> {
-    serde_json::to_vec(&book.list(moment)).expect("presence entries have string keys only")
 }
 
 fn moment(now: Now, start: Instant) -> Moment {

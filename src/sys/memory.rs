@@ -18,13 +18,17 @@ pub struct Memory {
     pub total: Option<u64>,
     /// The smallest limit of the cgroups (v1 or v2) around this process; None without one.
     pub cgroup: Option<u64>,
+    /// Address space that this process may map (`ulimit -v`); None without a limit.
+    pub address_space: Option<u64>,
 }
 
 impl Memory {
-    /// The smaller of the two: what all budgets are fractions of.
+    /// The smallest of them: what all budgets are fractions of. Half of a limited address space goes to the program,
+    /// its stacks and what the allocator keeps aside.
     pub fn usable(&self) -> u64 {
         let total = self.total.unwrap_or(UNKNOWN_TOTAL);
-        self.cgroup.map_or(total, |limit| limit.min(total))
+        let limits = [self.cgroup, self.address_space.map(|bytes| bytes / 2)];
+        limits.into_iter().flatten().fold(total, u64::min)
     }
 }
 
@@ -108,7 +112,7 @@ fn read_only_range(line: &str) -> Option<(usize, usize)> {
 /// What was found at the first call.
 pub fn limits() -> Memory {
     static FOUND: OnceLock<Memory> = OnceLock::new();
-    *FOUND.get_or_init(|| Memory { total: total(), cgroup: cgroup() })
+    *FOUND.get_or_init(|| Memory { total: total(), cgroup: cgroup(), address_space: address_space() })
 }
 
 /// The stack of a thread: what `limits` says, four times that in debug builds, whose frames are larger.
@@ -191,6 +195,22 @@ fn cgroup() -> Option<u64> {
         .filter_map(|file| std::fs::read_to_string(file).ok())
         .filter_map(|text| parse_limit(&text))
         .min()
+}
+
+#[cfg(unix)]
+fn address_space() -> Option<u64> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the struct lives through the call, which fills it.
+    let status = unsafe { libc::getrlimit(libc::RLIMIT_AS, &raw mut limit) };
+    // The type of the field differs between systems.
+    #[allow(clippy::unnecessary_cast)]
+    let bytes = limit.rlim_cur as u64;
+    (status == 0 && bytes < NO_LIMIT).then_some(bytes)
+}
+
+#[cfg(not(unix))]
+fn address_space() -> Option<u64> {
+    None
 }
 
 #[cfg(not(target_os = "linux"))]
@@ -280,16 +300,18 @@ mod tests {
     }
 
     #[test]
-    fn the_smaller_of_memory_and_cgroup_counts() {
+    fn the_smallest_limit_counts() {
         let mib = 1024 * 1024;
-        for (total, cgroup, usable) in [
-            (Some(64 * mib), None, 64 * mib),
-            (Some(64 * mib), Some(32 * mib), 32 * mib),
-            (Some(64 * mib), Some(900 * mib), 64 * mib),
-            (None, Some(100 * mib), 100 * mib),
-            (None, None, UNKNOWN_TOTAL),
+        for (total, cgroup, address_space, usable) in [
+            (Some(64 * mib), None, None, 64 * mib),
+            (Some(64 * mib), Some(32 * mib), None, 32 * mib),
+            (Some(64 * mib), Some(900 * mib), None, 64 * mib),
+            (Some(900 * mib), None, Some(400 * mib), 200 * mib),
+            (Some(64 * mib), None, Some(400 * mib), 64 * mib),
+            (None, Some(100 * mib), None, 100 * mib),
+            (None, None, None, UNKNOWN_TOTAL),
         ] {
-            assert_eq!(Memory { total, cgroup }.usable(), usable);
+            assert_eq!(Memory { total, cgroup, address_space }.usable(), usable);
         }
     }
 
