@@ -7,6 +7,7 @@ mod devices;
 mod handshake;
 mod http;
 mod layers;
+mod methods;
 mod presence;
 mod smoke;
 mod source;
