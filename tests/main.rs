@@ -9,6 +9,7 @@ mod handshake;
 mod http;
 mod layers;
 mod lifecycle;
+mod methods;
 mod presence;
 mod process;
 mod providers;
