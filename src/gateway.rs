@@ -18,14 +18,15 @@ use crate::config::{Overrides, Paths, Plan, Source as _, diff};
 use crate::error::{Error, Result};
 use crate::limits;
 use crate::log::LogHandle;
+use crate::log::ws_lines::Detail;
 use crate::secret::Secret;
 use crate::server::listen::{self, BindError, Bound};
 use crate::server::lock::{self, Lock, LockError};
 use crate::server::port_report::Wording;
-use crate::server::{force, port_report, ws_log};
+use crate::server::{force, port_report};
 use crate::store::source::FsSource;
 use crate::sys::signals::{self, Signal};
-use crate::sys::{exec, fds, notice, process, sockets};
+use crate::sys::{exec, fds, memory, notice, process, sockets};
 
 /// What the command line said for `gateway [run]` (cli 3), unchecked: the checks are part of the start order.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -72,7 +73,7 @@ pub struct Boot {
     pub paths: Paths,
     pub log: LogHandle,
     pub control: Sender<Control>,
-    pub ws_log: ws_log::Style,
+    pub ws_log: Detail,
     /// The dev profile or `gateway --dev`: without a provider the echo model answers.
     pub dev: bool,
     pub handshake_timeout: Duration,
@@ -143,7 +144,7 @@ fn boot(
     paths: Paths,
     loaded: crate::config::Loaded,
     log: LogHandle,
-    ws_log: ws_log::Style,
+    ws_log: Detail,
     dev: bool,
 ) -> Result<u8> {
     let (signal_tx, signals) = bounded(16);
@@ -226,6 +227,8 @@ fn begin(boot: &Boot, settings: Settings, bound: &Bound) -> Result<Life> {
         Some(path) => log::info!(target: "gateway", "log file: {}", path.display()),
         None => log::info!(target: "gateway", "log file: none (the last lines are kept in memory)"),
     }
+    memory::trim();
+    memory::release_code();
     Ok(life)
 }
 

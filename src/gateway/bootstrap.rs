@@ -23,7 +23,7 @@ pub fn prepare_dev(paths: &Paths) -> Result<Vec<String>> {
         Error::new(format!("{what} cannot be created: {e}")).hint("Check the directory's owner and free space.")
     };
     atomic::write(&paths.config_path, text.as_bytes()).map_err(|e| failed(&paths.tilde(&paths.config_path), e))?;
-    workspace::ensure(&dir, &jiff::Timestamp::now().to_string()).map_err(|e| failed(&paths.tilde(&dir), e))?;
+    workspace::ensure_dev(&dir).map_err(|e| failed(&paths.tilde(&dir), e))?;
     Ok(vec![
         format!("Dev config ready: {}", paths.tilde(&paths.config_path)),
         format!("Dev workspace ready: {}", paths.tilde(&dir)),

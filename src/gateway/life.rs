@@ -1,6 +1,7 @@
 //! One life of the gateway: everything between a start and the next stop or restart. Owners are started and stopped
 //! here and nowhere else.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
@@ -11,10 +12,11 @@ use parking_lot::RwLock;
 
 use super::settings::{self, Settings};
 use super::{Boot, Control};
-use crate::agent::keys;
 use crate::agent::models::client::{Timing, make_agent};
 use crate::agent::runs::Runs;
 use crate::agent::world::{SystemLine, World};
+use crate::agent::{keys, session};
+use crate::config::{Config, Paths};
 use crate::error::{Error, Result};
 use crate::hub::outbox::Budget;
 use crate::hub::system_events::SystemEvents;
@@ -34,6 +36,7 @@ use crate::server::pool::Pool;
 use crate::server::reader::InboundBudget;
 use crate::server::sockets::Sockets;
 use crate::server::ws_log::WsLogger;
+use crate::store::atomic;
 use crate::store::devices::Devices;
 use crate::store::sessions::{self, Sessions};
 use crate::store::writer::Store;
@@ -70,16 +73,8 @@ impl Life {
         let state = &boot.paths.state_dir;
         let now = wall_ms();
         let config = settings.config.clone();
-        let agents: Vec<_> = config
-            .agents
-            .ids()
-            .into_iter()
-            .map(|id| {
-                let configured = config.session.store.as_deref();
-                (id.to_owned(), sessions::store_path(state, Some(&boot.paths.home), configured, id))
-            })
-            .collect();
-        let sessions = Sessions::open(&agents, &store, now);
+        atomic::sweep_temporary(state);
+        let sessions = Sessions::open(&session_files(&config, &boot.paths), &store, now);
         let devices = Devices::open(state, &store, now);
         let live = Arc::new(RwLock::new(Arc::new(live(&settings))));
         let system_events = Arc::<SystemEvents>::default();
@@ -89,6 +84,7 @@ impl Life {
             me: me(),
             health: Box::new(Health { live: live.clone(), sessions: sessions.clone() }),
             budget: budget.clone(),
+            ws_log: boot.ws_log,
             closed_runs: closed_tx,
             queue_system_event: queue_for_main(live.clone(), system_events.clone()),
             on_death: died("hub"),
@@ -124,7 +120,7 @@ impl Life {
             outgoing: budget,
             incoming: InboundBudget::new(memory::inbound_budget()),
             handshake_timeout: boot.handshake_timeout,
-            ws_log: WsLogger { style: boot.ws_log, verbose: boot.options.verbose },
+            ws_log: WsLogger { detail: boot.ws_log },
         });
         let acceptors: std::io::Result<Vec<_>> =
             bound.listeners.iter().map(|listener| Acceptor::start(listener, doors.clone())).collect();
@@ -177,6 +173,10 @@ impl Life {
 
     /// Takes a configuration over without a restart: what is read at use.
     pub fn adopt(&self, settings: &Settings) {
+        // An agent has its sessions before a request can name it.
+        for (agent, path) in session_files(&settings.config, &self.ctx.paths) {
+            self.ctx.sessions.add_agent(&agent, &path, wall_ms());
+        }
         *self.ctx.live.write() = Arc::new(live(settings));
         self.ctx.hub.send(Event::HealthChanged);
     }
@@ -221,6 +221,11 @@ fn joined(thread: JoinHandle<()>, deadline: Instant) -> bool {
     }
     let _ = thread.join();
     true
+}
+
+/// Every agent with the file of its sessions.
+fn session_files(config: &Config, paths: &Paths) -> Vec<(String, PathBuf)> {
+    config.agents.ids().into_iter().map(|id| (id.to_owned(), session::store_file(config, paths, id))).collect()
 }
 
 fn live(settings: &Settings) -> Live {

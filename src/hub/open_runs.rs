@@ -9,20 +9,17 @@ use std::time::{Duration, Instant};
 use serde_json::{Map, Value, json};
 
 use super::reply::Reply;
-use super::run_events::{AbortRuns, Answer, ClosedRun, EndKind, EndRun, OpenRun, RunEvent};
+use super::run_events::{AbortRuns, Answer, ClosedRun, EndKind, EndRun, OpenRun, RunEvent, TIMED_OUT};
 use crate::limits;
 use crate::protocol::ErrorShape;
 
 /// The whole text of a silent reply; while a streamed text is a prefix of it nothing is shown.
 const SILENT: &str = "NO_REPLY";
-/// What a run that hit its time limit answers (agent 3).
-const TIMED_OUT: &str = "Request timed out before a response was generated. Please try again, or increase \
-                         `agents.defaults.timeoutSeconds` in your config.";
 
 /// What leaves the table, in order.
 pub enum Output {
     /// An event for everybody who may see the session.
-    Event { event: &'static str, payload: Value, session_key: Arc<str>, droppable: bool },
+    Event { event: &'static str, payload: Value, session_key: Arc<str> },
     /// The second response of `agent`.
     Final(Reply, Answer),
     /// For the owner of runs.
@@ -168,6 +165,8 @@ impl OpenRuns {
     fn message_end(&mut self, run_id: &str, now: Now) {
         if let Some(run) = self.runs.get_mut(run_id) {
             run.show(now, true, &mut self.out);
+            // Messages follow each other without a separator, as in the final text.
+            run.text.truncate(run.text.trim_end().len().max(run.message));
             run.message = run.text.len();
             run.assistant_shown = run.text.len();
         }
@@ -175,9 +174,7 @@ impl OpenRuns {
 
     fn end(&mut self, end: EndRun, now: Now) {
         let Some(mut run) = self.runs.remove(&end.run_id) else { return };
-        if matches!(end.how, EndKind::Done) {
-            run.show_assistant(now, &mut self.out);
-        }
+        run.show_assistant(now, &mut self.out);
         self.close(run, end, now);
     }
 
@@ -241,11 +238,12 @@ impl OpenRuns {
         };
         run.agent("lifecycle", data, at_ms, &mut self.out);
         let mut chat = Map::new();
+        // What was pending is shown before a failure, too: the error says nothing of it.
+        if end.text.is_some() {
+            run.show_chat(now, &mut self.out);
+        }
         match &end.how {
             EndKind::Done => {
-                if end.text.is_some() {
-                    run.show_chat(now, &mut self.out);
-                }
                 chat.insert("state".into(), "final".into());
                 if let Some(text) = &end.text {
                     chat.insert("message".into(), message(text, at_ms));
@@ -258,8 +256,9 @@ impl OpenRuns {
             EndKind::Aborted(reason) => {
                 chat.insert("state".into(), "aborted".into());
                 chat.insert("stopReason".into(), (*reason).into());
-                if !run.text.trim().is_empty() {
-                    chat.insert("message".into(), message(&run.text, at_ms));
+                let shown = run.shown();
+                if shown > 0 {
+                    chat.insert("message".into(), message(&run.text[..shown], at_ms));
                 }
             }
         }
@@ -281,8 +280,9 @@ impl OpenRuns {
             at_ms,
             answer: end.answer.clone(),
         };
-        self.out.extend(final_reply.map(|reply| Output::Final(reply, end.answer)));
+        // The owner of runs knows first: who has seen the final answer and asks again must find it there.
         self.out.push(Output::Closed(closed));
+        self.out.extend(final_reply.map(|reply| Output::Final(reply, end.answer)));
     }
 
     fn finished(&mut self, run: &Run, how: &EndKind, ended: u64, now: Now) {
@@ -406,25 +406,24 @@ impl Run {
             "ts": ts,
         });
         let session_key = self.open.session_key.clone();
-        out.push(Output::Event { event: "agent", payload, session_key, droppable: false });
+        out.push(Output::Event { event: "agent", payload, session_key });
     }
 
     /// A chat event; its `seq` is that of the agent event that caused it.
     fn chat(&self, rest: Map<String, Value>, out: &mut Vec<Output>) {
-        let droppable = rest["state"] == "delta";
         let mut payload = Map::new();
         payload.insert("runId".into(), (*self.open.run_id).into());
         payload.insert("sessionKey".into(), (*self.open.session_key).into());
         payload.insert("seq".into(), self.seq.into());
         payload.extend(rest);
         let session_key = self.open.session_key.clone();
-        out.push(Output::Event { event: "chat", payload: payload.into(), session_key, droppable });
+        out.push(Output::Event { event: "chat", payload: payload.into(), session_key });
     }
 
     /// What the second `res` of an aborted or timed-out `agent` run carries.
     fn aborted_answer(&self, reason: &str, at_ms: u64) -> Answer {
-        let text = match (reason, self.text.trim_end()) {
-            ("timeout", _) => TIMED_OUT,
+        let text = match (reason, &self.text[..self.shown()]) {
+            ("timeout", "") => TIMED_OUT,
             (_, partial) => partial,
         };
         let payloads = if text.is_empty() { json!([]) } else { json!([{"text": text, "mediaUrl": null}]) };
@@ -560,8 +559,8 @@ mod tests {
                 "agent 7 lifecycle end",
                 "chat 7 delta word0 word1 word2 word3 word4",
                 "chat 7 final word0 word1 word2 word3 word4",
-                "final",
                 "closed",
+                "final",
             ]
         );
         assert!(t.memory.texts()[0].contains("\"id\":\"req-r\""));
@@ -609,7 +608,7 @@ mod tests {
                 "agent 2 assistant Looking.",
                 "chat 2 delta Looking.",
                 "agent 3 assistant Found.",
-                "chat 3 delta Looking. Found."
+                "chat 3 delta Looking.Found."
             ]
         );
     }
@@ -622,7 +621,7 @@ mod tests {
             t.delta("r", part, 200 * n as u64);
         }
         t.end("r", EndKind::Done, None, 900);
-        assert_eq!(t.left(), ["agent 1 lifecycle start", "agent 2 lifecycle end", "chat 2 final -", "final", "closed"]);
+        assert_eq!(t.left(), ["agent 1 lifecycle start", "agent 2 lifecycle end", "chat 2 final -", "closed", "final"]);
     }
 
     #[test]
@@ -648,7 +647,7 @@ mod tests {
         t.runs.handle(RunEvent::Abort(abort(t.reply("a2"), None)), t.now(500));
         assert_eq!(
             t.left()[3..],
-            ["agent 3 lifecycle end", "chat 3 aborted half", "final", "closed half"],
+            ["agent 3 lifecycle end", "chat 3 aborted half", "closed half", "final"],
             "and the late words of the thread are dropped"
         );
         let texts = t.memory.texts();

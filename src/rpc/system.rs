@@ -167,7 +167,7 @@ pub fn skills_status(ctx: &Context, _caller: &Caller, params: Value) -> Answer {
     if !config.agents.knows(id) {
         return Err(ErrorShape::invalid(format!("unknown agent id \"{id}\"")));
     }
-    let workspace = super::agents::workspace(ctx, id);
+    let workspace = crate::agent::workspace::directory(&config, &ctx.paths, id);
     let managed = ctx.paths.state_dir.join("skills");
     Ok(json!({"workspaceDir": workspace, "managedSkillsDir": managed, "skills": []}).into())
 }
