@@ -19,7 +19,7 @@ use self::settings::{Settings, supervised};
 use crate::config::{Config, Overrides, Paths, Source as _};
 use crate::error::{Error, Result};
 use crate::limits;
-use crate::log::ws_lines::WsLog;
+use crate::log::ws_lines::Detail;
 use crate::log::{Level, LogHandle};
 use crate::secret::Secret;
 use crate::server::force;
@@ -28,7 +28,7 @@ use crate::server::lock::{self, Lock, LockError};
 use crate::server::port_report::{self, Wording};
 use crate::store::source::FsSource;
 use crate::sys::signals::{self, Signal};
-use crate::sys::{exec, fds, notice, process, sockets};
+use crate::sys::{exec, fds, memory, notice, process, sockets};
 
 /// What the command line said for `gateway [run]` (cli 3), unchecked: the checks are part of the start order.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -75,7 +75,7 @@ pub struct Boot {
     pub paths: Paths,
     pub log: LogHandle,
     pub control: Sender<Control>,
-    pub ws_log: WsLog,
+    pub ws_log: Detail,
     /// The dev profile or `gateway --dev`: without a provider the echo model answers.
     pub dev: bool,
     pub handshake_timeout: Duration,
@@ -153,7 +153,7 @@ fn boot(
     paths: Paths,
     loaded: crate::config::Loaded,
     log: LogHandle,
-    ws_log: WsLog,
+    ws_log: Detail,
     dev: bool,
 ) -> Result<u8> {
     let (signal_tx, signals) = bounded(16);
@@ -239,5 +239,7 @@ fn begin(boot: &Boot, settings: Settings, bound: &Bound) -> Result<Life> {
         None => log::info!(target: "gateway", "log file: none (the last lines are kept in memory)"),
     }
     bootstrap::keep_last_good(&boot.paths, &loaded);
+    memory::trim();
+    memory::release_code();
     Ok(life)
 }

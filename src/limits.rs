@@ -35,6 +35,10 @@ pub const FRAME_BYTES_PER_SEC: u64 = 64 * 1024;
 pub const BIG_MESSAGE_BYTES: usize = 256 * 1024;
 /// Inbound messages above `BIG_MESSAGE_BYTES`, all connections together: this fraction of memory (1/8).
 pub const INBOUND_MEMORY_FRACTION: u64 = 8;
+/// Values of one JSON message (a number in a list takes two bytes there and seventy as a tree): before `connect`
+/// succeeded, and after.
+pub const PREAUTH_VALUES: usize = 4096;
+pub const MESSAGE_VALUES: usize = 50_000;
 /// A writer thread without work ends after this.
 pub const WRITER_IDLE: Duration = Duration::from_secs(30);
 /// Unread input discarded after a close frame or a refusing answer, in bytes and time.

@@ -578,7 +578,7 @@ fn a_thread_that_hangs_makes_a_restart_replace_the_program() {
     client.call("chat.send", json!({"sessionKey": "main", "message": "hi", "idempotencyKey": "k"}));
     let connecting = || {
         let threads = fs::read_dir(format!("/proc/{pid}/task")).unwrap().flatten();
-        threads.filter(|t| fs::read_to_string(t.path().join("comm")).is_ok_and(|name| name.starts_with("run-"))).count()
+        threads.filter(|t| fs::read_to_string(t.path().join("comm")).is_ok_and(|name| name.trim() == "run-k")).count()
     };
     let to = format!(":{:04X} 02 ", address.port());
     wait_until("the run to connect", || fs::read_to_string("/proc/net/tcp").unwrap().contains(&to));

@@ -1,6 +1,7 @@
 //! One life of the gateway: everything between a start and the next stop or restart. Owners are started and stopped
 //! here and nowhere else.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
@@ -11,16 +12,16 @@ use parking_lot::RwLock;
 
 use super::settings::{self, Settings};
 use super::{Boot, Control};
-use crate::agent::keys;
 use crate::agent::models::client::{Timing, make_agent};
 use crate::agent::runs::Runs;
 use crate::agent::world::{SystemLine, World};
+use crate::agent::{keys, session};
+use crate::config::{Config, Paths};
 use crate::error::{Error, Result};
 use crate::hub::outbox::Budget;
 use crate::hub::system_events::SystemEvents;
 use crate::hub::{self, Event, HubHandle};
 use crate::limits;
-use crate::log::ws_lines::Detail;
 use crate::policy::rate_limit::RateLimiter;
 use crate::protocol::COMPAT_VERSION;
 use crate::protocol::presence::SelfInfo;
@@ -34,6 +35,8 @@ use crate::server::listen::Bound;
 use crate::server::pool::Pool;
 use crate::server::reader::InboundBudget;
 use crate::server::sockets::Sockets;
+use crate::server::ws_log::WsLogger;
+use crate::store::atomic;
 use crate::store::devices::Devices;
 use crate::store::sessions::{self, Sessions};
 use crate::store::writer::Store;
@@ -71,29 +74,20 @@ impl Life {
         let state = &boot.paths.state_dir;
         let now = wall_ms();
         let config = settings.config.clone();
-        let agents: Vec<_> = config
-            .agents
-            .ids()
-            .into_iter()
-            .map(|id| {
-                let configured = config.session.store.as_deref();
-                (id.to_owned(), sessions::store_path(state, Some(&boot.paths.home), configured, id))
-            })
-            .collect();
-        let sessions = Sessions::open(&agents, &store, now);
+        atomic::sweep_temporary(state);
+        let sessions = Sessions::open(&session_files(&config, &boot.paths), &store, now);
         let devices = Devices::open(state, &store, now);
         let live = Arc::new(RwLock::new(Arc::new(live(&settings))));
         let system_events = Arc::<SystemEvents>::default();
         let budget = Budget::new(memory::total_buffered());
-        let ws_detail = Detail::of(boot.options.verbose, boot.ws_log);
         let (closed_tx, closed_rx) = unbounded();
         let (hub, hub_thread) = hub::start(hub::Setup {
             me: me(),
             health: Box::new(Health { live: live.clone(), sessions: sessions.clone() }),
             budget: budget.clone(),
+            ws_log: boot.ws_log,
             closed_runs: closed_tx,
             queue_system_event: queue_for_main(live.clone(), system_events.clone()),
-            ws_detail,
             on_death: died("hub"),
         })
         .map_err(|e| failed("hub thread", e))?;
@@ -116,7 +110,6 @@ impl Life {
             limiter: RateLimiter::new(&config.gateway.auth.rate_limit),
             system_events,
             log: boot.log.clone(),
-            ws_detail,
             heartbeats: AtomicBool::new(true),
             ready: AtomicBool::new(false),
             draining: AtomicBool::new(false),
@@ -129,6 +122,7 @@ impl Life {
             outgoing: budget,
             incoming: InboundBudget::new(memory::inbound_budget()),
             handshake_timeout: boot.handshake_timeout,
+            ws_log: WsLogger { detail: boot.ws_log },
         });
         let acceptors: std::io::Result<Vec<_>> =
             bound.listeners.iter().map(|listener| Acceptor::start(listener, doors.clone())).collect();
@@ -189,6 +183,10 @@ impl Life {
 
     /// Takes a configuration over without a restart: what is read at use.
     pub fn adopt(&self, settings: &Settings) {
+        // An agent has its sessions before a request can name it.
+        for (agent, path) in session_files(&settings.config, &self.ctx.paths) {
+            self.ctx.sessions.add_agent(&agent, &path, wall_ms());
+        }
         *self.ctx.live.write() = Arc::new(live(settings));
         self.ctx.hub.send(Event::HealthChanged);
     }
@@ -240,6 +238,11 @@ fn none_left(count: &dyn Fn() -> usize, deadline: Instant) -> bool {
         thread::sleep(Duration::from_millis(1));
     }
     true
+}
+
+/// Every agent with the file of its sessions.
+fn session_files(config: &Config, paths: &Paths) -> Vec<(String, PathBuf)> {
+    config.agents.ids().into_iter().map(|id| (id.to_owned(), session::store_file(config, paths, id))).collect()
 }
 
 /// What runs already while a life starts; a start that fails half-way leaves none of it.

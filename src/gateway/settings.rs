@@ -8,7 +8,7 @@ use super::{RunOptions, bootstrap};
 use crate::config::{self, AuthMode, Bind, Config, Loaded, Paths, Source as _};
 use crate::error::{Error, Result};
 use crate::limits;
-use crate::log::ws_lines::WsLog;
+use crate::log::ws_lines::{Detail, WsLog};
 use crate::policy::auth::{self, AuthOverrides, ResolvedAuth};
 use crate::policy::net::OriginRules;
 use crate::policy::start::{self, StartFacts, StartRefusal};
@@ -51,13 +51,14 @@ pub fn hopeless(error: Error) -> Error {
 }
 
 /// Steps 1 and 3: what is wrong with the words themselves.
-pub fn check_words(options: &RunOptions) -> Result<WsLog> {
+pub fn check_words(options: &RunOptions) -> Result<Detail> {
     let dev = options.dev || options.dev_profile || options.profile.as_deref() == Some("dev");
     if options.reset && !dev {
         return Err(Error::new("Use --reset with --dev."));
     }
     let style = if options.compact { Some("compact") } else { options.ws_log.as_deref() };
     WsLog::parse(style.unwrap_or("auto"))
+        .map(|style| Detail::of(options.verbose, style))
         .ok_or_else(|| Error::new("Invalid --ws-log (use \"auto\", \"full\", \"compact\")"))
 }
 
@@ -104,6 +105,9 @@ impl Settings {
         };
         let warnings = start::check_auth(&settings.facts()).map_err(refused)?;
         settings.warnings.extend(warnings.into_iter().map(str::to_owned));
+        settings.warnings.extend(settings.auth.bad_proxies.iter().map(|entry| {
+            format!("gateway.trustedProxies: \"{entry}\" is no address (10.0.0.1) and no network (10.0.0.0/8); ignored")
+        }));
         settings.warnings.extend(without_effect(options, &settings.tailscale_mode));
         Ok(settings)
     }

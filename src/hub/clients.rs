@@ -16,6 +16,8 @@ pub struct Client {
     pub role: Role,
     pub scopes: Scopes,
     pub device_id: Option<Arc<str>>,
+    /// The device's epoch by which it was let in.
+    pub device_epoch: u64,
     pub presence_key: Option<String>,
 }
 
@@ -29,12 +31,12 @@ pub struct Clients {
 }
 
 impl Clients {
-    pub fn is_empty(&self) -> bool {
-        self.clients.is_empty()
-    }
-
     pub fn len(&self) -> usize {
         self.clients.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.clients.is_empty()
     }
 
     pub fn insert(&mut self, client: Client) {
@@ -62,11 +64,16 @@ impl Clients {
         self.epochs.get(device_id).is_some_and(|&current| epoch < current)
     }
 
-    /// Closes the device's sockets for a role (all roles: None) and refuses registrations from before.
+    /// Closes the device's sockets for a role (all roles: None) that were let in before `epoch`, and refuses such
+    /// registrations. Who came with the new secret already stays.
     pub fn revoke(&mut self, device_id: &str, role: Option<Role>, epoch: u64, close: &Close, now: Instant) {
         let current = self.epochs.entry(device_id.to_owned()).or_default();
         *current = epoch.max(*current);
-        let hit = |c: &&Client| c.device_id.as_deref() == Some(device_id) && role.is_none_or(|role| c.role == role);
+        let hit = |c: &&Client| {
+            c.device_id.as_deref() == Some(device_id)
+                && role.is_none_or(|role| c.role == role)
+                && c.device_epoch < epoch
+        };
         for client in self.clients.values().filter(hit) {
             client.outbox.close(close);
             self.closing.push((now + limits::LINGER_TIME, client.outbox.clone()));
@@ -83,15 +90,20 @@ impl Clients {
             .collect()
     }
 
-    /// Closes the client with most unsent bytes; false when nobody has any.
-    pub fn close_fattest(&mut self, close: &Close, now: Instant) -> bool {
-        let open = self.clients.values().filter(|c| c.outbox.is_open());
-        let Some(client) = open.max_by_key(|c| c.outbox.unsent()).filter(|c| c.outbox.unsent() > 0) else {
-            return false;
-        };
-        client.outbox.close_now(close);
-        self.closing.push((now + limits::LINGER_TIME, client.outbox.clone()));
-        true
+    /// Closes the clients with most unsent bytes until `excess` bytes are on their way out; what those hold that are
+    /// closing already counts.
+    pub fn close_fattest(&mut self, excess: usize, close: &Close, now: Instant) {
+        let mut freed: usize = self.closing.iter().map(|(_, outbox)| outbox.unsent()).sum();
+        while freed < excess {
+            let open = self.clients.values().map(|c| &c.outbox).filter(|o| o.is_open());
+            let Some((unsent, outbox)) = open.map(|o| (o.unsent(), o)).max_by_key(|(n, _)| *n) else { return };
+            if unsent == 0 {
+                return;
+            }
+            freed += unsent;
+            outbox.close_now(close);
+            self.closing.push((now + limits::LINGER_TIME, outbox.clone()));
+        }
     }
 
     pub fn next_cut(&self) -> Option<Instant> {

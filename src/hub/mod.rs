@@ -124,12 +124,11 @@ pub struct Setup {
     pub me: SelfInfo,
     pub health: Box<dyn HealthSource>,
     pub budget: Arc<Budget>,
+    pub ws_log: Detail,
     /// Where ended runs are reported.
     pub closed_runs: Sender<ClosedRun>,
     /// Queues a line for the next turn of the main session.
     pub queue_system_event: QueueLine,
-    /// How much the log says of events.
-    pub ws_detail: Detail,
     /// Called when the thread panics: the state is gone, the process has to end in order.
     pub on_death: Box<dyn FnOnce() + Send>,
 }
@@ -180,7 +179,7 @@ pub fn start(setup: Setup) -> std::io::Result<(HubHandle, JoinHandle<()>)> {
     let mut presence = PresenceBook::new(setup.me);
     let (health, fingerprint) = setup.health.build(now.millis);
     let snapshot = Arc::new(RwLock::new(Arc::new(Snapshot {
-        presence: presence_json(&mut presence, moment(now, now.instant)).into(),
+        presence: presence.list_json(moment(now, now.instant)).into(),
         presence_version: presence.version(),
         health: health.into(),
         health_version: 1,
@@ -192,6 +191,7 @@ pub fn start(setup: Setup) -> std::io::Result<(HubHandle, JoinHandle<()>)> {
         presence,
         presence_due: None,
         presence_sent: now.instant,
+        presence_replies: Vec::new(),
         published: 0,
         snapshot,
         health: setup.health,
@@ -202,9 +202,9 @@ pub fn start(setup: Setup) -> std::io::Result<(HubHandle, JoinHandle<()>)> {
         next_sweep: now.instant + limits::MAINTENANCE,
         started: now.instant,
         budget: setup.budget,
+        ws_log: setup.ws_log,
         closed_runs: setup.closed_runs,
         queue_system_event: setup.queue_system_event,
-        ws_detail: setup.ws_detail,
         auth_epoch: handle.auth_epoch.clone(),
         beats: handle.beats.clone(),
         closing: false,
@@ -237,6 +237,8 @@ struct Hub {
     /// The list is to be broadcast at this time.
     presence_due: Option<Instant>,
     presence_sent: Instant,
+    /// Callers of `system-event` whose answer waits until `system-presence` shows it.
+    presence_replies: Vec<Reply>,
     /// Presence version of the published snapshot.
     published: u64,
     snapshot: Arc<RwLock<Arc<Snapshot>>>,
@@ -248,9 +250,9 @@ struct Hub {
     next_sweep: Instant,
     started: Instant,
     budget: Arc<Budget>,
+    ws_log: Detail,
     closed_runs: Sender<ClosedRun>,
     queue_system_event: QueueLine,
-    ws_detail: Detail,
     auth_epoch: Arc<AtomicU64>,
     beats: Arc<AtomicU64>,
     closing: bool,
@@ -297,9 +299,9 @@ impl Hub {
                     (self.queue_system_event)(&line, now.millis);
                 }
                 self.presence_due = Some(now.instant);
-                reply.ok(&json!({"ok": true}));
+                self.presence_replies.push(reply);
             }
-            Event::Broadcast { event, payload } => self.broadcast(event, &payload, None, true, now),
+            Event::Broadcast { event, payload } => self.broadcast(event, &payload, now),
             Event::Revoke(revocation) => self.revoke(*revocation, now),
             Event::Run(event) => {
                 self.runs.handle(*event, now);
@@ -308,7 +310,7 @@ impl Hub {
             Event::HealthChanged => self.health_due = self.health_due.min(now.instant + HEALTH_PAUSE),
             Event::Shutdown { reason, restart_expected_ms } => {
                 let payload = json!({"reason": reason, "restartExpectedMs": restart_expected_ms});
-                self.broadcast("shutdown", &payload, None, false, now);
+                self.broadcast("shutdown", &payload, now);
             }
             Event::CloseAll { close, done } => {
                 self.closing = true;
@@ -325,6 +327,9 @@ impl Hub {
         self.send_runs(now);
         if self.presence_due.is_some_and(|due| due <= now.instant) {
             self.publish_presence(now);
+            for reply in self.presence_replies.drain(..) {
+                reply.ok(&json!({"ok": true}));
+            }
             let snapshot = self.snapshot.read().clone();
             let list = [b"{\"presence\":", &*snapshot.presence, b"}"].concat();
             self.broadcast_raw("presence", &list, Some(&snapshot), now);
@@ -336,7 +341,7 @@ impl Hub {
         }
         if self.next_tick <= now.instant {
             self.next_tick = now.instant + limits::TICK_INTERVAL;
-            self.broadcast("tick", &json!({"ts": now.millis}), None, true, now);
+            self.broadcast("tick", &json!({"ts": now.millis}), now);
         }
         if self.next_sweep <= now.instant {
             self.next_sweep = now.instant + limits::MAINTENANCE;
@@ -344,7 +349,10 @@ impl Hub {
             crate::sys::memory::trim();
         }
         self.clients.cut_overdue(now.instant);
-        while self.budget.exceeded() && self.clients.close_fattest(&Close::policy("slow consumer"), now.instant) {}
+        let excess = self.budget.excess();
+        if excess > 0 {
+            self.clients.close_fattest(excess, &Close::policy("slow consumer"), now.instant);
+        }
     }
 
     fn register(&mut self, r: Registration, now: Now) {
@@ -389,6 +397,7 @@ impl Hub {
             role: r.role,
             scopes: r.scopes,
             device_id: r.device_id,
+            device_epoch: r.device_epoch,
             presence_key,
         });
     }
@@ -415,9 +424,7 @@ impl Hub {
         let mut ended = false;
         for output in self.runs.take() {
             match output {
-                Output::Event { event, payload, session_key: _, droppable } => {
-                    self.broadcast(event, &payload, None, droppable, now);
-                }
+                Output::Event { event, payload, session_key: _ } => self.broadcast(event, &payload, now),
                 Output::Final(reply, Answer::Ok(payload)) => reply.ok(&payload),
                 Output::Final(reply, Answer::Err { error, payload }) => reply.err_with_payload(&error, &payload),
                 Output::Closed(closed) => {
@@ -449,7 +456,7 @@ impl Hub {
     }
 
     fn publish_presence(&mut self, now: Now) {
-        let presence = presence_json(&mut self.presence, moment(now, self.started)).into();
+        let presence = self.presence.list_json(moment(now, self.started)).into();
         self.published = self.presence.version();
         let version = self.published;
         self.publish(|s| Snapshot {
@@ -466,12 +473,11 @@ impl Hub {
         slot.clone()
     }
 
-    fn broadcast(&mut self, event: &'static str, payload: &Value, version: Option<(u64, u64)>, drop: bool, now: Now) {
+    fn broadcast(&mut self, event: &'static str, payload: &Value, now: Now) {
         if !self.clients.is_empty() {
-            let mut frame = event_frame(event, frame::event_body(event, payload, version), None);
-            frame.droppable &= drop;
-            self.said(event, frame.droppable, version);
-            self.clients.broadcast(event, &frame, now.instant);
+            let mut frame = event_frame(event, frame::event_body(event, payload, None), None);
+            frame.droppable = events::droppable(event_kind(event), payload["state"].as_str());
+            self.send_to_all(event, &frame, None, now);
         }
     }
 
@@ -479,14 +485,20 @@ impl Hub {
         if !self.clients.is_empty() {
             let versions = versions.map(|s| (s.presence_version, s.health_version));
             let frame = event_frame(event, frame::event_body_raw(event, payload, versions), Some(event));
-            self.said(event, frame.droppable, versions);
-            self.clients.broadcast(event, &frame, now.instant);
+            self.send_to_all(event, &frame, versions, now);
         }
     }
 
-    fn said(&self, name: &str, drop_if_slow: bool, state_version: Option<(u64, u64)>) {
-        let event = ws_lines::Event { name, seq: None, clients: self.clients.len(), drop_if_slow, state_version };
-        if let Some(line) = ws_lines::event(self.ws_detail, event) {
+    fn send_to_all(&mut self, name: &'static str, frame: &EventFrame, versions: Option<(u64, u64)>, now: Now) {
+        self.clients.broadcast(name, frame, now.instant);
+        let told = ws_lines::Event {
+            name,
+            seq: None,
+            clients: self.clients.len(),
+            drop_if_slow: frame.droppable,
+            state_version: versions,
+        };
+        if let Some(line) = ws_lines::event(self.ws_log, told) {
             log::info!(target: "gateway/ws", "{line}");
         }
     }
@@ -494,12 +506,11 @@ impl Hub {
 
 /// The frame of an event as the table has it.
 fn event_frame(event: &'static str, body: Vec<u8>, replaces: Option<&'static str>) -> EventFrame {
-    let kind = events::find(event).expect("only events of the table are sent");
-    EventFrame { body: body.into(), numbered: true, droppable: kind.droppable, replaces }
+    EventFrame { body: body.into(), numbered: true, droppable: event_kind(event).droppable, replaces }
 }
 
-fn presence_json(book: &mut PresenceBook, moment: Moment) -> Vec<u8> {
-    serde_json::to_vec(&book.list(moment)).expect("presence entries have string keys only")
+fn event_kind(event: &'static str) -> &'static events::EventKind {
+    events::find(event).expect("only events of the table are sent")
 }
 
 fn moment(now: Now, start: Instant) -> Moment {

@@ -43,9 +43,13 @@ impl Budget {
         Arc::new(Budget { unsent: AtomicUsize::new(0), limit })
     }
 
-    /// All clients together hold more than memory should answer for: the fattest has to go.
+    /// Bytes that all clients together hold beyond what memory should answer for: the fattest have to go.
+    pub fn excess(&self) -> usize {
+        self.unsent.load(Ordering::Relaxed).saturating_sub(self.limit)
+    }
+
     pub fn exceeded(&self) -> bool {
-        self.unsent.load(Ordering::Relaxed) > self.limit
+        self.excess() > 0
     }
 }
 
@@ -92,7 +96,8 @@ enum Phase {
 enum Kind {
     Answer,
     Event(Option<&'static str>),
-    Pong,
+    /// A ping or a pong.
+    Control,
     Close,
 }
 
@@ -301,22 +306,26 @@ impl Outbox {
         if state.phase != Phase::Open {
             return;
         }
-        if let Some(at) = state.queue.iter().position(|i| i.kind == Kind::Pong && i.sent == 0) {
-            let newer = Item::raw(Kind::Pong, frame);
+        if let Some(at) = state.queue.iter().position(|i| i.kind == Kind::Control && i.sent == 0) {
+            let newer = Item::raw(Kind::Control, frame);
             let older = state.queue[at].len();
             self.add(&mut state, &newer);
             self.forget(&mut state, older, false);
             state.queue[at] = newer;
         } else {
-            self.push(&mut state, Item::raw(Kind::Pong, frame));
+            self.push(&mut state, Item::raw(Kind::Control, frame));
         }
     }
 
-    pub fn ping(self: &Arc<Self>) {
+    /// Pings the client, unless something waits for it: then the time limit of writing watches over it. True: it was
+    /// pinged.
+    pub fn ping(self: &Arc<Self>) -> bool {
         let mut state = self.state.lock();
-        if state.phase == Phase::Open && state.queue.is_empty() {
-            self.push(&mut state, Item::raw(Kind::Pong, encode::control_frame(encode::OPCODE_PING, b"")));
+        let idle = state.phase == Phase::Open && state.unsent == 0;
+        if idle {
+            self.push(&mut state, Item::raw(Kind::Control, encode::control_frame(encode::OPCODE_PING, b"")));
         }
+        idle
     }
 
     /// Sends what waits, then the close frame, then ends the sending half. Nothing is accepted behind it.

@@ -74,7 +74,7 @@ impl Line {
 
 /// `← open remoteAddr=127.0.0.1 conn=351ebb00…5571`
 pub fn open(detail: Detail, remote: &str, conn: &str) -> Option<String> {
-    (detail != Detail::Failures).then(|| Line::new("←", "open").with("remoteAddr", remote).ids(conn, None))
+    (detail == Detail::Full).then(|| Line::new("←", "open").with("remoteAddr", remote).ids(conn, None))
 }
 
 /// What a client said of itself.
@@ -91,7 +91,7 @@ pub struct Client<'a> {
 
 /// `← connect client=… version=… mode=… clientId=… platform=… auth=token conn=…`
 pub fn connect(detail: Detail, client: Client<'_>, conn: &str) -> Option<String> {
-    (detail != Detail::Failures).then(|| {
+    (detail == Detail::Full).then(|| {
         Line::new("←", "connect")
             .with("client", client.name)
             .with("version", client.version)
@@ -103,12 +103,20 @@ pub fn connect(detail: Detail, client: Client<'_>, conn: &str) -> Option<String>
     })
 }
 
-/// `→ hello-ok methods=100 events=19 stateVersion=2 conn=…`
-pub fn hello_ok(detail: Detail, methods: usize, events: usize, state_version: u64, conn: &str) -> Option<String> {
-    (detail != Detail::Failures).then(|| {
+/// `→ hello-ok methods=100 events=19 presence=2 stateVersion=2 conn=…`
+pub fn hello_ok(
+    detail: Detail,
+    methods: usize,
+    events: usize,
+    presence: usize,
+    state_version: u64,
+    conn: &str,
+) -> Option<String> {
+    (detail == Detail::Full).then(|| {
         Line::new("→", "hello-ok")
             .with("methods", methods)
             .with("events", events)
+            .with("presence", presence)
             .with("stateVersion", state_version)
             .ids(conn, None)
     })
@@ -186,7 +194,7 @@ pub struct Closed<'a> {
 
 /// `→ close code=1005 durationMs=734 handshake=connected lastFrameType=req lastFrameMethod=health lastFrameId=… conn=…`
 pub fn close(detail: Detail, closed: Closed<'_>) -> Option<String> {
-    (detail != Detail::Failures).then(|| {
+    (detail == Detail::Full).then(|| {
         Line::new("→", "close")
             .with("code", closed.code)
             .with_some("reason", (!closed.reason.is_empty()).then_some(closed.reason))
@@ -342,7 +350,7 @@ mod tests {
         let lines = [
             open(full, "127.0.0.1", CONN),
             connect(full, client, CONN),
-            hello_ok(full, 100, 19, 2, CONN),
+            hello_ok(full, 100, 19, 2, 2, CONN),
             request(full, "health", CONN, ID),
             event(full, presence),
             close(full, closed),

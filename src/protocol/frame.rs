@@ -12,6 +12,7 @@ use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Vis
 use serde_json::{Map, Value};
 
 use super::ErrorShape;
+use super::weight::has_more_values;
 use crate::limits;
 
 /// What one message of a client is.
@@ -49,6 +50,11 @@ pub fn parse(bytes: &[u8], lenient: bool) -> Incoming {
         Raw::Frame(frame) => frame.check(lenient),
         Raw::Other => invalid(None, "must be object"),
     }
+}
+
+/// The same for a message from the wire, of which no more than `most` values are taken into memory.
+pub fn parse_at_most(bytes: &[u8], lenient: bool, most: usize) -> Incoming {
+    if has_more_values(bytes, most) { invalid(None, "too many values") } else { parse(bytes, lenient) }
 }
 
 /// The id to answer to: that of the frame, or the word that the reference uses.

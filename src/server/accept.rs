@@ -90,7 +90,7 @@ fn accept_until_stopped(listener: &TcpListener, doors: &Arc<Doors>, shared: &Sha
                             &mut last_said,
                             &format!("accept: {e}; raise the limit of open files or stop some clients"),
                         );
-                        doors.sockets.cut_oldest();
+                        doors.sockets.cut_oldest_but(0);
                         thread::sleep(limits::ACCEPT_PAUSE);
                         break;
                     }
@@ -110,25 +110,17 @@ fn take_in(
         say(said, "too many connections; newcomers get 503");
         return connection::refuse_connection(&stream);
     };
-    let own = (doors.clone(), stream.clone());
-    let job = Box::new(move || connection::serve(&own.0, own.1, ticket));
-    match doors.pool.run(job) {
-        Ok(()) => {}
-        Err(Refused::Full(job)) => {
-            // One stranger goes, its thread becomes free in a moment; this newcomer waits no longer than that.
-            doors.sockets.cut_oldest();
-            thread::sleep(limits::ACCEPT_PAUSE);
-            if doors.pool.run(job).is_err() {
-                say(said, "too many connections; newcomers get 503");
-                connection::refuse_connection(&stream);
-            }
-        }
-        Err(Refused::NoThread(e)) => {
-            say(said, &format!("no thread for a connection: {e}; newcomers get 503"));
-            doors.sockets.cut_oldest();
-            connection::refuse_connection(&stream);
-            thread::sleep(limits::ACCEPT_PAUSE);
-        }
+    let (own, newcomer) = ((doors.clone(), stream.clone()), ticket.id());
+    let (job, why) = match doors.pool.run(Box::new(move || connection::serve(&own.0, own.1, ticket))) {
+        Ok(()) => return,
+        Err(Refused::Full(job)) => (job, "too many connections".to_owned()),
+        Err(Refused::NoThread(job, e)) => (job, format!("no thread for a connection: {e}")),
+    };
+    say(said, &format!("{why}; newcomers get 503"));
+    // Whoever is cut sets its thread free, and the newcomer waits no longer than that.
+    if !doors.sockets.cut_oldest_but(newcomer) || !doors.pool.run_when_free(job, limits::ACCEPT_PAUSE) {
+        connection::refuse_connection(&stream);
+        thread::sleep(limits::ACCEPT_PAUSE);
     }
 }
 

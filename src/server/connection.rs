@@ -48,10 +48,13 @@ pub fn serve(doors: &Arc<Doors>, stream: Arc<TcpStream>, mut ticket: Ticket) {
                 }
             }
         }
-        let reply = route(doors, &head, &ticket);
+        let mut reply = route(doors, &head, &ticket);
+        let mut keep = head.keep_alive && doors.ctx.ready.load(Ordering::Relaxed) && !head.expects_continue;
         // What the handler left unread is read away, a little of it; otherwise it would be taken for the next request.
-        let keep = head.keep_alive && doors.ctx.ready.load(Ordering::Relaxed) && !head.expects_continue;
-        let keep = keep && input.discard_body(&head);
+        match input.discard_body(&head) {
+            Ok(whole) => keep &= whole,
+            Err(refusal) => (reply, keep) = (status_reply(refusal.0), false),
+        }
         if answer(doors, &stream, reply, keep, head.method == "HEAD").is_err() {
             return;
         }
@@ -120,6 +123,16 @@ pub fn refuse_connection(stream: &TcpStream) {
     let _ = stream.set_write_timeout(Some(Duration::from_millis(100)));
     let reply = Reply::text(503, "Too many connections").header("Retry-After", "1");
     let _ = reply.print(&mut &*stream, false, false, None);
+    // What has come already is read away without waiting: unread, it would turn the close into a reset.
+    let _ = stream.shutdown(std::net::Shutdown::Write);
+    let mut bytes = [0; 4096];
+    if stream.set_nonblocking(true).is_ok() {
+        for _ in 0..limits::LINGER_BYTES / bytes.len() {
+            if !matches!((&*stream).read(&mut bytes), Ok(1..)) {
+                return;
+            }
+        }
+    }
 }
 
 fn answer(doors: &Doors, stream: &TcpStream, reply: Reply, keep: bool, head_only: bool) -> io::Result<()> {
@@ -184,22 +197,28 @@ impl Input {
         }
     }
 
-    /// Reads the rest of a body away. False: it is too long or too slow, the connection has to end.
-    fn discard_body(&mut self, head: &Head) -> bool {
-        let Ok(mut decoder) = Decoder::new(head.framing, limits::LINGER_BYTES as u64) else { return false };
+    /// Reads the rest of a body away. False: it is too long, too slow, or not sent before we say that we want it; the
+    /// connection has to end. Err: it is no body.
+    fn discard_body(&mut self, head: &Head) -> Result<bool, Refusal> {
+        let Ok(mut decoder) = Decoder::new(head.framing, limits::LINGER_BYTES as u64) else { return Ok(false) };
+        if head.expects_continue {
+            return Ok(false);
+        }
         let deadline = Instant::now() + limits::LINGER_TIME;
         let mut sink = Vec::new();
         while !decoder.done() {
             if self.bytes.is_empty() && !matches!(self.read_some(deadline), Ok(1..)) {
-                return false;
+                return Ok(false);
             }
             match decoder.feed(&self.bytes, &mut sink) {
                 Ok(n) => drop(self.bytes.drain(..n)),
-                Err(_) => return false,
+                // Too long to be read away is no fault of a body that nobody wants.
+                Err(Refusal(413)) => return Ok(false),
+                Err(refusal) => return Err(refusal),
             }
             sink.clear();
         }
-        true
+        Ok(true)
     }
 
     fn read_some(&mut self, deadline: Instant) -> io::Result<usize> {
@@ -209,9 +228,15 @@ impl Input {
         }
         self.stream.set_read_timeout(Some(wait))?;
         let mut piece = [0; 2048];
-        let n = (&*self.stream).read(&mut piece)?;
-        self.bytes.extend_from_slice(&piece[..n]);
-        Ok(n)
+        match (&*self.stream).read(&mut piece) {
+            // A signal that happened to be delivered to this thread.
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => self.read_some(deadline),
+            read => {
+                let n = read?;
+                self.bytes.extend_from_slice(&piece[..n]);
+                Ok(n)
+            }
+        }
     }
 }
 

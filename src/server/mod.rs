@@ -24,6 +24,7 @@ use std::time::Duration;
 use self::pool::Pool;
 use self::reader::InboundBudget;
 use self::sockets::Sockets;
+use self::ws_log::WsLogger;
 use crate::http::Reply;
 use crate::hub::outbox::Budget;
 use crate::rpc::Context;
@@ -38,6 +39,7 @@ pub struct Doors {
     pub incoming: Arc<InboundBudget>,
     /// `limits::HANDSHAKE_TIMEOUT`, or OPENCLAW_HANDSHAKE_TIMEOUT_MS.
     pub handshake_timeout: Duration,
+    pub ws_log: WsLogger,
 }
 
 /// An ordinary answer in place of what was asked for.

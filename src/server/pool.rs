@@ -7,6 +7,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use parking_lot::Mutex;
@@ -34,7 +35,7 @@ pub enum Refused {
     /// All threads are busy and there may not be more.
     Full(Job),
     /// The system gave no thread.
-    NoThread(io::Error),
+    NoThread(Job, io::Error),
 }
 
 impl Pool {
@@ -71,17 +72,28 @@ impl Pool {
         }
         let pool = self.clone();
         let number = inner.named.fetch_add(1, Ordering::Relaxed);
+        // A spawn that fails eats its closure; the job has to survive that.
+        let shared = Arc::new(Mutex::new(Some(job)));
+        let first = shared.clone();
         let spawned = thread::Builder::new()
             .name(format!("conn-{number}"))
             .stack_size(crate::sys::memory::stack(limits::CONNECTION_STACK))
-            .spawn(move || pool.work(job));
+            .spawn(move || pool.work(&first));
         spawned.map(drop).map_err(|e| {
             inner.threads.fetch_sub(1, Ordering::Relaxed);
-            Refused::NoThread(e)
+            let job = shared.lock().take().expect("no thread has taken it");
+            Refused::NoThread(job, e)
         })
     }
 
-    fn work(self, first: Job) {
+    /// Hands the job to a thread that becomes free within `wait`. False: none did, and the job has been dropped.
+    pub fn run_when_free(&self, job: Job, wait: Duration) -> bool {
+        // A clone: the lock is not held while waiting.
+        let jobs = self.inner.jobs.lock().clone();
+        jobs.is_some_and(|jobs| jobs.send_timeout(job, wait).is_ok())
+    }
+
+    fn work(self, first: &Mutex<Option<Job>>) {
         // Also on a panic: a lost count would shrink the pool for good.
         struct Leave(Arc<Inner>);
         impl Drop for Leave {
@@ -90,7 +102,10 @@ impl Pool {
             }
         }
         let leave = Leave(self.inner);
-        first();
+        let job = first.lock().take();
+        if let Some(job) = job {
+            job();
+        }
         while let Ok(job) = leave.0.waiting.recv_timeout(limits::POOL_IDLE) {
             job();
         }
@@ -117,20 +132,10 @@ mod tests {
         for _ in 0..3 {
             starts.recv().unwrap();
         }
-        let mut job: Job = Box::new(move || started.send(()).unwrap());
-        match pool.run(job) {
-            Err(Refused::Full(back)) => job = back,
-            _ => panic!("three threads are busy"),
-        }
+        let job: Job = Box::new(move || started.send(()).unwrap());
+        let Err(Refused::Full(job)) = pool.run(job) else { panic!("three threads are busy") };
         drop(release);
-        loop {
-            match pool.run(job) {
-                Ok(()) => break,
-                Err(Refused::Full(back)) => job = back,
-                Err(Refused::NoThread(e)) => panic!("{e}"),
-            }
-            thread::yield_now();
-        }
+        assert!(pool.run_when_free(job, Duration::from_secs(10)), "a thread became free");
         starts.recv().unwrap();
         assert!(pool.threads() <= 3);
     }
@@ -153,12 +158,8 @@ mod tests {
         let pool = Pool::new(1);
         assert!(pool.run(Box::new(|| panic!("on purpose"))).is_ok());
         let mut job: Job = Box::new(|| {});
-        loop {
-            match pool.run(job) {
-                Ok(()) => break,
-                Err(Refused::Full(back)) => job = back,
-                Err(Refused::NoThread(e)) => panic!("{e}"),
-            }
+        while let Err(Refused::Full(back) | Refused::NoThread(back, _)) = pool.run(job) {
+            job = back;
             thread::yield_now();
         }
     }

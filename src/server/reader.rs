@@ -90,6 +90,7 @@ impl Reader {
             patience: Patience::Each(limits::PING_AFTER),
             timeout: None,
             message_deadline: None,
+            pace: Pace { grace: limits::FRAME_DEADLINE, bytes_per_sec: limits::FRAME_BYTES_PER_SEC },
             budget,
             held: 0,
             control: Vec::new(),
@@ -176,6 +177,13 @@ fn is_timeout(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
 }
 
+/// How long a message may take from its first byte: a time for all, and the announced bytes at a slow sender's speed.
+#[derive(Clone, Copy)]
+struct Pace {
+    grace: Duration,
+    bytes_per_sec: u64,
+}
+
 /// Read side of the socket, one frame at a time; write side for tungstenite's own control frames.
 struct Inflow {
     stream: Arc<TcpStream>,
@@ -188,6 +196,7 @@ struct Inflow {
     /// The receive time-out that the socket has now.
     timeout: Option<Duration>,
     message_deadline: Option<Instant>,
+    pace: Pace,
     budget: Arc<InboundBudget>,
     /// Our share of the budget.
     held: usize,
@@ -203,14 +212,12 @@ impl Inflow {
 
     /// One `recv` that waits as long as the state of affairs allows.
     fn receive(&mut self, into: Option<&mut [u8]>) -> io::Result<usize> {
-        let until = match (self.message_deadline, self.patience) {
-            (Some(deadline), _) | (None, Patience::Until(deadline)) => Some(deadline),
-            (None, Patience::Each(_)) => None,
-        };
-        let wait = match (until, self.patience) {
-            (Some(deadline), _) => deadline.saturating_duration_since(Instant::now()),
+        let left = |deadline: Instant| deadline.saturating_duration_since(Instant::now());
+        let wait = match (self.message_deadline, self.patience) {
+            // A handshake is not prolonged by a message that has begun.
+            (Some(message), Patience::Until(end)) => left(message.min(end)),
+            (Some(deadline), Patience::Each(_)) | (None, Patience::Until(deadline)) => left(deadline),
             (None, Patience::Each(wait)) => wait,
-            (None, Patience::Until(_)) => Duration::ZERO,
         };
         if wait.is_zero() {
             return Err(self.too_late());
@@ -220,34 +227,37 @@ impl Inflow {
             self.timeout = Some(wait);
         }
         let read = match into {
-            Some(into) => (&*self.stream).read(into),
+            Some(into) => read_on(&self.stream, into),
             None => {
-                self.buffer.resize(BUFFER, 0);
+                // On the stack: an idle connection keeps no buffer.
+                let mut piece = [0; BUFFER];
+                let read = read_on(&self.stream, &mut piece);
+                self.buffer.clear();
+                self.buffer.extend_from_slice(&piece[..read.as_ref().copied().unwrap_or(0)]);
                 self.at = 0;
-                let read = (&*self.stream).read(&mut self.buffer);
-                self.buffer.truncate(read.as_ref().copied().unwrap_or(0));
                 read
             }
         };
         match read {
             Err(e) if is_timeout(&e) => Err(self.too_late()),
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => Err(io::ErrorKind::WouldBlock.into()),
             read => read,
         }
     }
 
-    /// Silence between messages is the caller's business; within one it breaks the rules.
+    /// Silence between messages, or until the end that the caller has set, is the caller's business; within one it
+    /// breaks the rules.
     fn too_late(&self) -> io::Error {
+        let ended = matches!(self.patience, Patience::Until(end) if end <= Instant::now());
         match self.message_deadline {
-            Some(_) => io::Error::other(Violation(Close::policy("message took too long"))),
-            None => io::ErrorKind::WouldBlock.into(),
+            Some(_) if !ended => io::Error::other(Violation(Close::policy("message took too long"))),
+            _ => io::ErrorKind::WouldBlock.into(),
         }
     }
 
     fn took(&mut self, step: Step) -> io::Result<()> {
         if let Step::Announced(len) = step {
-            let more = Duration::from_secs(len / limits::FRAME_BYTES_PER_SEC);
-            let deadline = self.message_deadline.unwrap_or_else(|| Instant::now() + limits::FRAME_DEADLINE);
+            let more = Duration::from_secs(len / self.pace.bytes_per_sec);
+            let deadline = self.message_deadline.unwrap_or_else(|| Instant::now() + self.pace.grace);
             self.message_deadline = Some(deadline + more);
             let wanted = self.follower.message_bytes() as usize;
             if wanted > limits::BIG_MESSAGE_BYTES && wanted > self.held {
@@ -261,7 +271,7 @@ impl Inflow {
         if self.follower.idle() {
             self.message_deadline = None;
         } else if self.message_deadline.is_none() {
-            self.message_deadline = Some(Instant::now() + limits::FRAME_DEADLINE);
+            self.message_deadline = Some(Instant::now() + self.pace.grace);
         }
         Ok(())
     }
@@ -324,6 +334,16 @@ impl Drop for Inflow {
     }
 }
 
+/// One read; a signal that happened to be delivered to this thread is not the peer's silence.
+fn read_on(mut stream: &TcpStream, into: &mut [u8]) -> io::Result<usize> {
+    loop {
+        match stream.read(into) {
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            read => return read,
+        }
+    }
+}
+
 fn violation(close: Close) -> io::Error {
     io::Error::other(Violation(close))
 }
@@ -339,3 +359,7 @@ impl Write for Inflow {
         Ok(())
     }
 }
+
+#[cfg(test)]
+#[path = "reader_tests.rs"]
+pub mod tests;

@@ -24,15 +24,21 @@ struct Inner {
     /// By age.
     strangers: BTreeMap<u64, Stranger>,
     per_address: HashMap<IpAddr, usize>,
-    /// Every open socket, for the end.
-    all: HashMap<u64, Arc<TcpStream>>,
+    /// Every open socket, for the end, and the place it takes; one that was cut takes none any more, although its
+    /// thread has not noticed yet.
+    all: HashMap<u64, Place>,
     http: usize,
     websockets: usize,
     closed: bool,
 }
 
-struct Stranger {
+struct Place {
     stream: Arc<TcpStream>,
+    kind: Option<Kind>,
+}
+
+struct Stranger {
+    kind: Kind,
     address: IpAddr,
 }
 
@@ -46,7 +52,6 @@ enum Kind {
 pub struct Ticket {
     sockets: Sockets,
     id: u64,
-    kind: Kind,
     address: IpAddr,
 }
 
@@ -64,23 +69,27 @@ impl Sockets {
         }
         let here = inner.per_address.get(&address).copied().unwrap_or(0);
         if !net::is_loopback(address) && here >= self.caps.unauthenticated_per_address {
-            inner.cut_oldest(|s| s.address == address)?;
+            inner.cut_oldest(|_, s| s.address == address)?;
         }
-        if inner.http >= self.caps.http || inner.strangers.len() >= self.caps.unauthenticated {
-            inner.cut_oldest(|_| true)?;
+        if inner.http >= self.caps.http {
+            inner.cut_oldest(|_, s| s.kind == Kind::Http)?;
+        }
+        if inner.strangers.len() >= self.caps.unauthenticated {
+            inner.cut_oldest(|_, _| true)?;
         }
         inner.next += 1;
         let id = inner.next;
-        inner.strangers.insert(id, Stranger { stream: stream.clone(), address });
+        inner.strangers.insert(id, Stranger { kind: Kind::Http, address });
         *inner.per_address.entry(address).or_default() += 1;
-        inner.all.insert(id, stream.clone());
+        inner.all.insert(id, Place { stream: stream.clone(), kind: Some(Kind::Http) });
         inner.http += 1;
-        Some(Ticket { sockets: self.clone(), id, kind: Kind::Http, address })
+        Some(Ticket { sockets: self.clone(), id, address })
     }
 
-    /// Cuts the oldest socket that has not authenticated, to make room for another. False: there is none.
-    pub fn cut_oldest(&self) -> bool {
-        self.inner.lock().cut_oldest(|_| true).is_some()
+    /// Cuts the oldest socket that has not authenticated, but not this newcomer (0: whichever is the oldest). False:
+    /// there is none.
+    pub fn cut_oldest_but(&self, newcomer: u64) -> bool {
+        self.inner.lock().cut_oldest(|id, _| id != newcomer).is_some()
     }
 
     pub fn open(&self) -> usize {
@@ -94,20 +103,32 @@ impl Sockets {
 
     /// Wakes every reader by ending its socket.
     pub fn cut_all(&self) {
-        for stream in self.inner.lock().all.values() {
-            let _ = stream.shutdown(Shutdown::Both);
+        for place in self.inner.lock().all.values() {
+            let _ = place.stream.shutdown(Shutdown::Both);
         }
     }
 }
 
 impl Inner {
-    fn cut_oldest(&mut self, wanted: impl Fn(&Stranger) -> bool) -> Option<()> {
-        let id = *self.strangers.iter().find(|(_, s)| wanted(s))?.0;
-        let stranger = self.strangers.remove(&id).expect("the id was just found");
-        // Its reader wakes up and gives the rest of its place back.
-        let _ = stranger.stream.shutdown(Shutdown::Both);
-        self.forget_address(stranger.address);
+    fn cut_oldest(&mut self, wanted: impl Fn(u64, &Stranger) -> bool) -> Option<()> {
+        let id = *self.strangers.iter().find(|(id, s)| wanted(**id, s))?.0;
+        self.forget_stranger(id);
+        self.vacate(id);
+        if let Some(place) = self.all.get(&id) {
+            // Its reader wakes up and ends.
+            let _ = place.stream.shutdown(Shutdown::Both);
+        }
         Some(())
+    }
+
+    /// Gives the place of a socket back, once.
+    fn vacate(&mut self, id: u64) -> Option<Kind> {
+        let kind = self.all.get_mut(&id)?.kind.take()?;
+        match kind {
+            Kind::Http => self.http -= 1,
+            Kind::WebSocket => self.websockets -= 1,
+        }
+        Some(kind)
     }
 
     fn forget_address(&mut self, address: IpAddr) {
@@ -127,20 +148,20 @@ impl Inner {
 }
 
 impl Ticket {
-    /// The connection becomes a WebSocket. False: there are too many, and nobody can be cut.
+    /// The connection becomes a WebSocket. False: it has been cut, or there are too many and none can be cut.
     pub fn upgrade(&mut self) -> bool {
         let mut inner = self.sockets.inner.lock();
-        if inner.websockets >= self.sockets.caps.websockets {
-            let me = self.id;
-            let older = inner.strangers.iter().find(|(id, _)| **id != me).map(|(id, _)| *id);
-            let Some(older) = older else { return false };
-            let stranger = inner.strangers.remove(&older).expect("the id was just found");
-            let _ = stranger.stream.shutdown(Shutdown::Both);
-            inner.forget_address(stranger.address);
+        let full = inner.websockets >= self.sockets.caps.websockets;
+        if full && inner.cut_oldest(|_, s| s.kind == Kind::WebSocket).is_none() {
+            return false;
         }
-        inner.http -= 1;
+        let Some(stranger) = inner.strangers.get_mut(&self.id) else { return false };
+        stranger.kind = Kind::WebSocket;
+        inner.vacate(self.id);
         inner.websockets += 1;
-        self.kind = Kind::WebSocket;
+        if let Some(place) = inner.all.get_mut(&self.id) {
+            place.kind = Some(Kind::WebSocket);
+        }
         true
     }
 
@@ -152,17 +173,19 @@ impl Ticket {
     pub fn address(&self) -> IpAddr {
         self.address
     }
+
+    /// A number of its own, from 1.
+    pub fn id(&self) -> u64 {
+        self.id
+    }
 }
 
 impl Drop for Ticket {
     fn drop(&mut self) {
         let mut inner = self.sockets.inner.lock();
         inner.forget_stranger(self.id);
+        inner.vacate(self.id);
         inner.all.remove(&self.id);
-        match self.kind {
-            Kind::Http => inner.http -= 1,
-            Kind::WebSocket => inner.websockets -= 1,
-        }
     }
 }
 
@@ -201,16 +224,54 @@ mod tests {
         let mut t4 = sockets.admit(&s4, away).unwrap();
         assert!(is_cut(&mut c2), "the third of one address cuts its first");
         assert!(!is_cut(&mut c1) && !is_cut(&mut c3) && !is_cut(&mut c4));
-        assert!(t4.upgrade(), "at the cap of WebSockets the other stranger goes");
-        assert!(is_cut(&mut c3) && !is_cut(&mut c4));
-        let (s5, _c5) = pair(&listener);
-        let mut t5 = sockets.admit(&s5, home).unwrap();
+        assert!(!t4.upgrade(), "the only WebSocket is in; to cut somebody else would make no room");
+        assert!(!is_cut(&mut c3));
         t4.authenticated();
-        assert!(!t5.upgrade(), "nobody is left to cut");
+        let (s5, _c5) = pair(&listener);
+        let t5 = sockets.admit(&s5, home).unwrap();
+        assert!(sockets.cut_oldest_but(t5.id()) && is_cut(&mut c3));
         assert_eq!(sockets.open(), 5);
         drop((t1, _t2, _t3, t4, t5));
         assert_eq!(sockets.open(), 0);
         let inner = sockets.inner.lock();
         assert!(inner.strangers.is_empty() && inner.per_address.is_empty() && inner.http == 0 && inner.websockets == 0);
+    }
+
+    #[test]
+    fn a_cut_socket_gave_its_place_back_before_its_thread_noticed() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let caps = Caps { http: 2, websockets: 2, unauthenticated: 4, unauthenticated_per_address: 2 };
+        let sockets = Sockets::new(caps);
+        let home: IpAddr = "127.0.0.1".parse().unwrap();
+        let mut held = Vec::new();
+        // None of these tickets is dropped: no thread notices anything.
+        for _ in 0..10 {
+            let (stream, theirs) = pair(&listener);
+            let ticket = sockets.admit(&stream, home).expect("the oldest makes room");
+            held.push((stream, theirs, ticket));
+        }
+        assert_eq!(held.iter_mut().filter_map(|(_, c, _)| is_cut(c).then_some(())).count(), 8);
+        assert!(!held[0].2.upgrade(), "a socket that was cut is no WebSocket any more");
+        assert!(held[8].2.upgrade() && held[9].2.upgrade());
+        let (stream, _theirs) = pair(&listener);
+        let mut newcomer = sockets.admit(&stream, home).unwrap();
+        assert!(newcomer.upgrade() && is_cut(&mut held[8].1) && !is_cut(&mut held[9].1));
+        held[9].2.authenticated();
+        newcomer.authenticated();
+        assert!(!sockets.cut_oldest_but(0), "those who are in stay");
+        drop((held, newcomer));
+        let inner = sockets.inner.lock();
+        assert!(inner.all.is_empty() && inner.http == 0 && inner.websockets == 0 && inner.strangers.is_empty());
+    }
+
+    #[test]
+    fn room_for_a_newcomer_is_never_made_by_cutting_it() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let caps = Caps { http: 9, websockets: 9, unauthenticated: 9, unauthenticated_per_address: 9 };
+        let sockets = Sockets::new(caps);
+        let (stream, mut theirs) = pair(&listener);
+        let ticket = sockets.admit(&stream, "127.0.0.1".parse().unwrap()).unwrap();
+        assert!(!sockets.cut_oldest_but(ticket.id()) && !is_cut(&mut theirs));
+        assert!(sockets.cut_oldest_but(0) && is_cut(&mut theirs));
     }
 }

@@ -5,27 +5,23 @@ use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::Instant;
 
+use tungstenite::Message;
+
 use super::handshake::{self, Outcome, Peer};
 use super::reader::{Next, Patience, Reader};
 use super::sockets::Ticket;
 use super::wire::TcpWire;
-use super::ws_log;
 use super::{Doors, Refused};
 use crate::http::{Head, Reply};
 use crate::hub::Event;
 use crate::hub::outbox::Outbox;
-use crate::log::ws_lines;
 use crate::policy::net;
 use crate::protocol::frame::{self, Incoming};
-use crate::protocol::{ErrorShape, PROTOCOL_MAX};
+use crate::protocol::{ErrorShape, PROTOCOL_MAX, methods};
 use crate::rpc::{self, Answered, Caller};
 use crate::ws::Close;
 use crate::ws::follow::Limits;
 use crate::{ids, limits};
-
-/// Codes for the log alone: no code in the close frame, no close frame.
-const NO_CODE: u16 = 1005;
-const LOST: u16 = 1006;
 
 /// An upgrade request on a connection, and the bytes that were read behind it.
 pub struct Upgrade {
@@ -52,23 +48,30 @@ pub fn serve(doors: &Arc<Doors>, upgrade: Upgrade, ticket: &mut Ticket) -> Resul
     let before = Limits { message_bytes: limits::PREAUTH_FRAME_BYTES as u64, fragments: limits::MAX_FRAGMENTS };
     let mut reader = Reader::new(stream, early, outbox.clone(), doors.incoming.clone(), before);
     let headers = head.headers().map(|(n, v)| (n.to_owned(), v.to_owned())).collect();
-    let peer = Peer { head: net::Head { peer: ticket.address(), headers }, conn_id };
+    let peer = Peer { head: net::Head { peer: ticket.address(), headers }, conn_id: conn_id.clone() };
+    drop(head);
     let opened = Instant::now();
-    ws_log::opened(ctx.ws_detail, &peer.head, &peer.conn_id);
     match handshake::run(ctx, &peer, &mut reader, &outbox, opened + doors.handshake_timeout) {
         Outcome::In(caller) => {
             ticket.authenticated();
             let after = Limits { message_bytes: limits::MAX_PAYLOAD_BYTES as u64, fragments: limits::MAX_FRAGMENTS };
             reader.set_limits(after);
             reader.set_patience(Patience::Each(limits::PING_AFTER));
+            // From here on the connection is idle most of its life: what the handshake needed is given back.
+            doors.ws_log.opened(&caller, &peer.head.peer.to_string(), ctx.live().auth.mode.name());
+            drop(peer);
+            crate::sys::memory::release_stack();
             let end = serve_requests(doors, &caller, &mut reader, &outbox);
-            ctx.hub.send(Event::Unregister { conn_id: peer.conn_id.clone() });
-            ws_log::closed(ctx.ws_detail, &end, opened.elapsed(), &peer.conn_id);
+            // The others learn of it now, not when the last bytes have left.
+            ctx.hub.send(Event::Unregister { conn_id });
+            doors.ws_log.closed(&caller, end.close().code, &end.close().reason, opened.elapsed());
+            if let End::Farewell(_) = end {
+                take_leave(&mut reader, &outbox);
+            }
         }
         Outcome::Refused(close) => {
-            ws_log::refused(&peer.conn_id, &peer.head, &close);
-            outbox.wait_sent(Instant::now() + limits::LINGER_TIME);
-            reader.linger();
+            doors.ws_log.refused(&peer.conn_id, &peer.head, close.code, &close.reason);
+            take_leave(&mut reader, &outbox);
         }
         Outcome::Gone => {}
     }
@@ -76,41 +79,48 @@ pub fn serve(doors: &Arc<Doors>, upgrade: Upgrade, ticket: &mut Ticket) -> Resul
     Ok(())
 }
 
-/// Reads and answers until the end; says how it came.
-fn serve_requests(doors: &Arc<Doors>, caller: &Arc<Caller>, reader: &mut Reader, outbox: &Arc<Outbox>) -> Close {
+/// How a connection ended, as a close for the log: 1005 and 1006 stand for none and for a lost connection.
+#[derive(Debug, PartialEq, Eq)]
+enum End {
+    /// A close frame is under way to somebody who may read it.
+    Farewell(Close),
+    /// Nobody listens any more.
+    Lost(Close),
+}
+
+impl End {
+    fn farewell(code: u16, reason: &str) -> End {
+        End::Farewell(Close::new(code, reason))
+    }
+
+    fn lost(reason: &str) -> End {
+        End::Lost(Close::new(Close::ABNORMAL, reason))
+    }
+
+    fn close(&self) -> &Close {
+        match self {
+            End::Farewell(close) | End::Lost(close) => close,
+        }
+    }
+}
+
+/// Lets the close frame leave, then what the peer still says be read away.
+fn take_leave(reader: &mut Reader, outbox: &Arc<Outbox>) {
+    outbox.wait_sent(Instant::now() + limits::LINGER_TIME);
+    reader.linger();
+}
+
+/// Reads and answers until the end.
+fn serve_requests(doors: &Arc<Doors>, caller: &Arc<Caller>, reader: &mut Reader, outbox: &Arc<Outbox>) -> End {
     let lenient = caller.protocol >= PROTOCOL_MAX;
-    let mut silent = 0;
     let mut wrong_roles = 0;
     loop {
-        let message = match reader.receive() {
-            Next::Message(message) => message,
-            Next::Alive => {
-                silent = 0;
-                continue;
-            }
-            Next::Silence => {
-                silent += 1;
-                if silent >= limits::DEAD_AFTER_PERIODS {
-                    return Close::new(LOST, "no answer to pings");
-                }
-                outbox.ping();
-                continue;
-            }
-            Next::Broken(close) => {
-                outbox.close_now(&close);
-                outbox.wait_sent(Instant::now() + limits::LINGER_TIME);
-                reader.linger();
-                return close;
-            }
-            Next::Closed => {
-                outbox.wait_sent(Instant::now() + limits::LINGER_TIME);
-                return Close::new(NO_CODE, "");
-            }
-            Next::Gone => return Close::new(LOST, "connection lost"),
+        let message = match next_message(reader, outbox) {
+            Ok(message) => message,
+            Err(end) => return end,
         };
-        silent = 0;
         match answer(doors, caller, outbox, handshake::payload(&message), lenient) {
-            Answered::WrongRole => wrong_roles += 1,
+            Answered::Refused(error) if methods::is_unauthorized_role(&error) => wrong_roles += 1,
             _ => wrong_roles = 0,
         }
         drop(message);
@@ -118,46 +128,64 @@ fn serve_requests(doors: &Arc<Doors>, caller: &Arc<Caller>, reader: &mut Reader,
         if wrong_roles > limits::UNAUTHORIZED_ROLE_REPEATS {
             let close = Close::policy("repeated unauthorized calls");
             outbox.close(&close);
-            outbox.wait_sent(Instant::now() + limits::LINGER_TIME);
-            reader.linger();
-            return close;
+            return End::Farewell(close);
         }
         if !outbox.wait_for_room(limits::WRITE_STALL) {
-            return Close::new(LOST, "the client does not read its answers");
+            return End::lost("the client does not read its answers");
         }
         if !outbox.is_open() {
-            // Closed by us (slow, revoked, stopping): let the close frame leave, then what the peer still says.
-            outbox.wait_sent(Instant::now() + limits::LINGER_TIME);
-            reader.linger();
-            return Close::new(NO_CODE, "closed by the gateway");
+            // Slow, revoked, or we are stopping.
+            return End::farewell(Close::POLICY, "closed by the gateway");
+        }
+    }
+}
+
+/// The next message; a silent peer is pinged meanwhile, and given up when that does not wake it.
+fn next_message(reader: &mut Reader, outbox: &Arc<Outbox>) -> Result<Message, End> {
+    let mut silent = 0;
+    loop {
+        match reader.receive() {
+            Next::Message(message) => return Ok(message),
+            Next::Alive => silent = 0,
+            Next::Silence => {
+                silent += 1;
+                if silent >= limits::DEAD_AFTER_PERIODS {
+                    return Err(End::lost("no answer to pings"));
+                }
+                if !outbox.ping() {
+                    silent = 0;
+                }
+            }
+            Next::Broken(close) => {
+                outbox.close_now(&close);
+                return Err(End::Farewell(close));
+            }
+            Next::Closed => return Err(End::farewell(Close::NO_STATUS, "")),
+            Next::Gone => return Err(End::lost("")),
         }
     }
 }
 
 fn answer(doors: &Arc<Doors>, caller: &Arc<Caller>, outbox: &Arc<Outbox>, bytes: &[u8], lenient: bool) -> Answered {
-    if bytes.len() > limits::BIG_MESSAGE_BYTES && too_many_values(bytes) {
-        let error = ErrorShape::invalid("invalid request frame: too many values");
-        outbox.answer_direct(frame::response_err(frame::answer_id(None), &error, None));
-        return Answered::Error;
-    }
-    match frame::parse(bytes, lenient) {
-        Incoming::Request(request) => rpc::dispatch(&doors.ctx, caller, request, outbox),
+    let started = Instant::now();
+    match frame::parse_at_most(bytes, lenient, limits::MESSAGE_VALUES) {
+        Incoming::Request(request) => {
+            let (method, id) = (request.method.clone(), request.id.clone());
+            doors.ws_log.asked(caller, &method, &id);
+            let answered = rpc::dispatch(&doors.ctx, caller, request, outbox);
+            doors.ws_log.answered(caller, &method, &id, &answered, started.elapsed());
+            answered
+        }
         Incoming::Invalid { id, message } => {
             let error = ErrorShape::invalid(message);
             outbox.answer_direct(frame::response_err(frame::answer_id(id.as_deref()), &error, None));
-            Answered::Error
+            Answered::Refused(error)
         }
         Incoming::Malformed => {
-            ws_log::say(Some(ws_lines::parse_error("not JSON", &caller.conn_id)));
+            doors.ws_log.unreadable(caller);
             Answered::Later
         }
     }
-}
-
-/// A JSON text of many tiny values takes thirty times its size as a tree; no client sends such.
-fn too_many_values(bytes: &[u8]) -> bool {
-    const MOST: usize = 1_000_000;
-    bytes.iter().filter(|&&b| b == b',').count() > MOST
 }
 
 /// The answer to an upgrade request, by the rules of RFC 6455 section 4.2.1.
@@ -183,4 +211,47 @@ pub fn switching_protocols(head: &Head) -> Result<String, Refused> {
     Ok(format!(
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {accept}\r\n\r\n"
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::server::reader::tests::{frame, pair};
+    use std::io::Read;
+    use std::time::Duration;
+
+    const PERIOD: Duration = Duration::from_millis(40);
+
+    #[test]
+    fn a_silent_client_is_pinged_twice_and_then_given_up() {
+        let (mut reader, outbox, _budget, mut theirs) = pair(1000, 0);
+        reader.set_patience(Patience::Each(PERIOD));
+        let started = Instant::now();
+        assert_eq!(next_message(&mut reader, &outbox).unwrap_err(), End::lost("no answer to pings"));
+        assert!(started.elapsed() >= PERIOD * limits::DEAD_AFTER_PERIODS);
+        drop((reader, outbox));
+        let mut heard = Vec::new();
+        let _ = theirs.read_to_end(&mut heard);
+        assert_eq!(heard, [0x89, 0, 0x89, 0]);
+        assert_eq!(limits::PING_AFTER * limits::DEAD_AFTER_PERIODS, Duration::from_secs(90));
+    }
+
+    #[test]
+    fn an_idle_client_that_only_answers_pings_stays() {
+        let (mut reader, outbox, _budget, mut theirs) = pair(1000, 0);
+        reader.set_patience(Patience::Each(PERIOD));
+        let client = std::thread::spawn(move || {
+            for _ in 0..10 {
+                let mut ping = [0; 2];
+                theirs.read_exact(&mut ping).unwrap();
+                assert_eq!(ping, [0x89, 0]);
+                theirs.write_all(&frame(0x8a, b"")).unwrap();
+            }
+            theirs.write_all(&frame(0x81, b"still here")).unwrap();
+            theirs
+        });
+        let message = next_message(&mut reader, &outbox).unwrap();
+        assert_eq!(handshake::payload(&message), b"still here");
+        drop(client.join().unwrap());
+    }
 }

@@ -1,36 +1,80 @@
-//! Lines about a connection's life (cli 7), logged under `gateway/ws`; those about requests are `rpc::dispatch`'s.
+//! What the log says about WebSockets (cli 7): failures and slow answers always, the rest with `--verbose`. The lines
+//! themselves are made in `log::ws_lines`.
 
 use std::time::Duration;
 
-use crate::log::ws_lines::{self, Closed, Detail, Handshake};
+use crate::log::ws_lines::{self, Client, Closed, Detail, Handshake, Response};
 use crate::policy::net;
-use crate::ws::Close;
+use crate::protocol::ErrorShape;
+use crate::rpc::{Answered, Caller};
 
-pub fn opened(detail: Detail, head: &net::Head, conn_id: &str) {
-    say(ws_lines::open(detail, &head.peer.to_string(), conn_id));
+#[derive(Clone, Copy, Debug)]
+pub struct WsLogger {
+    pub detail: Detail,
 }
 
-pub fn closed(detail: Detail, end: &Close, lasted: Duration, conn: &str) {
-    let (code, reason) = (end.code, end.reason.as_str());
-    say(ws_lines::close(detail, Closed { code, reason, lasted, handshake: "connected", last: None, conn }));
+impl WsLogger {
+    pub fn opened(self, caller: &Caller, remote: &str, auth: &str) {
+        say(ws_lines::open(self.detail, remote, &caller.conn_id));
+        let client = &caller.client;
+        let told = Client {
+            name: client.display_name.as_deref().unwrap_or(&client.id),
+            id: &client.id,
+            version: &client.version,
+            mode: &client.mode,
+            platform: &client.platform,
+            auth,
+        };
+        say(ws_lines::connect(self.detail, told, &caller.conn_id));
+    }
+
+    pub fn closed(self, caller: &Caller, code: u16, reason: &str, lasted: Duration) {
+        let closed = Closed { code, reason, lasted, handshake: "connected", last: None, conn: &caller.conn_id };
+        say(ws_lines::close(self.detail, closed));
+    }
+
+    pub fn refused(self, conn: &str, head: &net::Head, code: u16, reason: &str) {
+        let field = |name: &str| head.header(name).unwrap_or("");
+        let line = ws_lines::closed_before_connect(Handshake {
+            conn,
+            remote: &head.peer.to_string(),
+            forwarded: field("x-forwarded-for"),
+            origin: field("origin"),
+            host: field("host"),
+            user_agent: field("user-agent"),
+            code,
+            reason,
+        });
+        log::warn!(target: "gateway/ws", "{line}");
+    }
+
+    pub fn asked(self, caller: &Caller, method: &str, id: &str) {
+        say(ws_lines::request(self.detail, method, &caller.conn_id, id));
+    }
+
+    /// An answer that the reader gave itself; what others answer later is theirs to tell.
+    pub fn answered(self, caller: &Caller, method: &str, id: &str, answered: &Answered, took: Duration) {
+        let error = match answered {
+            Answered::Ok => None,
+            Answered::Refused(error) => Some(error),
+            Answered::Later => return,
+        };
+        let code = error.map(code_name);
+        let error = code.as_deref().zip(error.map(|e| e.message.as_str()));
+        let (conn, cached) = (&*caller.conn_id, false);
+        say(ws_lines::response(self.detail, Response { method, took, error, cached, conn, id }));
+    }
+
+    pub fn unreadable(self, caller: &Caller) {
+        say(Some(ws_lines::parse_error("not JSON", &caller.conn_id)));
+    }
 }
 
-pub fn refused(conn: &str, head: &net::Head, close: &Close) {
-    let field = |name: &str| head.header(name).unwrap_or_default();
-    let line = ws_lines::closed_before_connect(Handshake {
-        conn,
-        remote: &head.peer.to_string(),
-        forwarded: field("x-forwarded-for"),
-        origin: field("origin"),
-        host: field("host"),
-        user_agent: field("user-agent"),
-        code: close.code,
-        reason: &close.reason,
-    });
-    log::warn!(target: "gateway/ws", "{line}");
+fn code_name(error: &ErrorShape) -> String {
+    serde_json::to_value(error.code).ok().and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default()
 }
 
-pub fn say(line: Option<String>) {
+fn say(line: Option<String>) {
     if let Some(line) = line {
         log::info!(target: "gateway/ws", "{line}");
     }

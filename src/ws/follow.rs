@@ -2,7 +2,8 @@
 //!
 //! The reader asks it how many of the bytes at hand belong to the frame being read, so that nothing is handed on
 //! past a frame's end; it counts fragments and announced bytes, which tungstenite does not (it never returns from
-//! endless empty fragments).
+//! endless empty fragments), and refuses from the header what tungstenite would read to its end first (an unmasked
+//! frame, a ping of many megabytes).
 
 use super::Close;
 
@@ -119,9 +120,21 @@ impl Follower {
     }
 
     fn announced(&mut self, len: u64) -> Result<(), Close> {
+        let opcode = self.header[0] & 0x0f;
         // Opcodes from 8 are control frames; they may stand between the fragments of a message.
-        self.current_is_data = self.header[0] & 0x0f < 8;
+        self.current_is_data = opcode < 8;
         self.current_is_final = self.header[0] & 0x80 != 0;
+        let extended = self.header[0] & 0x70 != 0;
+        let masked = self.header[1] & 0x80 != 0;
+        let legal = match opcode {
+            0 => self.fragments > 0,
+            1 | 2 => self.fragments == 0,
+            8..=10 => self.current_is_final && len < 126,
+            _ => false,
+        };
+        if extended || !masked || !legal {
+            return Err(Close::new(Close::PROTOCOL, ""));
+        }
         if self.current_is_data {
             self.fragments += 1;
             self.message = self.message.saturating_add(len);
@@ -170,14 +183,21 @@ mod tests {
         Ok(ends)
     }
 
+    /// A masked header with a short length, and that many bytes.
+    fn frame(first: u8, len: u8) -> Vec<u8> {
+        let mut bytes = vec![first, 0x80 | len, 1, 2, 3, 4];
+        bytes.extend(std::iter::repeat_n(7, len.into()));
+        bytes
+    }
+
     #[test]
     fn finds_the_end_of_every_frame_whatever_the_chunks() {
-        // text "ab" masked; ping empty masked; a 200-byte frame with 16-bit length; unmasked empty text
-        let mut bytes =
-            vec![0x81, 0x82, 1, 2, 3, 4, b'a', b'b', 0x89, 0x80, 0, 0, 0, 0, 0x82, 0xfe, 0, 200, 9, 9, 9, 9];
+        // a text, an empty ping, a frame with a 16-bit length, an empty text
+        let mut bytes = [frame(0x81, 2), frame(0x89, 0)].concat();
+        bytes.extend([0x82, 0xfe, 0, 200, 9, 9, 9, 9]);
         bytes.extend([7; 200]);
-        bytes.extend([0x81, 0x00]);
-        let ends = vec![8, 14, 222, 224];
+        bytes.extend(frame(0x81, 0));
+        let ends = vec![8, 14, 222, 228];
         for chunk in 1..bytes.len() {
             assert_eq!(run(&bytes, chunk).unwrap(), ends, "chunk {chunk}");
         }
@@ -185,21 +205,36 @@ mod tests {
 
     #[test]
     fn counts_fragments_and_announced_bytes_per_message() {
-        let fragment = [0x01, 0x00];
-        let more = [0x00, 0x00];
-        let last = [0x80, 0x00];
-        let ping = [0x89, 0x00];
-        let ok: Vec<u8> = [fragment, ping, more, ping, last, fragment, last].concat();
+        let (first, more, last, ping) = (frame(0x01, 0), frame(0x00, 0), frame(0x80, 0), frame(0x89, 0));
+        let ok = [&first, &ping, &more, &ping, &last, &first, &last].map(Vec::as_slice).concat();
         assert!(run(&ok, 1).is_ok());
-        let four: Vec<u8> = [fragment, more, more, more].concat();
+        let four = [&first, &more, &more, &more].map(Vec::as_slice).concat();
         assert_eq!(run(&four, 1), Err(Close::policy("too many fragments")));
         // 600 + 600 announced bytes in two fragments
-        let mut big = vec![0x01, 126, 0x02, 0x58];
+        let mut big = vec![0x01, 0xfe, 0x02, 0x58, 0, 0, 0, 0];
         big.extend([0; 600]);
-        big.extend([0x80, 126, 0x02, 0x58]);
+        big.extend([0x80, 0xfe, 0x02, 0x58, 0, 0, 0, 0]);
         assert_eq!(run(&big, 7).unwrap_err().code, 1009);
         // 2^63 bytes are refused from the header alone
-        assert_eq!(run(&[0x82, 127, 0x80, 0, 0, 0, 0, 0, 0, 0], 10).unwrap_err().code, 1009);
+        assert_eq!(run(&[0x82, 0xff, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], 10).unwrap_err().code, 1009);
+    }
+
+    #[test]
+    fn what_no_frame_may_be_is_refused_from_its_header() {
+        let first = frame(0x01, 1);
+        for (what, bytes) in [
+            ("unmasked", vec![0x81, 0x00]),
+            ("reserved bit", frame(0xc1, 0)),
+            ("opcode 3", frame(0x83, 0)),
+            ("opcode 11", frame(0x8b, 0)),
+            ("fragmented ping", frame(0x09, 0)),
+            ("long ping", vec![0x89, 0xfe, 0, 126, 0, 0, 0, 0]),
+            ("ping of 2^63 bytes", vec![0x89, 0xff, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]),
+            ("continuation of nothing", frame(0x80, 0)),
+            ("a message inside a message", [&first[..], &first[..]].concat()),
+        ] {
+            assert_eq!(run(&bytes, 3), Err(Close::new(Close::PROTOCOL, "")), "{what}");
+        }
     }
 
     #[test]

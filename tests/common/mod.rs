@@ -5,6 +5,7 @@
 
 pub mod client;
 pub mod model;
+pub mod raw;
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};

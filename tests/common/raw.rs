@@ -1,0 +1,142 @@
+//! A connection that says any bytes at all and reads HTTP answers one by one.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
+use openclaw::ids;
+
+use super::patience;
+
+pub struct Raw {
+    pub stream: TcpStream,
+    /// Read and not used yet.
+    bytes: Vec<u8>,
+}
+
+/// One HTTP answer.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub head: String,
+    pub body: String,
+}
+
+impl Answer {
+    /// Value of a header.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let wanted = |line: &&str| line.split_once(':').is_some_and(|(n, _)| n.eq_ignore_ascii_case(name));
+        self.head.lines().find(wanted)?.split_once(':').map(|(_, value)| value.trim())
+    }
+
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|e| panic!("{e}: {self:?}"))
+    }
+}
+
+impl Raw {
+    pub fn open(port: u16) -> Raw {
+        let stream = TcpStream::connect(("127.0.0.1", port)).expect("the gateway accepts");
+        stream.set_nodelay(true).expect("a socket");
+        stream.set_read_timeout(Some(patience())).expect("a socket");
+        stream.set_write_timeout(Some(patience())).expect("a socket");
+        Raw { stream, bytes: Vec::new() }
+    }
+
+    /// A connection on which this has been said.
+    pub fn saying(port: u16, text: &str) -> Raw {
+        let mut raw = Raw::open(port);
+        raw.send(text.as_bytes());
+        raw
+    }
+
+    /// Sends; a peer that has closed meanwhile is for the reading half to find out.
+    pub fn send(&mut self, bytes: &[u8]) {
+        let _ = self.stream.write_all(bytes);
+    }
+
+    /// The next answer with its body; to a HEAD request with `body` false. None: the connection has ended.
+    pub fn try_answer(&mut self, body: bool) -> Option<Answer> {
+        let end = loop {
+            if let Some(at) = self.bytes.windows(4).position(|w| w == b"\r\n\r\n") {
+                break at + 4;
+            }
+            self.more().then_some(())?;
+        };
+        let head = String::from_utf8(self.bytes.drain(..end).collect()).expect("heads are ASCII");
+        let status = head.split(' ').nth(1).and_then(|s| s.parse().ok()).expect("a status line");
+        let mut answer = Answer { status, head, body: String::new() };
+        let length = answer.header("content-length").and_then(|n| n.parse().ok()).unwrap_or(0);
+        if body && length > 0 {
+            while self.bytes.len() < length {
+                assert!(self.more(), "the body of {answer:?} was cut");
+            }
+            answer.body = String::from_utf8(self.bytes.drain(..length).collect()).expect("bodies are text");
+        }
+        Some(answer)
+    }
+
+    pub fn answer(&mut self) -> Answer {
+        self.try_answer(true).expect("an answer")
+    }
+
+    /// Reads to the end of the connection; what came before it, beside answers that were taken.
+    pub fn rest(&mut self) -> Vec<u8> {
+        while self.more() {}
+        std::mem::take(&mut self.bytes)
+    }
+
+    fn more(&mut self) -> bool {
+        let mut piece = [0; 4096];
+        match self.stream.read(&mut piece) {
+            Ok(n) => {
+                self.bytes.extend_from_slice(&piece[..n]);
+                n > 0
+            }
+            Err(e) if matches!(e.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut) => {
+                panic!("the gateway neither answered nor closed; so far {:?}", String::from_utf8_lossy(&self.bytes))
+            }
+            Err(_) => false,
+        }
+    }
+}
+
+/// The head of a WebSocket upgrade, with further or changed header lines behind it.
+pub fn upgrade_head(start: &str, version: &str, key: &str) -> String {
+    format!(
+        "{start}\r\nHost: 127.0.0.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: {version}\r\n\
+         Sec-WebSocket-Key: {key}\r\n\r\n"
+    )
+}
+
+/// A key as clients make it.
+pub const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
+
+/// A masked frame: first byte (final bit and opcode), payload.
+pub fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
+    let mut bytes = frame_head(first, payload.len() as u64);
+    bytes.extend_from_slice(payload);
+    bytes
+}
+
+/// Its header, with the mask 0000 that leaves the payload as it is.
+pub fn frame_head(first: u8, len: u64) -> Vec<u8> {
+    let mut bytes = vec![first];
+    match len {
+        0..126 => bytes.push(0x80 | len as u8),
+        126..0x1_0000 => {
+            bytes.push(0xfe);
+            bytes.extend((len as u16).to_be_bytes());
+        }
+        _ => {
+            bytes.push(0xff);
+            bytes.extend(len.to_be_bytes());
+        }
+    }
+    bytes.extend([0; 4]);
+    bytes
+}
+
+/// A random word that is nowhere else.
+pub fn word() -> String {
+    format!("secret{}", ids::sha256_hex(&ids::random_bytes::<16>()))
+}
