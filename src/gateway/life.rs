@@ -110,6 +110,7 @@ impl Life {
             limiter: RateLimiter::new(&config.gateway.auth.rate_limit),
             system_events,
             log: boot.log.clone(),
+            ws_log: boot.ws_log,
             heartbeats: AtomicBool::new(true),
             ready: AtomicBool::new(false),
             draining: AtomicBool::new(false),
