@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -54,6 +55,7 @@ fn a_second_gateway_on_the_same_config_fails_at_once() {
     let lock = lock_file(&home);
     let content: Value = serde_json::from_str(&fs::read_to_string(&lock).unwrap()).unwrap();
     assert_eq!((&content["pid"], &content["configPath"]), (&json!(pid), &json!(home.config_path())));
+    assert_eq!(fs::metadata(&lock).unwrap().permissions().mode() & 0o777, 0o600);
     assert!(content["startTime"].is_u64() && content["createdAt"].as_str().unwrap().ends_with('Z'), "{content}");
 
     let port_text = port.to_string();
@@ -495,59 +497,82 @@ fn fifty_restarts_under_load_leave_nothing_behind() {
     home.configure(json!({}));
     let mut gateway = Gateway::start(&home, &[]);
     let (port, pid) = (gateway.port, gateway.pid());
-    let (stop, refused, served) =
-        (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-    let load: Vec<_> = (0..4)
+    let load = Arc::new(Load::default());
+    let clients: Vec<_> = (0..4)
         .map(|_| {
-            let (stop, refused, served) = (stop.clone(), refused.clone(), served.clone());
-            thread::spawn(move || {
-                while !stop.load(Ordering::Relaxed) {
-                    match TcpStream::connect(("127.0.0.1", port)) {
-                        Ok(stream) => {
-                            stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-                            let url = format!("ws://127.0.0.1:{port}/");
-                            // A restart may cut it at any point; only that nobody accepts is wrong.
-                            if let Ok((mut socket, _)) = tungstenite::client(url, stream)
-                                && socket.read().is_ok()
-                            {
-                                served.fetch_add(1, Ordering::Relaxed);
-                            }
-                        }
-                        Err(_) => drop(refused.fetch_add(1, Ordering::Relaxed)),
-                    }
-                }
-            })
+            let load = load.clone();
+            thread::spawn(move || load.connect_until_stopped(port))
         })
         .collect();
-    let restart = |n: usize| {
-        let before = served.load(Ordering::Relaxed);
-        wait_until("clients of this life", || served.load(Ordering::Relaxed) >= before + 8);
+    let mut lives = 1;
+    let mut restart = || {
         gateway.signal(Sig::Usr1);
-        wait_lives(&gateway, n + 1);
+        lives += 1;
+        wait_lives(&gateway, lives);
+    };
+    // Figures of a life that nobody has connected to.
+    let at_rest = |restart: &mut dyn FnMut()| {
+        load.paused.store(true, Ordering::SeqCst);
+        wait_until("clients to leave", || load.under_way.load(Ordering::SeqCst) == 0);
+        restart();
+        let figures = quiet_figures(&gateway);
+        load.paused.store(false, Ordering::SeqCst);
+        figures
     };
     let mut base = (0, 0, 0);
-    for n in 1..=50 {
-        restart(n);
+    for n in 0..50 {
         if n == 10 {
-            base = quiet_figures(&gateway);
+            base = at_rest(&mut restart);
         }
+        let before = load.served.load(Ordering::SeqCst);
+        wait_until("clients of this life", || load.served.load(Ordering::SeqCst) >= before + 8);
+        restart();
     }
-    stop.store(true, Ordering::Relaxed);
-    load.into_iter().for_each(|thread| thread.join().unwrap());
-    assert_eq!(refused.load(Ordering::Relaxed), 0, "connection refused");
-    // The last restart without load, so that both figures are of a fresh life.
-    gateway.signal(Sig::Usr1);
-    wait_lives(&gateway, 52);
-    let (descriptors, threads, _) = base;
-    wait_until("descriptors and threads to return", || {
-        let now = quiet_figures(&gateway);
-        now.0 <= descriptors && now.1 <= threads
-    });
-    let memory = quiet_figures(&gateway).2;
-    assert!(memory <= base.2 + 1024, "anonymous memory {} kB, after ten restarts {} kB", memory, base.2);
+    let now = at_rest(&mut restart);
+    load.stop.store(true, Ordering::SeqCst);
+    clients.into_iter().for_each(|thread| thread.join().unwrap());
+    assert_eq!(load.refused.load(Ordering::SeqCst), 0, "connection refused");
+    assert_eq!((now.0, now.1), (base.0, base.1), "descriptors and threads");
+    assert!(now.2 <= base.2 + 256, "anonymous memory {} kB, forty restarts ago {} kB", now.2, base.2);
     assert_eq!(gateway.pid(), pid);
     assert!(!gateway.output().contains("threads that did not end"), "every thread ended in time");
     assert_eq!(gateway.stop(), Some(0));
+}
+
+/// Clients that connect without end.
+#[derive(Default)]
+struct Load {
+    stop: AtomicBool,
+    paused: AtomicBool,
+    under_way: AtomicUsize,
+    served: AtomicUsize,
+    refused: AtomicUsize,
+}
+
+impl Load {
+    fn connect_until_stopped(&self, port: u16) {
+        while !self.stop.load(Ordering::SeqCst) {
+            self.under_way.fetch_add(1, Ordering::SeqCst);
+            if self.paused.load(Ordering::SeqCst) {
+                self.under_way.fetch_sub(1, Ordering::SeqCst);
+                thread::sleep(Duration::from_millis(5));
+                continue;
+            }
+            match TcpStream::connect(("127.0.0.1", port)) {
+                Ok(stream) => {
+                    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+                    // A restart may cut it at any point; only that nobody accepts is wrong.
+                    if let Ok((mut socket, _)) = tungstenite::client(format!("ws://127.0.0.1:{port}/"), stream)
+                        && socket.read().is_ok()
+                    {
+                        self.served.fetch_add(1, Ordering::SeqCst);
+                    }
+                }
+                Err(_) => drop(self.refused.fetch_add(1, Ordering::SeqCst)),
+            }
+            self.under_way.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
 }
 
 /// Descriptors, threads, anonymous kB.
