@@ -1,6 +1,7 @@
 //! One test program for the whole gateway: two cores link once.
 
 mod common;
+mod hostile;
 mod http;
 mod layers;
 mod smoke;

@@ -345,7 +345,7 @@ impl Hub {
         self.clients.cut_overdue(now.instant);
         let excess = self.budget.excess();
         if excess > 0 {
-            self.clients.close_fattest(excess, &Close::policy("slow consumer"), now.instant);
+            self.clients.close_fattest(excess, now.instant);
         }
     }
 

@@ -60,7 +60,8 @@ pub fn serve(doors: &Arc<Doors>, upgrade: Upgrade, ticket: &mut Ticket) -> Resul
             let end = serve_requests(doors, &caller, &mut reader, &outbox);
             // The others learn of it now, not when the last bytes have left.
             ctx.hub.send(Event::Unregister { conn_id: peer.conn_id.clone() });
-            doors.ws_log.closed(&caller, end.said(), opened.elapsed());
+            let ours = outbox.closed_with().map(|close| format!("{} {}", close.code, close.reason));
+            doors.ws_log.closed(&caller, ours.as_deref().unwrap_or(end.said()), opened.elapsed());
             if let End::Farewell(_) = end {
                 take_leave(&mut reader, &outbox);
             }
@@ -79,16 +80,15 @@ pub fn serve(doors: &Arc<Doors>, upgrade: Upgrade, ticket: &mut Ticket) -> Resul
 #[derive(Debug, PartialEq, Eq)]
 enum End {
     /// A close frame is under way to somebody who may read it.
-    Farewell(String),
+    Farewell(&'static str),
     /// Nobody listens any more.
     Lost(&'static str),
 }
 
 impl End {
-    fn said(&self) -> &str {
+    fn said(&self) -> &'static str {
         match self {
-            End::Farewell(said) => said,
-            End::Lost(said) => said,
+            End::Farewell(said) | End::Lost(said) => said,
         }
     }
 }
@@ -116,14 +116,14 @@ fn serve_requests(doors: &Arc<Doors>, caller: &Arc<Caller>, reader: &mut Reader,
         reader.handled();
         if wrong_roles > limits::UNAUTHORIZED_ROLE_REPEATS {
             outbox.close(&Close::policy("repeated unauthorized calls"));
-            return End::Farewell("repeated unauthorized calls".into());
+            return End::Farewell("closed by the gateway");
         }
         if !outbox.wait_for_room(limits::WRITE_STALL) {
             return End::Lost("the client does not read its answers");
         }
         if !outbox.is_open() {
             // Slow, revoked, or we are stopping.
-            return End::Farewell("closed by the gateway".into());
+            return End::Farewell("closed by the gateway");
         }
     }
 }
@@ -146,9 +146,9 @@ fn next_message(reader: &mut Reader, outbox: &Arc<Outbox>) -> Result<Message, En
             }
             Next::Broken(close) => {
                 outbox.close_now(&close);
-                return Err(End::Farewell(format!("{} {}", close.code, close.reason)));
+                return Err(End::Farewell("closed by the gateway"));
             }
-            Next::Closed => return Err(End::Farewell("closed by the client".into())),
+            Next::Closed => return Err(End::Farewell("closed by the client")),
             Next::Gone => return Err(End::Lost("connection lost")),
         }
     }
