@@ -8,6 +8,7 @@ mod frames;
 mod slow;
 
 use std::net::{SocketAddr, TcpStream};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
@@ -69,4 +70,13 @@ fn settled<T: PartialEq + Copy>(what: &str, mut value: impl FnMut() -> T) -> T {
         }
         (since.elapsed() > Duration::from_millis(300)).then_some(last)
     })
+}
+
+/// Wraps a command into a shell that sets limits for it first.
+fn limited(command: &mut Command, limits: &str) {
+    let mut shell = Command::new("/bin/sh");
+    shell.arg("-c").arg(format!("{limits} && exec \"$0\" \"$@\"")).arg(command.get_program()).args(command.get_args());
+    shell.env_clear().envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    shell.stdin(Stdio::null());
+    *command = shell;
 }
