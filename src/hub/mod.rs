@@ -189,6 +189,7 @@ pub fn start(setup: Setup) -> std::io::Result<(HubHandle, JoinHandle<()>)> {
         presence,
         presence_due: None,
         presence_sent: now.instant,
+        presence_pause: PRESENCE_PAUSE,
         published: 0,
         snapshot,
         health: setup.health,
@@ -233,6 +234,7 @@ struct Hub {
     /// The list is to be broadcast at this time.
     presence_due: Option<Instant>,
     presence_sent: Instant,
+    presence_pause: Duration,
     /// Presence version of the published snapshot.
     published: u64,
     snapshot: Arc<RwLock<Arc<Snapshot>>>,
@@ -251,8 +253,10 @@ struct Hub {
     closing: bool,
 }
 
-/// Disconnects that come together make one list; two lists for them come no closer than this.
+/// Disconnects that come together make one list; two lists for them come no closer than this. The pause doubles while
+/// more come, so that a crowd that leaves slowly does not cost the square of its size.
 const PRESENCE_PAUSE: Duration = Duration::from_millis(50);
+const PRESENCE_PAUSE_MOST: Duration = Duration::from_secs(1);
 /// Between a change of sessions and the health snapshot that shows it, so that a busy gateway does not make one per run.
 const HEALTH_PAUSE: Duration = Duration::from_secs(1);
 
@@ -328,6 +332,9 @@ impl Hub {
             let list = [b"{\"presence\":", &*snapshot.presence, b"}"].concat();
             self.broadcast_raw("presence", &list, Some(&snapshot), now);
             self.presence_due = None;
+            let quiet = now.instant.saturating_duration_since(self.presence_sent) > self.presence_pause * 2;
+            let longer = (self.presence_pause * 2).min(PRESENCE_PAUSE_MOST);
+            self.presence_pause = if quiet { PRESENCE_PAUSE } else { longer };
             self.presence_sent = now.instant;
         }
         if self.health_due <= now.instant {
@@ -400,7 +407,7 @@ impl Hub {
         if let Some(key) = client.presence_key
             && self.presence.disconnect(&key, moment(now, self.started))
         {
-            let due = (self.presence_sent + PRESENCE_PAUSE).max(now.instant);
+            let due = (self.presence_sent + self.presence_pause).max(now.instant);
             self.presence_due = Some(self.presence_due.map_or(due, |at| at.min(due)));
         }
     }

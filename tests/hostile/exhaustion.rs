@@ -109,6 +109,7 @@ fn without_threads_newcomers_are_refused_and_clients_stay() {
         chown(&path, Some(user), Some(user)).expect("root may");
     }
     let mut gateway = Gateway::start_with(&home, &[], |command| {
+        chown(home.path().join("tmp"), Some(user), Some(user)).expect("root may");
         let mut prlimit = Command::new("prlimit");
         prlimit.arg(format!("--nproc={}", threads + 6)).arg(command.get_program()).args(command.get_args());
         prlimit.env_clear().envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
