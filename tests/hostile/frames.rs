@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::{assert_serves, gateway, quick, rss};
-use crate::common::client::{Client, End};
+use crate::common::client::{Client, Device, End, Hello};
 use crate::common::raw::{frame, frame_head};
 use crate::common::{Home, wait_until};
 
@@ -191,4 +191,30 @@ fn a_flood_of_pings_costs_the_others_nothing() {
     assert_eq!(flood.join().expect("the flood"), 2000, "pongs that wait are replaced, so reading goes on");
     flooder.call("health", json!({}));
     wait_until("the witness to be served", || witness.request("health", json!({}))["ok"] == true);
+}
+
+#[test]
+fn who_keeps_calling_what_its_role_may_not_is_closed() {
+    let home = Home::new();
+    let gateway = gateway(&home);
+    let node = Hello {
+        role: "node".into(),
+        client_id: "node-host".into(),
+        mode: "node".into(),
+        scopes: Vec::new(),
+        ..Hello::default()
+    };
+    let (mut client, _) = Client::connect_as(gateway.port, &node, Some(&Device::new()));
+    // Ten in a row are answered and forgiven; what it may call in between starts the count anew.
+    for round in 0..2 {
+        for call in 0..10 {
+            let answer = client.request("sessions.list", json!({}));
+            assert_eq!(answer["error"]["message"], "unauthorized role: node", "{round} {call}: {answer}");
+        }
+        if round == 0 {
+            client.request("health", json!({}));
+        }
+    }
+    client.send_request("sessions.list", json!({}));
+    assert_eq!(client.end(), End::Close(1008, "repeated unauthorized calls".into()));
 }
