@@ -1,9 +1,21 @@
 //! One test program for the whole gateway: two cores link once.
 
+mod auth;
+mod chat;
 mod common;
+mod devices;
+mod disk;
+mod handshake;
 mod hostile;
 mod http;
 mod layers;
+mod lifecycle;
+mod methods;
+mod presence;
+mod process;
+mod providers;
 mod smoke;
 mod source;
+mod state;
 mod tables;
+mod turns;

@@ -50,10 +50,12 @@ impl Dedupe {
         self.put(method, key, Known::Accepted(payload), now);
     }
 
-    /// The end of a run, for whichever method began it. The five minutes begin anew.
+    /// The end of a run, for whichever method waits for it: an answer that the other one gave before stays. The five
+    /// minutes begin anew.
     pub fn finish(&mut self, key: &str, answer: &Answer, now: Instant) {
         for method in [Method::Agent, Method::Chat] {
-            if self.entries.contains_key(&(method, key.to_owned())) {
+            let known = self.entries.get(&(method, key.to_owned())).map(|e| &e.known);
+            if matches!(known, Some(Known::Accepted(_))) {
                 self.put(method, key, Known::Over(answer.clone()), now);
             }
         }

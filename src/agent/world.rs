@@ -7,10 +7,9 @@ use serde_json::Value;
 
 use super::intake::Image;
 use super::keys::Route;
-use super::models::catalog::Catalog;
 use super::models::client::{MakeAgent, Timing};
 use super::models::wire::Thinking;
-use super::session::{self, Source};
+use super::session::Source;
 use crate::config::{Config, Paths};
 use crate::hub::run_events::RunEvent;
 use crate::store::Sessions;
@@ -45,23 +44,6 @@ pub struct World {
     pub now_ms: Box<dyn Fn() -> u64 + Send + Sync>,
     pub timing: Timing,
     pub make_agent: MakeAgent,
-}
-
-impl World {
-    /// Payload of `models.list`.
-    pub fn models_list(&self) -> Value {
-        let config = (self.config)();
-        Catalog { config: &config, env: &*self.env, dev: self.dev }.models_list()
-    }
-
-    /// The model that the default agent asks first, `provider/model`: for the start-up line and `status`.
-    pub fn default_model(&self) -> String {
-        let config = (self.config)();
-        let agent = config.agents.default_id();
-        let chain = Catalog { config: &config, env: &*self.env, dev: self.dev }
-            .chain(agent, &session::agent_dir(&config, &self.paths, agent));
-        chain.first().map(ToString::to_string).unwrap_or_default()
-    }
 }
 
 /// A request that was accepted.

@@ -16,6 +16,8 @@ pub struct Client {
     pub role: Role,
     pub scopes: Scopes,
     pub device_id: Option<Arc<str>>,
+    /// The device's epoch by which it was let in.
+    pub device_epoch: u64,
     pub presence_key: Option<String>,
 }
 
@@ -29,6 +31,10 @@ pub struct Clients {
 }
 
 impl Clients {
+    pub fn len(&self) -> usize {
+        self.clients.len()
+    }
+
     pub fn is_empty(&self) -> bool {
         self.clients.is_empty()
     }
@@ -59,11 +65,16 @@ impl Clients {
         self.epochs.get(device_id).is_some_and(|&current| epoch < current)
     }
 
-    /// Closes the device's sockets for a role (all roles: None) and refuses registrations from before.
+    /// Closes the device's sockets for a role (all roles: None) that were let in before `epoch`, and refuses such
+    /// registrations. Who came with the new secret already stays.
     pub fn revoke(&mut self, device_id: &str, role: Option<Role>, epoch: u64, close: &Close, now: Instant) {
         let current = self.epochs.entry(device_id.to_owned()).or_default();
         *current = epoch.max(*current);
-        let hit = |c: &&Client| c.device_id.as_deref() == Some(device_id) && role.is_none_or(|role| c.role == role);
+        let hit = |c: &&Client| {
+            c.device_id.as_deref() == Some(device_id)
+                && role.is_none_or(|role| c.role == role)
+                && c.device_epoch < epoch
+        };
         for client in self.clients.values().filter(hit) {
             client.outbox.close(close);
             self.closing.push((now + limits::LINGER_TIME, client.outbox.clone()));
@@ -138,6 +149,7 @@ mod tests {
             role: Role::Operator,
             scopes: Scopes::new(&["operator.admin".to_owned()]),
             device_id: None,
+            device_epoch: 0,
             presence_key: None,
         };
         (client, memory)

@@ -26,10 +26,11 @@ use self::outbox::{Budget, EventFrame, Outbox};
 use self::reply::Reply;
 use self::run_events::{Answer, ClosedRun, RunEvent};
 use crate::limits;
+use crate::log::ws_lines::{self, Detail};
 use crate::protocol::params::system::SystemEventParams;
 use crate::protocol::presence::{ClientInfo, Moment, PresenceBook, SelfInfo};
 use crate::protocol::roles::{Role, Scopes};
-use crate::protocol::{connect, events, frame};
+use crate::protocol::{connect, events, frame, methods};
 use crate::ws::Close;
 
 /// Everything that can happen to the hub.
@@ -123,6 +124,7 @@ pub struct Setup {
     pub me: SelfInfo,
     pub health: Box<dyn HealthSource>,
     pub budget: Arc<Budget>,
+    pub ws_log: Detail,
     /// Where ended runs are reported.
     pub closed_runs: Sender<ClosedRun>,
     /// Queues a line for the next turn of the main session.
@@ -177,7 +179,7 @@ pub fn start(setup: Setup) -> std::io::Result<(HubHandle, JoinHandle<()>)> {
     let mut presence = PresenceBook::new(setup.me);
     let (health, fingerprint) = setup.health.build(now.millis);
     let snapshot = Arc::new(RwLock::new(Arc::new(Snapshot {
-        presence: presence_json(&mut presence, moment(now, now.instant)).into(),
+        presence: presence.list_json(moment(now, now.instant)).into(),
         presence_version: presence.version(),
         health: health.into(),
         health_version: 1,
@@ -190,6 +192,7 @@ pub fn start(setup: Setup) -> std::io::Result<(HubHandle, JoinHandle<()>)> {
         presence_due: None,
         presence_sent: now.instant,
         presence_pause: PRESENCE_PAUSE,
+        presence_replies: Vec::new(),
         published: 0,
         snapshot,
         health: setup.health,
@@ -200,6 +203,7 @@ pub fn start(setup: Setup) -> std::io::Result<(HubHandle, JoinHandle<()>)> {
         next_sweep: now.instant + limits::MAINTENANCE,
         started: now.instant,
         budget: setup.budget,
+        ws_log: setup.ws_log,
         closed_runs: setup.closed_runs,
         queue_system_event: setup.queue_system_event,
         auth_epoch: handle.auth_epoch.clone(),
@@ -235,6 +239,8 @@ struct Hub {
     presence_due: Option<Instant>,
     presence_sent: Instant,
     presence_pause: Duration,
+    /// Callers of `system-event` whose answer waits until `system-presence` shows it.
+    presence_replies: Vec<Reply>,
     /// Presence version of the published snapshot.
     published: u64,
     snapshot: Arc<RwLock<Arc<Snapshot>>>,
@@ -246,6 +252,7 @@ struct Hub {
     next_sweep: Instant,
     started: Instant,
     budget: Arc<Budget>,
+    ws_log: Detail,
     closed_runs: Sender<ClosedRun>,
     queue_system_event: QueueLine,
     auth_epoch: Arc<AtomicU64>,
@@ -296,13 +303,9 @@ impl Hub {
                     (self.queue_system_event)(&line, now.millis);
                 }
                 self.presence_due = Some(now.instant);
-                reply.ok(&json!({"ok": true}));
+                self.presence_replies.push(reply);
             }
-            Event::Broadcast { event, payload } => {
-                let kind = events::find(event).expect("only events of the table are sent");
-                let drop = events::droppable(kind, payload["state"].as_str());
-                self.broadcast(event, &payload, None, drop, now);
-            }
+            Event::Broadcast { event, payload } => self.broadcast(event, &payload, now),
             Event::Revoke(revocation) => self.revoke(*revocation, now),
             Event::Run(event) => {
                 self.runs.handle(*event, now);
@@ -311,7 +314,7 @@ impl Hub {
             Event::HealthChanged => self.health_due = self.health_due.min(now.instant + HEALTH_PAUSE),
             Event::Shutdown { reason, restart_expected_ms } => {
                 let payload = json!({"reason": reason, "restartExpectedMs": restart_expected_ms});
-                self.broadcast("shutdown", &payload, None, false, now);
+                self.broadcast("shutdown", &payload, now);
             }
             Event::CloseAll { close, done } => {
                 self.closing = true;
@@ -328,6 +331,9 @@ impl Hub {
         self.send_runs(now);
         if self.presence_due.is_some_and(|due| due <= now.instant) {
             self.publish_presence(now);
+            for reply in self.presence_replies.drain(..) {
+                reply.ok(&json!({"ok": true}));
+            }
             let snapshot = self.snapshot.read().clone();
             let list = [b"{\"presence\":", &*snapshot.presence, b"}"].concat();
             self.broadcast_raw("presence", &list, Some(&snapshot), now);
@@ -342,7 +348,7 @@ impl Hub {
         }
         if self.next_tick <= now.instant {
             self.next_tick = now.instant + limits::TICK_INTERVAL;
-            self.broadcast("tick", &json!({"ts": now.millis}), None, true, now);
+            self.broadcast("tick", &json!({"ts": now.millis}), now);
         }
         if self.next_sweep <= now.instant {
             self.next_sweep = now.instant + limits::MAINTENANCE;
@@ -392,14 +398,24 @@ impl Hub {
         );
         r.outbox.event(&event_frame("health", body, None));
         let _ = r.done.try_send(true);
+        self.log_hello(&r.conn_id, snapshot.presence_version);
         self.clients.insert(Client {
             conn_id: r.conn_id,
             outbox: r.outbox,
             role: r.role,
             scopes: r.scopes,
             device_id: r.device_id,
+            device_epoch: r.device_epoch,
             presence_key,
         });
+    }
+
+    fn log_hello(&self, conn_id: &str, state_version: u64) {
+        let (methods, events) = (methods::advertised().count(), events::advertised().count());
+        let line = ws_lines::hello_ok(self.ws_log, methods, events, self.presence.len(), state_version, conn_id);
+        if let Some(line) = line {
+            log::info!(target: "gateway/ws", "{line}");
+        }
     }
 
     fn unregister(&mut self, conn_id: &str, now: Now) {
@@ -424,9 +440,7 @@ impl Hub {
         let mut ended = false;
         for output in self.runs.take() {
             match output {
-                Output::Event { event, payload, session_key: _, droppable } => {
-                    self.broadcast(event, &payload, None, droppable, now);
-                }
+                Output::Event { event, payload, session_key: _ } => self.broadcast(event, &payload, now),
                 Output::Final(reply, Answer::Ok(payload)) => reply.ok(&payload),
                 Output::Final(reply, Answer::Err { error, payload }) => reply.err_with_payload(&error, &payload),
                 Output::Closed(closed) => {
@@ -458,7 +472,7 @@ impl Hub {
     }
 
     fn publish_presence(&mut self, now: Now) {
-        let presence = presence_json(&mut self.presence, moment(now, self.started)).into();
+        let presence = self.presence.list_json(moment(now, self.started)).into();
         self.published = self.presence.version();
         let version = self.published;
         self.publish(|s| Snapshot {
@@ -475,11 +489,11 @@ impl Hub {
         slot.clone()
     }
 
-    fn broadcast(&mut self, event: &'static str, payload: &Value, version: Option<(u64, u64)>, drop: bool, now: Now) {
+    fn broadcast(&mut self, event: &'static str, payload: &Value, now: Now) {
         if !self.clients.is_empty() {
-            let mut frame = event_frame(event, frame::event_body(event, payload, version), None);
-            frame.droppable &= drop;
-            self.clients.broadcast(event, &frame, now.instant);
+            let mut frame = event_frame(event, frame::event_body(event, payload, None), None);
+            frame.droppable = events::droppable(event_kind(event), payload["state"].as_str());
+            self.send_to_all(event, &frame, None, now);
         }
     }
 
@@ -487,19 +501,32 @@ impl Hub {
         if !self.clients.is_empty() {
             let versions = versions.map(|s| (s.presence_version, s.health_version));
             let frame = event_frame(event, frame::event_body_raw(event, payload, versions), Some(event));
-            self.clients.broadcast(event, &frame, now.instant);
+            self.send_to_all(event, &frame, versions, now);
+        }
+    }
+
+    fn send_to_all(&mut self, name: &'static str, frame: &EventFrame, versions: Option<(u64, u64)>, now: Now) {
+        self.clients.broadcast(name, frame, now.instant);
+        let told = ws_lines::Event {
+            name,
+            seq: None,
+            clients: self.clients.len(),
+            drop_if_slow: frame.droppable,
+            state_version: versions,
+        };
+        if let Some(line) = ws_lines::event(self.ws_log, told) {
+            log::info!(target: "gateway/ws", "{line}");
         }
     }
 }
 
 /// The frame of an event as the table has it.
 fn event_frame(event: &'static str, body: Vec<u8>, replaces: Option<&'static str>) -> EventFrame {
-    let kind = events::find(event).expect("only events of the table are sent");
-    EventFrame { body: body.into(), numbered: true, droppable: kind.droppable, replaces }
+    EventFrame { body: body.into(), numbered: true, droppable: event_kind(event).droppable, replaces }
 }
 
-fn presence_json(book: &mut PresenceBook, moment: Moment) -> Vec<u8> {
-    serde_json::to_vec(&book.list(moment)).expect("presence entries have string keys only")
+fn event_kind(event: &'static str) -> &'static events::EventKind {
+    events::find(event).expect("only events of the table are sent")
 }
 
 fn moment(now: Now, start: Instant) -> Moment {

@@ -29,6 +29,8 @@ pub struct ResolvedAuth {
     pub allow_tailscale: bool,
     pub trusted_proxy: Option<TrustedProxy>,
     pub proxies: IpList,
+    /// Entries of `gateway.trustedProxies` that are no address and no network: nobody is trusted by them.
+    pub bad_proxies: Vec<String>,
 }
 
 impl ResolvedAuth {
@@ -53,6 +55,7 @@ pub fn resolve_auth(gateway: &Gateway, over: &AuthOverrides) -> ResolvedAuth {
     let by_secret = if password.is_some() { AuthMode::Password } else { AuthMode::Token };
     let mode = over.mode.or(config.mode).unwrap_or(by_secret);
     let tailscale = over.tailscale_mode.as_deref().or(gateway.tailscale_mode.as_deref());
+    let (proxies, bad_proxies) = IpList::parse(&gateway.trusted_proxies);
     let serve = tailscale == Some("serve") && !matches!(mode, AuthMode::Password | AuthMode::TrustedProxy);
     ResolvedAuth {
         mode,
@@ -60,7 +63,8 @@ pub fn resolve_auth(gateway: &Gateway, over: &AuthOverrides) -> ResolvedAuth {
         password,
         allow_tailscale: config.allow_tailscale.unwrap_or(serve),
         trusted_proxy: config.trusted_proxy.clone(),
-        proxies: IpList::parse(&gateway.trusted_proxies).0,
+        proxies,
+        bad_proxies,
     }
 }
 

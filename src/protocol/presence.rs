@@ -92,6 +92,8 @@ pub struct PresenceBook {
 
 struct Row {
     entry: Entry,
+    /// The entry as clients see it.
+    json: Box<[u8]>,
     touched_ms: u64,
     touch: u64,
     /// Connections that are open under this key.
@@ -127,6 +129,12 @@ impl PresenceBook {
     /// `stateVersion.presence`: from 1, one more for each change.
     pub fn version(&self) -> u64 {
         self.version
+    }
+
+    /// Entries, the gateway's own included.
+    #[expect(clippy::len_without_is_empty, reason = "it never is: the gateway itself is in it")]
+    pub fn len(&self) -> usize {
+        self.rows.len() + 1
     }
 
     /// A client connected. The key is to be kept for [`PresenceBook::disconnect`]; None for clients of mode `cli`,
@@ -263,29 +271,31 @@ impl PresenceBook {
         Some(parts.join(" · "))
     }
 
-    /// The list as clients see it: this gateway's own entry, then the newest first. Forgets what has expired.
-    pub fn list(&mut self, now: Moment) -> Vec<Entry> {
-        self.sorted(now).into_iter().cloned().collect()
-    }
-
-    /// The same as a JSON array, without copying the entries.
+    /// The list as clients see it, a JSON array: this gateway's own entry, then the newest first. Forgets what has
+    /// expired. Entries were serialised when they changed: a list for 200 clients is made of pieces.
     pub fn list_json(&mut self, now: Moment) -> Vec<u8> {
-        serde_json::to_vec(&self.sorted(now)).expect("entries serialise")
-    }
-
-    fn sorted(&mut self, now: Moment) -> Vec<&Entry> {
         let ttl = u64::try_from(limits::PRESENCE_TTL.as_millis()).expect("five minutes fit");
         self.rows.retain(|_, row| row.open > 0 || now.mono_ms.saturating_sub(row.touched_ms) <= ttl);
         self.me.ts = now.wall_ms;
         let mut rows: Vec<&Row> = self.rows.values().collect();
         rows.sort_unstable_by_key(|row| std::cmp::Reverse(row.touch));
-        std::iter::once(&self.me).chain(rows.into_iter().map(|row| &row.entry)).collect()
+        let room = rows.iter().map(|row| row.json.len() + 1).sum::<usize>();
+        let mut list = Vec::with_capacity(room + 512);
+        list.push(b'[');
+        list.extend_from_slice(&json(&self.me));
+        for row in rows {
+            list.push(b',');
+            list.extend_from_slice(&row.json);
+        }
+        list.push(b']');
+        list
     }
 
     fn put(&mut self, key: String, entry: Entry, open: u32, now: Moment) {
         self.touches += 1;
         self.version += 1;
-        self.rows.insert(key, Row { entry, touched_ms: now.mono_ms, touch: self.touches, open });
+        let json = json(&entry);
+        self.rows.insert(key, Row { entry, json, touched_ms: now.mono_ms, touch: self.touches, open });
         // One place of the cap is the gateway's own.
         while self.rows.len() + 1 > limits::PRESENCE_ENTRIES {
             let oldest = self.rows.iter().min_by_key(|(_, row)| (row.open > 0, row.touch));
@@ -293,6 +303,10 @@ impl PresenceBook {
             self.rows.remove(&key);
         }
     }
+}
+
+fn json(entry: &Entry) -> Box<[u8]> {
+    serde_json::to_vec(entry).expect("entries have string keys only").into()
 }
 
 /// Characters of a text that serve as key when it says nothing else.
@@ -362,8 +376,12 @@ mod tests {
         book.connect(&info, at(ms))
     }
 
+    fn list(book: &mut PresenceBook, now: Moment) -> Vec<Value> {
+        serde_json::from_slice(&book.list_json(now)).unwrap()
+    }
+
     fn json_list(book: &mut PresenceBook, ms: u64) -> Value {
-        serde_json::to_value(book.list(at(ms))).unwrap()
+        list(book, at(ms)).into()
     }
 
     fn event(text: &str) -> SystemEventParams {
@@ -391,7 +409,6 @@ mod tests {
              "text":"Node: test · mode test"}
         ]);
         assert_eq!(json_list(&mut book, 240), expected);
-        assert_eq!(serde_json::from_slice::<Value>(&book.list_json(at(240))).unwrap(), expected);
         assert!(book.disconnect(&key, at(250)));
         assert_eq!(json_list(&mut book, 251)[1]["reason"], "disconnect");
         assert_eq!(json_list(&mut book, 251)[1]["ts"], 1_795_204_030_250u64);
@@ -402,7 +419,7 @@ mod tests {
     fn command_line_clients_leave_no_trace() {
         let mut book = book();
         assert_eq!(connect(&mut book, &client("cli", "cli"), Some("d"), 0), None);
-        assert_eq!((book.version(), book.list(at(0)).len()), (1, 1));
+        assert_eq!((book.version(), list(&mut book, at(0)).len()), (1, 1));
         assert!(connect(&mut book, &client("cli", "probe"), None, 0).is_some());
     }
 
@@ -486,7 +503,7 @@ mod tests {
             let mut book = book();
             book.system_event(a, at(0));
             book.system_event(b, at(1));
-            book.list(at(2)).len() == 2
+            list(&mut book, at(2)).len() == 2
         };
         assert!(same_key(&event(&format!("{long}a")), &event(&format!("{long}b"))));
         assert!(!same_key(&event("Hello"), &event("hello")));
@@ -504,21 +521,21 @@ mod tests {
         let key = connect(&mut book, &client, Some("d"), 0).unwrap();
         connect(&mut book, &client, Some("d"), 1).unwrap();
         book.system_event(&event("hi"), at(0));
-        assert_eq!(book.list(at(ttl)).len(), 3);
-        assert_eq!(book.list(at(ttl + 1)).len(), 2, "the system event is gone, the open client stays");
+        assert_eq!(list(&mut book, at(ttl)).len(), 3);
+        assert_eq!(list(&mut book, at(ttl + 1)).len(), 2, "the system event is gone, the open client stays");
         assert!(!book.disconnect(&key, at(ttl * 3)), "one connection is left");
-        assert_eq!(book.list(at(ttl * 9)).len(), 2);
+        assert_eq!(list(&mut book, at(ttl * 9)).len(), 2);
         assert!(book.disconnect(&key, at(ttl * 9)));
         assert!(!book.disconnect("nobody", at(ttl * 9)));
-        assert_eq!(book.list(at(ttl * 10)).len(), 2);
-        assert_eq!(book.list(at(ttl * 10 + 1)).len(), 1);
+        assert_eq!(list(&mut book, at(ttl * 10)).len(), 2);
+        assert_eq!(list(&mut book, at(ttl * 10 + 1)).len(), 1);
     }
 
     #[test]
     fn a_wall_clock_that_jumps_drops_nobody() {
         let mut book = book();
         book.system_event(&event("hi"), Moment { wall_ms: 0, mono_ms: 5 });
-        assert_eq!(book.list(Moment { wall_ms: 1_795_204_030_000, mono_ms: 6 }).len(), 2);
+        assert_eq!(list(&mut book, Moment { wall_ms: 1_795_204_030_000, mono_ms: 6 }).len(), 2);
     }
 
     #[test]
@@ -530,10 +547,11 @@ mod tests {
         book.disconnect(&keys[7], at(900));
         book.disconnect(&keys[3], at(901));
         book.system_event(&event("one more"), at(902));
-        let ids: Vec<_> = book.list(at(903)).into_iter().map(|entry| entry.device_id).collect();
+        let ids: Vec<_> =
+            list(&mut book, at(903)).into_iter().map(|entry| entry["deviceId"].as_str().map(str::to_owned)).collect();
         assert_eq!(ids.len(), limits::PRESENCE_ENTRIES);
         assert!(!ids.contains(&Some("dev-7".into())) && ids.contains(&Some("dev-3".into())));
-        assert_eq!(book.list(at(904))[0].reason.as_deref(), Some("self"));
+        assert_eq!(list(&mut book, at(904))[0]["reason"], "self");
     }
 
     #[test]
@@ -548,6 +566,6 @@ mod tests {
             ..event(&big)
         };
         book.system_event(&event, at(0));
-        assert!(serde_json::to_vec(&book.list(at(0))).unwrap().len() < 64 * 1024);
+        assert!(book.list_json(at(0)).len() < 64 * 1024);
     }
 }

@@ -1,7 +1,5 @@
 //! agents.list and agent.identity.get.
 
-use std::path::PathBuf;
-
 use serde_json::{Map, Value, json};
 
 use super::Payload;
@@ -73,15 +71,4 @@ pub fn identity_get(ctx: &Context, _caller: &Caller, params: Value) -> Result<Pa
         answer["emoji"] = emoji.into();
     }
     Ok(answer.into())
-}
-
-/// Where an agent works.
-pub fn workspace(ctx: &Context, id: &str) -> PathBuf {
-    let config = ctx.config();
-    let is_default = id == config.agents.default_id();
-    let own = config.agents.get(id).and_then(|a| a.workspace.as_deref());
-    match own.or(config.agents.defaults.workspace.as_deref().filter(|_| is_default)) {
-        Some(path) => ctx.paths.expand(path),
-        None => ctx.paths.agent_workspace(id, is_default),
-    }
 }

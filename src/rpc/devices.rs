@@ -11,7 +11,6 @@ use crate::hub::{Event, Revocation};
 use crate::policy::device::{PairedDevice, TokenView};
 use crate::policy::pairing;
 use crate::protocol::ErrorShape;
-use crate::protocol::methods::missing_scope;
 use crate::protocol::params::devices::{PairRemoveParams, PairRequestParams, TokenRevokeParams, TokenRotateParams};
 use crate::protocol::params::read;
 use crate::protocol::roles::{Role, Scopes};
@@ -28,14 +27,10 @@ pub fn pair_approve(ctx: &Context, caller: &Caller, params: Value) -> Result<Pay
     let params: PairRequestParams = read("device.pair.approve", params)?;
     let unknown = || ErrorShape::invalid("unknown requestId");
     let pending = ctx.devices.pending(&params.request_id, wall_ms()).ok_or_else(unknown)?;
-    if let Some(scope) = pending.scopes.iter().find(|scope| !caller.scopes.covers(scope)) {
-        return Err(missing_scope(scope, caller.protocol));
-    }
+    pairing::may_approve(&Scopes::new(&pending.scopes), &caller.scopes, caller.protocol)?;
     let device = ctx.devices.approve(&params.request_id, None, wall_ms()).map_err(|refused| match refused {
         Refused::Unknown => unknown(),
-        Refused::Full => ErrorShape::unavailable(
-            "the gateway holds too many paired devices; remove some with: openclaw devices remove <id>",
-        ),
+        Refused::Full => too_many_devices(),
     })?;
     resolved(ctx, &params.request_id, &device.device_id, "approved");
     Ok(json!({"requestId": params.request_id, "device": public_view(&device)}).into())
@@ -49,7 +44,13 @@ pub fn pair_reject(ctx: &Context, _caller: &Caller, params: Value) -> Result<Pay
     Ok(json!({"requestId": params.request_id, "deviceId": rejected.device_id}).into())
 }
 
-fn resolved(ctx: &Context, request_id: &str, device_id: &str, decision: &str) {
+/// The store is full.
+pub fn too_many_devices() -> ErrorShape {
+    ErrorShape::unavailable("the gateway holds too many paired devices; remove some with: openclaw devices remove <id>")
+}
+
+/// Tells operators how a request was decided.
+pub fn resolved(ctx: &Context, request_id: &str, device_id: &str, decision: &str) {
     let payload = json!({"requestId": request_id, "deviceId": device_id, "decision": decision, "ts": wall_ms()});
     ctx.hub.send(Event::Broadcast { event: "device.pair.resolved", payload });
 }

@@ -1,12 +1,11 @@
 //! models.list, and what a session uses when it has not chosen.
 
-use std::path::PathBuf;
-
 use serde_json::Value;
 
 use super::Payload;
 use super::context::{Caller, Context};
 use crate::agent::models::catalog::{Catalog, ModelRef};
+use crate::agent::session;
 use crate::limits;
 use crate::protocol::ErrorShape;
 
@@ -34,16 +33,9 @@ pub fn defaults(ctx: &Context) -> Defaults {
 
 /// The first model of an agent's chain.
 pub fn primary(ctx: &Context, agent: &str) -> ModelRef {
-    let dir = agent_dir(ctx, agent);
+    let dir = session::agent_dir(&ctx.config(), &ctx.paths, agent);
     let chain = with_catalog(ctx, |catalog| catalog.chain(agent, &dir));
     chain.into_iter().next().expect("every agent has a model")
-}
-
-pub fn agent_dir(ctx: &Context, id: &str) -> PathBuf {
-    match ctx.config().agents.get(id).and_then(|a| a.agent_dir.as_deref()) {
-        Some(path) => ctx.paths.expand(path),
-        None => ctx.paths.state_dir.join("agents").join(id).join("agent"),
-    }
 }
 
 fn with_catalog<T>(ctx: &Context, run: impl FnOnce(&Catalog<'_>) -> T) -> T {

@@ -1,12 +1,10 @@
 //! The handshake of a WebSocket: challenge, `connect`, the checks in their order, pairing, registration with the hub
 //! (protocol 2). Runs on the connection's reader; what decides is in `policy`.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::bounded;
-use serde_json::json;
 use tungstenite::Message;
 
 use super::reader::{Next, Patience, Reader};
@@ -14,20 +12,19 @@ use crate::hub::outbox::Outbox;
 use crate::hub::{Event, MakeHello, Registration};
 use crate::ids;
 use crate::limits;
-use crate::policy::auth;
+use crate::policy::auth::{self, AuthMethod};
 use crate::policy::connect_order::{self, Admission, JudgeFacts, Opening};
 use crate::policy::device::{Challenge, VerifiedDevice};
 use crate::policy::net;
 use crate::policy::pairing::{self, Pairing, TokenRule};
 use crate::protocol::connect::{CAP_TOOL_EVENTS, Refusal};
+use crate::protocol::frame;
 use crate::protocol::hello::{self, HelloAuth, HelloParts, IssuedToken, SessionDefaults};
 use crate::protocol::roles::Scopes;
-use crate::protocol::{ErrorShape, frame};
 use crate::rpc::context::wall_ms;
-use crate::rpc::devices::{approved_scopes, view};
+use crate::rpc::devices::{approved_scopes, resolved, too_many_devices, view};
 use crate::rpc::{Caller, Context, Live};
-use crate::store::device_record::PendingRequest;
-use crate::store::devices::{PairRequest, Refresh};
+use crate::store::devices::{PairRequest, Refresh, pending_view};
 use crate::ws::Close;
 
 /// How long the hub may take to register a client before the connection gives up.
@@ -36,8 +33,8 @@ const REGISTER: Duration = Duration::from_secs(10);
 /// How a handshake ended.
 pub enum Outcome {
     In(Arc<Caller>),
-    /// A close frame has been queued, with this as its reason.
-    Refused(String),
+    /// This close frame has been queued.
+    Refused(Close),
     /// Nobody is there any more.
     Gone,
 }
@@ -85,7 +82,7 @@ pub fn payload(message: &Message) -> &[u8] {
 
 fn close(outbox: &Arc<Outbox>, with: &Close) -> Outcome {
     outbox.close(with);
-    Outcome::Refused(with.reason.clone())
+    Outcome::Refused(with.clone())
 }
 
 fn refuse(outbox: &Arc<Outbox>, id: Option<&str>, refusal: Refusal) -> Outcome {
@@ -151,31 +148,27 @@ fn admit(ctx: &Arc<Context>, peer: &Peer, opening: &Opening, challenge: Challeng
         },
         (Some(device), Pairing::Paired) => {
             refresh(ctx, opening, &caller, device.id());
+            if admission.auth.method() == AuthMethod::DeviceToken {
+                ctx.devices.note_use(device.id(), opening.role.name(), wall_ms());
+            }
             issue(ctx, opening, device.id())
         }
         (Some(device), Pairing::Silent(_)) => {
-            let request = request(ctx, opening, &caller, device, true);
-            let approved = ctx.devices.approve(&request.0.request_id, None, wall_ms());
-            if approved.is_err() {
-                return Err(Box::new(Refusal::policy(ErrorShape::unavailable(
-                    "the gateway holds too many paired devices; remove some with: openclaw devices remove <id>",
-                ))));
-            }
+            let request = pair_request(opening, &caller, device, true);
+            let (request_id, _) = ctx
+                .devices
+                .pair_silently(request, None, wall_ms())
+                .map_err(|_| Box::new(Refusal::policy(too_many_devices())))?;
             log::info!(
                 target: "gateway",
                 "device pairing auto-approved device={} role={}", device.id(), opening.role.name()
             );
-            let payload = json!({
-                "requestId": request.0.request_id,
-                "deviceId": device.id(),
-                "decision": "approved",
-                "ts": wall_ms(),
-            });
-            ctx.hub.send(Event::Broadcast { event: "device.pair.resolved", payload });
+            resolved(ctx, &request_id, device.id(), "approved");
             issue(ctx, opening, device.id())
         }
         (Some(device), Pairing::Needed(reason)) => {
-            let (pending, new) = request(ctx, opening, &caller, device, false);
+            let request = pair_request(opening, &caller, device, false);
+            let (pending, new) = ctx.devices.request(request, wall_ms());
             if new {
                 log::warn!(
                     target: "gateway",
@@ -184,7 +177,7 @@ fn admit(ctx: &Arc<Context>, peer: &Peer, opening: &Opening, challenge: Challeng
                     reason.name(),
                     ctx.paths.with_profile(&format!("openclaw devices approve {}", pending.request_id)),
                 );
-                let payload = serde_json::to_value(&pending).unwrap_or_default();
+                let payload = pending_view(&pending);
                 ctx.hub.send(Event::Broadcast { event: "device.pair.requested", payload });
             }
             return Err(Box::new(pairing::refuse(&pending.request_id, reason)));
@@ -215,8 +208,9 @@ fn issue(ctx: &Context, opening: &Opening, device_id: &str) -> Option<Issued> {
     Some(Issued { scopes: Scopes::new(&token.scopes), issued_at_ms: token.issued_at_ms(), token: token.token })
 }
 
+/// The address that operators are shown: none for callers on this machine, whatever way they took.
 fn remote_ip(caller: &net::Caller) -> Option<String> {
-    caller.client.filter(|_| !caller.local_direct).map(|ip: IpAddr| ip.to_string())
+    caller.client.filter(|ip| !net::is_loopback(*ip)).map(|ip| ip.to_string())
 }
 
 fn refresh(ctx: &Context, opening: &Opening, caller: &net::Caller, device_id: &str) {
@@ -232,15 +226,9 @@ fn refresh(ctx: &Context, opening: &Opening, caller: &net::Caller, device_id: &s
     ctx.devices.refresh(device_id, change);
 }
 
-fn request(
-    ctx: &Context,
-    opening: &Opening,
-    caller: &net::Caller,
-    device: &VerifiedDevice,
-    silent: bool,
-) -> (PendingRequest, bool) {
+fn pair_request(opening: &Opening, caller: &net::Caller, device: &VerifiedDevice, silent: bool) -> PairRequest {
     let client = &opening.params.client;
-    let request = PairRequest {
+    PairRequest {
         device_id: device.id().to_owned(),
         public_key: device.public_key().to_owned(),
         display_name: client.display_name.clone(),
@@ -252,8 +240,7 @@ fn request(
         scopes: opening.params.scopes.clone(),
         remote_ip: remote_ip(caller),
         silent,
-    };
-    ctx.devices.request(request, wall_ms())
+    }
 }
 
 fn register(ctx: &Arc<Context>, peer: &Peer, opening: Opening, entry: Entry, outbox: &Arc<Outbox>) -> Outcome {
@@ -289,7 +276,7 @@ fn register(ctx: &Arc<Context>, peer: &Peer, opening: Opening, entry: Entry, out
     })));
     match registered.recv_timeout(REGISTER) {
         Ok(true) => Outcome::In(caller),
-        Ok(false) => Outcome::Refused("stale".into()),
+        Ok(false) => Outcome::Refused(Close::policy("credentials changed during the handshake")),
         Err(_) => close(outbox, &Close::new(Close::RESTART, "service restart")),
     }
 }

@@ -229,10 +229,12 @@ impl Inflow {
         let read = match into {
             Some(into) => read_on(&self.stream, into),
             None => {
-                self.buffer.resize(BUFFER, 0);
+                // On the stack: an idle connection keeps no buffer.
+                let mut piece = [0; BUFFER];
+                let read = read_on(&self.stream, &mut piece);
+                self.buffer.clear();
+                self.buffer.extend_from_slice(&piece[..read.as_ref().copied().unwrap_or(0)]);
                 self.at = 0;
-                let read = read_on(&self.stream, &mut self.buffer);
-                self.buffer.truncate(read.as_ref().copied().unwrap_or(0));
                 read
             }
         };

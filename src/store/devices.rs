@@ -17,6 +17,7 @@ use super::atomic;
 use super::device_record::{DeviceToken, PairedDevice, PendingRequest, add_missing, cut, sorted};
 pub use super::device_record::{PairRequest, pending_view, public_view};
 use super::writer::{Render, Store};
+use crate::protocol::roles::Scopes;
 use crate::{ids, limits};
 
 /// `lastUsedAtMs` is this coarse, so that connects cause no writes.
@@ -61,18 +62,6 @@ pub struct Refresh {
     pub role: Option<String>,
     pub scopes: Option<Vec<String>>,
     pub remote_ip: Option<String>,
-}
-
-/// Result of comparing a presented device token.
-#[derive(Clone, Debug, PartialEq)]
-pub enum TokenCheck {
-    Valid {
-        scopes: Vec<String>,
-        approved_scopes: Vec<String>,
-        epoch: u64,
-    },
-    /// Not paired, no token for that role, revoked, or different.
-    Invalid,
 }
 
 /// Why a change was not made.
@@ -259,28 +248,22 @@ impl Devices {
         changed
     }
 
-    /// Constant-time check of a presented token. Notes the time of use, to the hour.
-    pub fn verify_token(&self, device_id: &str, role: &str, token: &str, now_ms: u64) -> TokenCheck {
-        let (check, noted) = {
+    /// Notes, to the hour, that a token was used; written *soon*.
+    pub fn note_use(&self, device_id: &str, role: &str, now_ms: u64) {
+        let noted = {
             let mut state = self.shared.state.lock();
-            let epoch = state.epoch(device_id);
-            let Some(device) = state.paired.get_mut(device_id) else { return TokenCheck::Invalid };
-            let Some(stored) = device.tokens.get_mut(role) else { return TokenCheck::Invalid };
-            if !stored.is_valid() || !stored.token.matches(token) {
-                return TokenCheck::Invalid;
-            }
-            let known_use = stored.last_used_at_ms.unwrap_or(stored.issued_at_ms());
+            let token = state.paired.get_mut(device_id).and_then(|device| device.tokens.get_mut(role));
+            let Some(token) = token else { return };
+            let known_use = token.last_used_at_ms.unwrap_or(token.issued_at_ms());
             let noted = now_ms.saturating_sub(known_use) >= LAST_USED_STEP_MS;
             if noted {
-                stored.last_used_at_ms = Some(now_ms);
+                token.last_used_at_ms = Some(now_ms);
             }
-            let scopes = stored.scopes.clone();
-            (TokenCheck::Valid { scopes, approved_scopes: device.approved_scopes.clone(), epoch }, noted)
+            noted
         };
         if noted {
             self.write_soon(File::Paired);
         }
-        check
     }
 
     /// The token a connect returns: the one in force if it is valid and `covers` accepts its scopes, else a new one with exactly `scopes`.
@@ -353,11 +336,6 @@ impl Devices {
             "pending": pending.into_iter().map(pending_view).collect::<Vec<_>>(),
             "paired": paired.into_iter().map(public_view).collect::<Vec<_>>(),
         })
-    }
-
-    /// Ids of all paired devices.
-    pub fn paired_ids(&self) -> Vec<String> {
-        self.shared.state.lock().paired.keys().cloned().collect()
     }
 
     /// Writes what waits (metadata, times of use).
@@ -492,7 +470,8 @@ impl State {
         }
         let scopes = sorted(token_scopes.unwrap_or_else(|| request.scopes.clone()));
         let in_force = device.tokens.get(&request.role).filter(|token| token.is_valid());
-        if !in_force.is_some_and(|token| scopes.iter().all(|scope| token.scopes.contains(scope))) {
+        let asked = Scopes::new(&scopes);
+        if !in_force.is_some_and(|token| Scopes::new(&token.scopes).covers_all(&asked)) {
             device.issue(&request.role, scopes, now_ms);
         }
         let device = device.clone();

@@ -38,6 +38,8 @@ pub fn tune() {
     // SAFETY: mallopt only sets a parameter of the allocator; no thread but this one runs yet.
     unsafe {
         libc::mallopt(libc::M_ARENA_MAX, 2);
+        // Fixed: left alone it grows with the largest block freed, and big messages would then stay on the heap.
+        libc::mallopt(libc::M_MMAP_THRESHOLD, 256 * 1024);
     }
 }
 
@@ -48,6 +50,63 @@ pub fn trim() {
     unsafe {
         libc::malloc_trim(0);
     }
+}
+
+/// Gives back the pages of this thread's stack below the present frame: a handshake goes deep, and what it touched
+/// would stay with an idle connection for hours. Linux only.
+pub fn release_stack() {
+    #[cfg(target_os = "linux")]
+    // SAFETY: the attributes are initialised by the call that succeeded and destroyed once; the range given up lies
+    // between the end of this thread's stack and a red zone below this very frame, so nothing alive is in it.
+    unsafe {
+        let mut attributes: libc::pthread_attr_t = std::mem::zeroed();
+        if libc::pthread_getattr_np(libc::pthread_self(), &mut attributes) != 0 {
+            return;
+        }
+        let (mut low, mut size) = (std::ptr::null_mut(), 0);
+        let known = libc::pthread_attr_getstack(&attributes, &mut low, &mut size) == 0;
+        libc::pthread_attr_destroy(&mut attributes);
+        let here = std::ptr::addr_of!(attributes) as usize;
+        let page = usize::try_from(libc::sysconf(libc::_SC_PAGESIZE)).unwrap_or(RED_ZONE).max(RED_ZONE);
+        let end = here.saturating_sub(RED_ZONE) / page * page;
+        let start = (low as usize).next_multiple_of(page);
+        if known && (low as usize..low as usize + size).contains(&here) && end > start {
+            libc::madvise(start as *mut libc::c_void, end - start, libc::MADV_DONTNEED);
+        }
+    }
+}
+
+/// Unmaps the pages of our own code that the start has touched; what is needed again comes back from the page cache.
+/// The parsers of configuration and command line are a large part of the program and are not needed any more. Linux
+/// only.
+pub fn release_code() {
+    #[cfg(target_os = "linux")]
+    {
+        let Ok(own) = std::env::current_exe() else { return };
+        let Ok(maps) = std::fs::read_to_string("/proc/self/maps") else { return };
+        let own = own.to_string_lossy();
+        for (start, end) in maps.lines().filter(|line| line.ends_with(&*own)).filter_map(read_only_range) {
+            // SAFETY: a private, read-only mapping of a file: dropped pages are read from the file again.
+            unsafe {
+                libc::madvise(start as *mut libc::c_void, end - start, libc::MADV_DONTNEED);
+            }
+        }
+    }
+}
+
+/// Larger than the frames between the measured address and the system call.
+#[cfg(target_os = "linux")]
+const RED_ZONE: usize = 4096;
+/// The range of a line of /proc/self/maps that is code: `r-xp`. Read-only data behind relocations is not: it was
+/// written to.
+#[cfg(target_os = "linux")]
+fn read_only_range(line: &str) -> Option<(usize, usize)> {
+    let mut fields = line.split_ascii_whitespace();
+    let (start, end) = fields.next()?.split_once('-')?;
+    if fields.next()? != "r-xp" {
+        return None;
+    }
+    Some((usize::from_str_radix(start, 16).ok()?, usize::from_str_radix(end, 16).ok()?))
 }
 
 /// What was found at the first call.
@@ -207,6 +266,38 @@ fn parse_limit(text: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn only_code_is_given_up() {
+        for (line, want) in [
+            ("55cda6ff3000-55cda73ac000 r-xp 0016b000 fe:00 1 /bin/x", Some((0x55cd_a6ff_3000, 0x55cd_a73a_c000))),
+            ("55cda6e87000-55cda6ff3000 r--p 00000000 fe:00 1 /bin/x", None),
+            ("55cda73ac000-55cda73d5000 rw-p 00523000 fe:00 1 /bin/x", None),
+            ("nonsense r-xp", None),
+            ("", None),
+        ] {
+            assert_eq!(read_only_range(line), want, "{line}");
+        }
+        release_code();
+        assert!(rss_bytes().is_some(), "and the program goes on");
+    }
+
+    #[test]
+    fn a_deep_call_leaves_nothing_behind_that_matters() {
+        fn dig(depth: u32) -> u64 {
+            let room = std::hint::black_box([u64::from(depth); 512]);
+            if depth == 0 { room[0] } else { room[511] + dig(depth - 1) }
+        }
+        let thread = std::thread::Builder::new().stack_size(4 << 20).spawn(|| {
+            let before = std::hint::black_box(vec![7u8; 64]);
+            let first = dig(100);
+            release_stack();
+            assert_eq!((first, dig(100), before[63]), (5050, 5050, 7));
+        });
+        thread.unwrap().join().unwrap();
+        release_stack();
+    }
 
     #[test]
     fn the_smallest_limit_counts() {

@@ -13,6 +13,8 @@ pub mod notice;
 pub mod poll;
 pub mod process;
 pub mod signals;
+#[cfg(target_os = "linux")]
+mod sock_diag;
 pub mod sockets;
 pub mod terminal;
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Who listens on a TCP port, from /proc: no lsof, no fuser.
+//! Who listens on a TCP port, from netlink and /proc: no lsof, no fuser.
 //!
 //! Any thread; the walk through /proc/<pid>/fd costs a few milliseconds on a busy machine. /proc/self/net is read
 //! instead of /proc/net: it is there also under `ProcSubset=pid`.
@@ -59,6 +59,9 @@ pub fn listeners(port: u16) -> Vec<Listener> {
 
 #[cfg(target_os = "linux")]
 fn listening_rows(port: u16) -> Option<Vec<Row>> {
+    if let Ok(rows) = super::sock_diag::listening(port) {
+        return Some(rows);
+    }
     let v4 = std::fs::read("/proc/self/net/tcp").ok();
     let v6 = std::fs::read("/proc/self/net/tcp6").ok();
     if v4.is_none() && v6.is_none() {
