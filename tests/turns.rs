@@ -329,7 +329,8 @@ fn one_turn_per_session_four_in_all_and_twenty_wait() {
     // All of a session's turns end with one abort, those that wait included.
     place.model.set(vec![Play::Stall(vec!["x".into()])]);
     for n in 0..3 {
-        send(&mut client, "s0", &format!("w{n}"), "hello");
+        let id = send(&mut client, "s0", &format!("w{n}"), "hello");
+        assert_eq!(client.answer(&id)["payload"]["status"], "accepted");
     }
     started(&mut client, "w0");
     let gone = client.call("chat.abort", json!({"sessionKey": "s0"}));
