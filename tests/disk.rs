@@ -53,6 +53,12 @@ fn damaged_state_files_are_moved_aside_and_service_goes_on() {
             fs::create_dir_all(file.parent().expect("a directory")).expect("a directory");
             fs::write(file, bytes).expect("a file");
         }
+        // What a process that is gone had begun to write.
+        let half: Vec<PathBuf> = ["", "devices", "agents/main/sessions"]
+            .iter()
+            .map(|place| state.join(place).join(".openclaw.json.4194999-0123abcd.tmp"))
+            .collect();
+        half.iter().for_each(|path| fs::write(path, "{").expect("a file"));
         let mut gateway = Gateway::start(&home, &[]);
         let (mut client, hello) = new_device(gateway.port);
         assert!(hello["auth"]["deviceToken"].is_string(), "{kind}: {hello}");
@@ -61,6 +67,7 @@ fn damaged_state_files_are_moved_aside_and_service_goes_on() {
         assert_eq!(text_of(&send(&mut client, "k", "hello")), "here", "{kind}");
         drop(client);
         assert_eq!(gateway.stop(), Some(0));
+        assert!(half.iter().all(|path| !path.exists()), "{kind}: temporary files are swept");
         for file in &files {
             let name = file.file_name().expect("a name").to_string_lossy().into_owned();
             let beside = fs::read_dir(file.parent().expect("a directory")).expect("a directory").flatten();

@@ -1,11 +1,17 @@
 //! One test program for the whole gateway: two cores link once.
 
+mod auth;
 mod chat;
 mod common;
+mod devices;
 mod disk;
 mod handshake;
 mod http;
 mod layers;
+mod lifecycle;
+mod methods;
+mod presence;
+mod process;
 mod providers;
 mod smoke;
 mod source;

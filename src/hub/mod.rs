@@ -26,10 +26,11 @@ use self::outbox::{Budget, EventFrame, Outbox};
 use self::reply::Reply;
 use self::run_events::{Answer, ClosedRun, RunEvent};
 use crate::limits;
+use crate::log::ws_lines::{self, Detail};
 use crate::protocol::params::system::SystemEventParams;
 use crate::protocol::presence::{ClientInfo, Moment, PresenceBook, SelfInfo};
 use crate::protocol::roles::{Role, Scopes};
-use crate::protocol::{connect, events, frame};
+use crate::protocol::{connect, events, frame, methods};
 use crate::ws::Close;
 
 /// Everything that can happen to the hub.
@@ -123,6 +124,7 @@ pub struct Setup {
     pub me: SelfInfo,
     pub health: Box<dyn HealthSource>,
     pub budget: Arc<Budget>,
+    pub ws_log: Detail,
     /// Where ended runs are reported.
     pub closed_runs: Sender<ClosedRun>,
     /// Queues a line for the next turn of the main session.
@@ -189,6 +191,7 @@ pub fn start(setup: Setup) -> std::io::Result<(HubHandle, JoinHandle<()>)> {
         presence,
         presence_due: None,
         presence_sent: now.instant,
+        presence_replies: Vec::new(),
         published: 0,
         snapshot,
         health: setup.health,
@@ -199,6 +202,7 @@ pub fn start(setup: Setup) -> std::io::Result<(HubHandle, JoinHandle<()>)> {
         next_sweep: now.instant + limits::MAINTENANCE,
         started: now.instant,
         budget: setup.budget,
+        ws_log: setup.ws_log,
         closed_runs: setup.closed_runs,
         queue_system_event: setup.queue_system_event,
         auth_epoch: handle.auth_epoch.clone(),
@@ -233,6 +237,8 @@ struct Hub {
     /// The list is to be broadcast at this time.
     presence_due: Option<Instant>,
     presence_sent: Instant,
+    /// Callers of `system-event` whose answer waits until `system-presence` shows it.
+    presence_replies: Vec<Reply>,
     /// Presence version of the published snapshot.
     published: u64,
     snapshot: Arc<RwLock<Arc<Snapshot>>>,
@@ -244,6 +250,7 @@ struct Hub {
     next_sweep: Instant,
     started: Instant,
     budget: Arc<Budget>,
+    ws_log: Detail,
     closed_runs: Sender<ClosedRun>,
     queue_system_event: QueueLine,
     auth_epoch: Arc<AtomicU64>,
@@ -292,7 +299,7 @@ impl Hub {
                     (self.queue_system_event)(&line, now.millis);
                 }
                 self.presence_due = Some(now.instant);
-                reply.ok(&json!({"ok": true}));
+                self.presence_replies.push(reply);
             }
             Event::Broadcast { event, payload } => self.broadcast(event, &payload, now),
             Event::Revoke(revocation) => self.revoke(*revocation, now),
@@ -320,6 +327,9 @@ impl Hub {
         self.send_runs(now);
         if self.presence_due.is_some_and(|due| due <= now.instant) {
             self.publish_presence(now);
+            for reply in self.presence_replies.drain(..) {
+                reply.ok(&json!({"ok": true}));
+            }
             let snapshot = self.snapshot.read().clone();
             let list = [b"{\"presence\":", &*snapshot.presence, b"}"].concat();
             self.broadcast_raw("presence", &list, Some(&snapshot), now);
@@ -381,6 +391,7 @@ impl Hub {
         );
         r.outbox.event(&event_frame("health", body, None));
         let _ = r.done.try_send(true);
+        self.log_hello(&r.conn_id, snapshot.presence_version);
         self.clients.insert(Client {
             conn_id: r.conn_id,
             outbox: r.outbox,
@@ -390,6 +401,14 @@ impl Hub {
             device_epoch: r.device_epoch,
             presence_key,
         });
+    }
+
+    fn log_hello(&self, conn_id: &str, state_version: u64) {
+        let (methods, events) = (methods::advertised().count(), events::advertised().count());
+        let line = ws_lines::hello_ok(self.ws_log, methods, events, self.presence.len(), state_version, conn_id);
+        if let Some(line) = line {
+            log::info!(target: "gateway/ws", "{line}");
+        }
     }
 
     fn unregister(&mut self, conn_id: &str, now: Now) {
@@ -467,7 +486,7 @@ impl Hub {
         if !self.clients.is_empty() {
             let mut frame = event_frame(event, frame::event_body(event, payload, None), None);
             frame.droppable = events::droppable(event_kind(event), payload["state"].as_str());
-            self.clients.broadcast(event, &frame, now.instant);
+            self.send_to_all(event, &frame, None, now);
         }
     }
 
@@ -475,7 +494,21 @@ impl Hub {
         if !self.clients.is_empty() {
             let versions = versions.map(|s| (s.presence_version, s.health_version));
             let frame = event_frame(event, frame::event_body_raw(event, payload, versions), Some(event));
-            self.clients.broadcast(event, &frame, now.instant);
+            self.send_to_all(event, &frame, versions, now);
+        }
+    }
+
+    fn send_to_all(&mut self, name: &'static str, frame: &EventFrame, versions: Option<(u64, u64)>, now: Now) {
+        self.clients.broadcast(name, frame, now.instant);
+        let told = ws_lines::Event {
+            name,
+            seq: None,
+            clients: self.clients.len(),
+            drop_if_slow: frame.droppable,
+            state_version: versions,
+        };
+        if let Some(line) = ws_lines::event(self.ws_log, told) {
+            log::info!(target: "gateway/ws", "{line}");
         }
     }
 }

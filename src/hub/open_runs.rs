@@ -35,9 +35,9 @@ pub struct Now {
 
 struct Run {
     open: OpenRun,
+    /// Milliseconds, and the place among all runs.
     opened: u64,
-    /// Counts up: runs that were opened in the same millisecond keep their order.
-    number: u64,
+    order: u64,
     started: Option<u64>,
     seq: u64,
     /// Visible text of all assistant messages; the current one begins at `message`.
@@ -67,8 +67,9 @@ struct Waiter {
 
 #[derive(Default)]
 pub struct OpenRuns {
+    /// Runs accepted so far.
+    accepted: u64,
     runs: HashMap<Arc<str>, Run>,
-    opened: u64,
     ended: VecDeque<Ended>,
     waiters: Vec<Waiter>,
     out: Vec<Output>,
@@ -141,12 +142,12 @@ impl OpenRuns {
     }
 
     fn open(&mut self, open: OpenRun, now: Now) {
+        self.accepted += 1;
         let run_id = open.run_id.clone();
-        self.opened += 1;
         let run = Run {
             open,
             opened: now.millis,
-            number: self.opened,
+            order: self.accepted,
             started: None,
             seq: 0,
             text: String::new(),
@@ -198,7 +199,7 @@ impl OpenRuns {
             return;
         }
         let mut ids: Vec<_> = self.runs.values().filter(|r| wanted(r)).map(|r| r.open.run_id.clone()).collect();
-        ids.sort_by_key(|id| self.runs[id].number);
+        ids.sort_by_key(|id| self.runs[id].order);
         if let Some((conn, device)) = &abort.only_of {
             let own = |run: &Run| {
                 run.open.conn_id.as_ref() == Some(conn) || (device.is_some() && run.open.device_id == *device)

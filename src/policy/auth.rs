@@ -135,6 +135,7 @@ pub fn authorize_device_token(
 ) -> Result<Authenticated, AuthFailure> {
     let key = RateKey::of(facts.caller);
     let sent = facts.credentials;
+    let charged = matches!(before, AuthFailure::TokenMismatch | AuthFailure::PasswordMismatch);
     let mut failure = before;
     let explicit = filled(sent.device_token.as_ref());
     let candidate = explicit.or(filled(sent.token.as_ref()));
@@ -159,7 +160,7 @@ pub fn authorize_device_token(
             }
             return Ok(Authenticated { method: AuthMethod::DeviceToken, user: None });
         }
-    } else if explicit.is_some() {
+    } else if explicit.is_some() || !charged {
         limiter.failure(RateScope::DeviceToken, key, facts.now_ms);
     }
     Err(if explicit.is_some() { AuthFailure::DeviceTokenMismatch } else { failure })

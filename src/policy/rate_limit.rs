@@ -21,8 +21,9 @@ pub enum RateScope {
 /// Loopback browsers share one address: any page of any browser on this machine can open a socket here.
 pub const LOOPBACK_BROWSERS: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 18, 0, 1));
 
-/// Whom failures are charged to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Whom failures are charged to. What an unknown proxy on this machine brings has an account of its own: a program here
+/// that shows the right secret does not clear it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct RateKey {
     /// None: behind a proxy that names nobody; all of those share one key.
     ip: Option<IpAddr>,
@@ -58,7 +59,7 @@ pub struct RateLimiter {
     window_ms: u64,
     lockout_ms: u64,
     exempt_loopback: bool,
-    records: Mutex<HashMap<(RateScope, Option<IpAddr>), Record>>,
+    records: Mutex<HashMap<(RateScope, RateKey), Record>>,
 }
 
 #[derive(Default)]
@@ -101,7 +102,7 @@ impl RateLimiter {
             return Ok(());
         }
         let mut records = self.records.lock();
-        let Some(record) = records.get_mut(&(scope, key.ip)) else { return Ok(()) };
+        let Some(record) = records.get_mut(&(scope, key)) else { return Ok(()) };
         record.used_ms = now_ms;
         record.unlock_if_over(now_ms);
         match record.locked_until {
@@ -116,10 +117,10 @@ impl RateLimiter {
             return;
         }
         let mut records = self.records.lock();
-        if records.len() >= limits::RATE_ENTRIES && !records.contains_key(&(scope, key.ip)) {
+        if records.len() >= limits::RATE_ENTRIES && !records.contains_key(&(scope, key)) {
             forget_least_useful(&mut records);
         }
-        let record = records.entry((scope, key.ip)).or_default();
+        let record = records.entry((scope, key)).or_default();
         record.used_ms = now_ms;
         record.unlock_if_over(now_ms);
         if record.locked_until.is_some() {
@@ -134,12 +135,12 @@ impl RateLimiter {
 
     /// A right one clears the key.
     pub fn success(&self, scope: RateScope, key: RateKey) {
-        self.records.lock().remove(&(scope, key.ip));
+        self.records.lock().remove(&(scope, key));
     }
 
     /// Takes back the failure just charged: what looked like a wrong shared secret was a right device token.
     pub fn forgive(&self, scope: RateScope, key: RateKey) {
-        if let Some(record) = self.records.lock().get_mut(&(scope, key.ip)) {
+        if let Some(record) = self.records.lock().get_mut(&(scope, key)) {
             record.failures.pop_back();
             record.locked_until = None;
         }
@@ -170,7 +171,7 @@ fn millis(time: Duration) -> u64 {
 }
 
 /// Locks are kept longest: whoever floods the table with addresses shall not open one by it.
-fn forget_least_useful(records: &mut HashMap<(RateScope, Option<IpAddr>), Record>) {
+fn forget_least_useful(records: &mut HashMap<(RateScope, RateKey), Record>) {
     let least = records.iter().min_by_key(|(_, record)| (record.locked_until.is_some(), record.used_ms));
     if let Some(key) = least.map(|(key, _)| *key) {
         records.remove(&key);

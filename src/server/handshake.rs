@@ -1,7 +1,6 @@
 //! The handshake of a WebSocket: challenge, `connect`, the checks in their order, pairing, registration with the hub
 //! (protocol 2). Runs on the connection's reader; what decides is in `policy`.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -34,8 +33,8 @@ const REGISTER: Duration = Duration::from_secs(10);
 /// How a handshake ended.
 pub enum Outcome {
     In(Arc<Caller>),
-    /// A close frame has been queued, with this as its reason.
-    Refused(String),
+    /// This close frame has been queued.
+    Refused(Close),
     /// Nobody is there any more.
     Gone,
 }
@@ -83,7 +82,7 @@ pub fn payload(message: &Message) -> &[u8] {
 
 fn close(outbox: &Arc<Outbox>, with: &Close) -> Outcome {
     outbox.close(with);
-    Outcome::Refused(with.reason.clone())
+    Outcome::Refused(with.clone())
 }
 
 fn refuse(outbox: &Arc<Outbox>, id: Option<&str>, refusal: Refusal) -> Outcome {
@@ -209,8 +208,9 @@ fn issue(ctx: &Context, opening: &Opening, device_id: &str) -> Option<Issued> {
     Some(Issued { scopes: Scopes::new(&token.scopes), issued_at_ms: token.issued_at_ms(), token: token.token })
 }
 
+/// The address that operators are shown: none for callers on this machine, whatever way they took.
 fn remote_ip(caller: &net::Caller) -> Option<String> {
-    caller.client.filter(|_| !caller.local_direct).map(|ip: IpAddr| ip.to_string())
+    caller.client.filter(|ip| !net::is_loopback(*ip)).map(|ip| ip.to_string())
 }
 
 fn refresh(ctx: &Context, opening: &Opening, caller: &net::Caller, device_id: &str) {
@@ -276,7 +276,7 @@ fn register(ctx: &Arc<Context>, peer: &Peer, opening: Opening, entry: Entry, out
     })));
     match registered.recv_timeout(REGISTER) {
         Ok(true) => Outcome::In(caller),
-        Ok(false) => Outcome::Refused("stale".into()),
+        Ok(false) => Outcome::Refused(Close::policy("credentials changed during the handshake")),
         Err(_) => close(outbox, &Close::new(Close::RESTART, "service restart")),
     }
 }
