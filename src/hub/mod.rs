@@ -441,8 +441,8 @@ impl Hub {
         for output in self.runs.take() {
             match output {
                 Output::Event { event, payload, session_key: _ } => self.broadcast(event, &payload, now),
-                Output::Final(reply, Answer::Ok(payload)) => reply.ok(&payload),
-                Output::Final(reply, Answer::Err { error, payload }) => reply.err_with_payload(&error, &payload),
+                Output::Answer(reply, Answer::Ok(payload)) => reply.ok(&payload),
+                Output::Answer(reply, Answer::Err { error, payload }) => reply.err_with_payload(&error, &payload),
                 Output::Closed(closed) => {
                     ended = true;
                     let _ = self.closed_runs.send(closed);
