@@ -31,6 +31,10 @@ pub struct Clients {
 }
 
 impl Clients {
+    pub fn len(&self) -> usize {
+        self.clients.len()
+    }
+
     pub fn is_empty(&self) -> bool {
         self.clients.is_empty()
     }

@@ -26,6 +26,7 @@ use self::outbox::{Budget, EventFrame, Outbox};
 use self::reply::Reply;
 use self::run_events::{Answer, ClosedRun, RunEvent};
 use crate::limits;
+use crate::log::ws_lines::{self, Detail};
 use crate::protocol::params::system::SystemEventParams;
 use crate::protocol::presence::{ClientInfo, Moment, PresenceBook, SelfInfo};
 use crate::protocol::roles::{Role, Scopes};
@@ -123,6 +124,7 @@ pub struct Setup {
     pub me: SelfInfo,
     pub health: Box<dyn HealthSource>,
     pub budget: Arc<Budget>,
+    pub ws_log: Detail,
     /// Where ended runs are reported.
     pub closed_runs: Sender<ClosedRun>,
     /// Queues a line for the next turn of the main session.
@@ -200,6 +202,7 @@ pub fn start(setup: Setup) -> std::io::Result<(HubHandle, JoinHandle<()>)> {
         next_sweep: now.instant + limits::MAINTENANCE,
         started: now.instant,
         budget: setup.budget,
+        ws_log: setup.ws_log,
         closed_runs: setup.closed_runs,
         queue_system_event: setup.queue_system_event,
         auth_epoch: handle.auth_epoch.clone(),
@@ -247,6 +250,7 @@ struct Hub {
     next_sweep: Instant,
     started: Instant,
     budget: Arc<Budget>,
+    ws_log: Detail,
     closed_runs: Sender<ClosedRun>,
     queue_system_event: QueueLine,
     auth_epoch: Arc<AtomicU64>,
@@ -473,7 +477,7 @@ impl Hub {
         if !self.clients.is_empty() {
             let mut frame = event_frame(event, frame::event_body(event, payload, None), None);
             frame.droppable = events::droppable(event_kind(event), payload["state"].as_str());
-            self.clients.broadcast(event, &frame, now.instant);
+            self.send_to_all(event, &frame, None, now);
         }
     }
 
@@ -481,7 +485,21 @@ impl Hub {
         if !self.clients.is_empty() {
             let versions = versions.map(|s| (s.presence_version, s.health_version));
             let frame = event_frame(event, frame::event_body_raw(event, payload, versions), Some(event));
-            self.clients.broadcast(event, &frame, now.instant);
+            self.send_to_all(event, &frame, versions, now);
+        }
+    }
+
+    fn send_to_all(&mut self, name: &'static str, frame: &EventFrame, versions: Option<(u64, u64)>, now: Now) {
+        self.clients.broadcast(name, frame, now.instant);
+        let told = ws_lines::Event {
+            name,
+            seq: None,
+            clients: self.clients.len(),
+            drop_if_slow: frame.droppable,
+            state_version: versions,
+        };
+        if let Some(line) = ws_lines::event(self.ws_log, told) {
+            log::info!(target: "gateway/ws", "{line}");
         }
     }
 }
@@ -503,3 +521,7 @@ fn now() -> Now {
     let millis = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64);
     Now { instant: Instant::now(), millis }
 }
+
+#[cfg(test)]
+#[path = "hub_tests.rs"]
+mod tests;

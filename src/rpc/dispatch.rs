@@ -36,76 +36,72 @@ impl From<Value> for Payload {
 }
 
 /// How the answer to a request left, for the connection's count of refused roles and for the log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Answered {
     Ok,
-    Error,
-    /// `unauthorized role`: a few in a row end the connection.
-    WrongRole,
+    Refused(ErrorShape),
     /// Somebody else answers, now or later.
     Later,
 }
 
 /// Answers a request, or hands it on. Runs on the connection's reader.
 pub fn dispatch(ctx: &Arc<Context>, caller: &Arc<Caller>, request: Request, outbox: &Arc<Outbox>) -> Answered {
-    let refuse = |error: &ErrorShape| {
-        outbox.answer_direct(frame::response_err(&request.id, error, None));
-        if methods::is_unauthorized_role(error) { Answered::WrongRole } else { Answered::Error }
+    let Request { id, method, params, .. } = request;
+    let refused = match hand_on(ctx, caller, &id, &method, params, outbox) {
+        Ok(answered) => return answered,
+        Err(error) => error,
     };
-    if let Err(error) = methods::authorize(caller.role, &caller.scopes, &request.method, caller.protocol) {
-        return refuse(&error);
+    outbox.answer_direct(frame::response_err(&id, &refused, None));
+    Answered::Refused(refused)
+}
+
+/// Err: what the caller is to be told by the reader itself.
+fn hand_on(
+    ctx: &Arc<Context>,
+    caller: &Arc<Caller>,
+    id: &str,
+    method: &str,
+    params: Value,
+    outbox: &Arc<Outbox>,
+) -> Result<Answered, ErrorShape> {
+    methods::authorize(caller.role, &caller.scopes, method, caller.protocol)?;
+    if method == "connect" {
+        return Err(methods::connect_again());
     }
-    if request.method == "connect" {
-        return refuse(&methods::connect_again());
-    }
-    let handler = HANDLERS.iter().find(|(name, _)| *name == request.method).map(|(_, handler)| *handler);
-    let (Some(method), Some(handler)) = (methods::find(&request.method), handler) else {
-        return refuse(&methods::unknown_method(&request.method));
-    };
-    if let Err(error) = params::check(method, &request.params, caller.protocol) {
-        return refuse(&error);
-    }
+    let handler = HANDLERS.iter().find(|(name, _)| *name == method).map(|(_, handler)| *handler);
+    let known = methods::find(method).zip(handler);
+    let (method, handler) = known.ok_or_else(|| methods::unknown_method(method))?;
+    params::check(method, &params, caller.protocol)?;
     if ctx.is_draining() && method.name != "health" {
-        return refuse(&ErrorShape::unavailable("the gateway is stopping").retry_after(1500));
+        return Err(ErrorShape::unavailable("the gateway is stopping").retry_after(1500));
     }
-    let Request { id, params, .. } = request;
     match (handler, method.runs) {
         (Handler::Answer(run), Runs::Pool) => {
-            let (ctx2, caller, outbox2, name, id2) =
-                (ctx.clone(), caller.clone(), outbox.clone(), method.name, id.clone());
+            let job = (ctx.clone(), caller.clone(), outbox.clone(), id.to_owned());
             let queued = ctx.jobs.submit(move || {
-                let frame = match guarded(name, || run(&ctx2, &caller, params)) {
-                    Ok(payload) => payload.frame(&id2),
-                    Err(error) => frame::response_err(&id2, &error, None),
-                };
-                outbox2.answer(frame);
+                let (ctx, caller, outbox, id) = job;
+                outbox.answer(match guarded(method.name, || run(&ctx, &caller, params)) {
+                    Ok(payload) => payload.frame(&id),
+                    Err(error) => frame::response_err(&id, &error, None),
+                });
             });
-            if !queued {
-                let error =
-                    ErrorShape::unavailable("too many requests are waiting for files; try again").retry_after(500);
-                outbox.answer_direct(frame::response_err(&id, &error, None));
-                return Answered::Error;
-            }
-            Answered::Later
+            let full =
+                || ErrorShape::unavailable("too many requests are waiting for files; try again").retry_after(500);
+            queued.then_some(Answered::Later).ok_or_else(full)
         }
-        (Handler::Answer(run), _) => match guarded(method.name, || run(ctx, caller, params)) {
-            Ok(payload) => {
-                outbox.answer_direct(payload.frame(&id));
-                Answered::Ok
-            }
-            Err(error) => {
-                outbox.answer_direct(frame::response_err(&id, &error, None));
-                Answered::Error
-            }
-        },
+        (Handler::Answer(run), _) => {
+            let payload = guarded(method.name, || run(ctx, caller, params))?;
+            outbox.answer_direct(payload.frame(id));
+            Ok(Answered::Ok)
+        }
         (Handler::Owner(run), _) => {
-            let reply = Reply::new(outbox.clone(), id);
-            let outcome = guarded(method.name, || {
+            let reply = Reply::new(outbox.clone(), id.to_owned());
+            // After a panic there is nothing to say: the reply answered when it was dropped.
+            let _ = guarded(method.name, || {
                 run(ctx, caller, params, reply);
                 Ok(Value::Null.into())
             });
-            // A reply that was dropped by the panic has answered already.
-            if outcome.is_err() { Answered::Error } else { Answered::Later }
+            Ok(Answered::Later)
         }
     }
 }

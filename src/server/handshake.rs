@@ -33,8 +33,8 @@ const REGISTER: Duration = Duration::from_secs(10);
 /// How a handshake ended.
 pub enum Outcome {
     In(Arc<Caller>),
-    /// A close frame has been queued, with this as its reason.
-    Refused(String),
+    /// This close frame has been queued.
+    Refused(Close),
     /// Nobody is there any more.
     Gone,
 }
@@ -82,7 +82,7 @@ pub fn payload(message: &Message) -> &[u8] {
 
 fn close(outbox: &Arc<Outbox>, with: &Close) -> Outcome {
     outbox.close(with);
-    Outcome::Refused(with.reason.clone())
+    Outcome::Refused(with.clone())
 }
 
 fn refuse(outbox: &Arc<Outbox>, id: Option<&str>, refusal: Refusal) -> Outcome {
@@ -276,7 +276,7 @@ fn register(ctx: &Arc<Context>, peer: &Peer, opening: Opening, entry: Entry, out
     })));
     match registered.recv_timeout(REGISTER) {
         Ok(true) => Outcome::In(caller),
-        Ok(false) => Outcome::Refused("stale".into()),
+        Ok(false) => Outcome::Refused(Close::policy("credentials changed during the handshake")),
         Err(_) => close(outbox, &Close::new(Close::RESTART, "service restart")),
     }
 }

@@ -17,7 +17,7 @@ use crate::hub::Event;
 use crate::hub::outbox::Outbox;
 use crate::policy::net;
 use crate::protocol::frame::{self, Incoming};
-use crate::protocol::{ErrorShape, PROTOCOL_MAX};
+use crate::protocol::{ErrorShape, PROTOCOL_MAX, methods};
 use crate::rpc::{self, Answered, Caller};
 use crate::ws::Close;
 use crate::ws::follow::Limits;
@@ -58,19 +58,19 @@ pub fn serve(doors: &Arc<Doors>, upgrade: Upgrade, ticket: &mut Ticket) -> Resul
             reader.set_limits(after);
             reader.set_patience(Patience::Each(limits::PING_AFTER));
             // From here on the connection is idle most of its life: what the handshake needed is given back.
+            doors.ws_log.opened(&caller, &peer.head.peer.to_string(), ctx.live().auth.mode.name());
             drop(peer);
             crate::sys::memory::release_stack();
-            doors.ws_log.opened(&caller);
             let end = serve_requests(doors, &caller, &mut reader, &outbox);
             // The others learn of it now, not when the last bytes have left.
             ctx.hub.send(Event::Unregister { conn_id });
-            doors.ws_log.closed(&caller, end.said(), opened.elapsed());
+            doors.ws_log.closed(&caller, end.close().code, &end.close().reason, opened.elapsed());
             if let End::Farewell(_) = end {
                 take_leave(&mut reader, &outbox);
             }
         }
-        Outcome::Refused(reason) => {
-            doors.ws_log.refused(&peer.conn_id, &peer.head, &reason);
+        Outcome::Refused(close) => {
+            doors.ws_log.refused(&peer.conn_id, &peer.head, close.code, &close.reason);
             take_leave(&mut reader, &outbox);
         }
         Outcome::Gone => {}
@@ -79,20 +79,27 @@ pub fn serve(doors: &Arc<Doors>, upgrade: Upgrade, ticket: &mut Ticket) -> Resul
     Ok(())
 }
 
-/// How a connection ended, in words for the log.
+/// How a connection ended, as a close for the log: 1005 and 1006 stand for none and for a lost connection.
 #[derive(Debug, PartialEq, Eq)]
 enum End {
     /// A close frame is under way to somebody who may read it.
-    Farewell(String),
+    Farewell(Close),
     /// Nobody listens any more.
-    Lost(&'static str),
+    Lost(Close),
 }
 
 impl End {
-    fn said(&self) -> &str {
+    fn farewell(code: u16, reason: &str) -> End {
+        End::Farewell(Close::new(code, reason))
+    }
+
+    fn lost(reason: &str) -> End {
+        End::Lost(Close::new(Close::ABNORMAL, reason))
+    }
+
+    fn close(&self) -> &Close {
         match self {
-            End::Farewell(said) => said,
-            End::Lost(said) => said,
+            End::Farewell(close) | End::Lost(close) => close,
         }
     }
 }
@@ -113,21 +120,22 @@ fn serve_requests(doors: &Arc<Doors>, caller: &Arc<Caller>, reader: &mut Reader,
             Err(end) => return end,
         };
         match answer(doors, caller, outbox, handshake::payload(&message), lenient) {
-            Answered::WrongRole => wrong_roles += 1,
+            Answered::Refused(error) if methods::is_unauthorized_role(&error) => wrong_roles += 1,
             _ => wrong_roles = 0,
         }
         drop(message);
         reader.handled();
         if wrong_roles > limits::UNAUTHORIZED_ROLE_REPEATS {
-            outbox.close(&Close::policy("repeated unauthorized calls"));
-            return End::Farewell("repeated unauthorized calls".into());
+            let close = Close::policy("repeated unauthorized calls");
+            outbox.close(&close);
+            return End::Farewell(close);
         }
         if !outbox.wait_for_room(limits::WRITE_STALL) {
-            return End::Lost("the client does not read its answers");
+            return End::lost("the client does not read its answers");
         }
         if !outbox.is_open() {
             // Slow, revoked, or we are stopping.
-            return End::Farewell("closed by the gateway".into());
+            return End::farewell(Close::POLICY, "closed by the gateway");
         }
     }
 }
@@ -142,7 +150,7 @@ fn next_message(reader: &mut Reader, outbox: &Arc<Outbox>) -> Result<Message, En
             Next::Silence => {
                 silent += 1;
                 if silent >= limits::DEAD_AFTER_PERIODS {
-                    return Err(End::Lost("no answer to pings"));
+                    return Err(End::lost("no answer to pings"));
                 }
                 if !outbox.ping() {
                     silent = 0;
@@ -150,10 +158,10 @@ fn next_message(reader: &mut Reader, outbox: &Arc<Outbox>) -> Result<Message, En
             }
             Next::Broken(close) => {
                 outbox.close_now(&close);
-                return Err(End::Farewell(format!("{} {}", close.code, close.reason)));
+                return Err(End::Farewell(close));
             }
-            Next::Closed => return Err(End::Farewell("closed by the client".into())),
-            Next::Gone => return Err(End::Lost("connection lost")),
+            Next::Closed => return Err(End::farewell(Close::NO_STATUS, "")),
+            Next::Gone => return Err(End::lost("")),
         }
     }
 }
@@ -163,17 +171,18 @@ fn answer(doors: &Arc<Doors>, caller: &Arc<Caller>, outbox: &Arc<Outbox>, bytes:
     match frame::parse_at_most(bytes, lenient, limits::MESSAGE_VALUES) {
         Incoming::Request(request) => {
             let (method, id) = (request.method.clone(), request.id.clone());
+            doors.ws_log.asked(caller, &method, &id);
             let answered = rpc::dispatch(&doors.ctx, caller, request, outbox);
-            doors.ws_log.answered(caller, &method, &id, answered, started.elapsed());
+            doors.ws_log.answered(caller, &method, &id, &answered, started.elapsed());
             answered
         }
         Incoming::Invalid { id, message } => {
             let error = ErrorShape::invalid(message);
             outbox.answer_direct(frame::response_err(frame::answer_id(id.as_deref()), &error, None));
-            Answered::Error
+            Answered::Refused(error)
         }
         Incoming::Malformed => {
-            log::debug!(target: "gateway/ws", "conn {} sent a frame that is not JSON; ignored", caller.conn_id);
+            doors.ws_log.unreadable(caller);
             Answered::Later
         }
     }
@@ -218,7 +227,7 @@ mod tests {
         let (mut reader, outbox, _budget, mut theirs) = pair(1000, 0);
         reader.set_patience(Patience::Each(PERIOD));
         let started = Instant::now();
-        assert_eq!(next_message(&mut reader, &outbox).unwrap_err(), End::Lost("no answer to pings"));
+        assert_eq!(next_message(&mut reader, &outbox).unwrap_err(), End::lost("no answer to pings"));
         assert!(started.elapsed() >= PERIOD * limits::DEAD_AFTER_PERIODS);
         drop((reader, outbox));
         let mut heard = Vec::new();

@@ -1,80 +1,81 @@
-//! What the console says about WebSockets (cli 7): failures and slow answers always, everything with `--verbose`.
+//! What the log says about WebSockets (cli 7): failures and slow answers always, the rest with `--verbose`. The lines
+//! themselves are made in `log::ws_lines`.
 
 use std::time::Duration;
 
-use crate::limits;
-use crate::log::ws_lines::short_id;
+use crate::log::ws_lines::{self, Client, Closed, Detail, Handshake, Response};
 use crate::policy::net;
+use crate::protocol::ErrorShape;
 use crate::rpc::{Answered, Caller};
 
-/// `--ws-log`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Style {
-    #[default]
-    Auto,
-    Full,
-    Compact,
-}
-
-impl Style {
-    pub fn parse(text: &str) -> Option<Style> {
-        [("auto", Style::Auto), ("full", Style::Full), ("compact", Style::Compact)]
-            .into_iter()
-            .find(|(name, _)| *name == text)
-            .map(|(_, style)| style)
-    }
-}
-
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub struct WsLogger {
-    pub style: Style,
-    pub verbose: bool,
+    pub detail: Detail,
 }
 
 impl WsLogger {
-    pub fn opened(&self, caller: &Caller) {
-        if self.verbose && self.style == Style::Full {
-            log::info!(
-                target: "gateway/ws",
-                "← connect client={} mode={} version={} protocol={} conn={}",
-                caller.client.id, caller.client.mode, caller.client.version, caller.protocol, short_id(&caller.conn_id)
-            );
-        }
-    }
-
-    pub fn closed(&self, caller: &Caller, end: &str, after: Duration) {
-        if self.verbose && self.style == Style::Full {
-            let conn = short_id(&caller.conn_id);
-            log::info!(target: "gateway/ws", "→ close conn={conn} durationMs={} reason={end}", after.as_millis());
-        }
-    }
-
-    pub fn refused(&self, conn_id: &str, head: &net::Head, reason: &str) {
-        let field = |name: &str| head.header(name).unwrap_or("n/a").chars().take(120).collect::<String>();
-        log::warn!(
-            target: "gateway/ws",
-            "closed before connect conn={conn_id} remote={} fwd={} origin={} host={} ua={} reason={}",
-            head.peer,
-            field("x-forwarded-for"),
-            field("origin"),
-            field("host"),
-            field("user-agent"),
-            if reason.is_empty() { "n/a" } else { reason },
-        );
-    }
-
-    pub fn answered(&self, caller: &Caller, method: &str, id: &str, answered: Answered, after: Duration) {
-        let failed = matches!(answered, Answered::Error | Answered::WrongRole);
-        if !(failed || self.verbose || after >= limits::WS_LOG_SLOW) {
-            return;
-        }
-        let mark = match answered {
-            Answered::Later => "…",
-            _ if failed => "✗",
-            _ => "✓",
+    pub fn opened(self, caller: &Caller, remote: &str, auth: &str) {
+        say(ws_lines::open(self.detail, remote, &caller.conn_id));
+        let client = &caller.client;
+        let told = Client {
+            name: client.display_name.as_deref().unwrap_or(&client.id),
+            id: &client.id,
+            version: &client.version,
+            mode: &client.mode,
+            platform: &client.platform,
+            auth,
         };
-        let method: String = method.chars().take(limits::METHOD_NAME_CHARS).collect();
-        let (conn, id) = (short_id(&caller.conn_id), short_id(id));
-        log::info!(target: "gateway/ws", "⇄ res {mark} {method} {}ms conn={conn} id={id}", after.as_millis());
+        say(ws_lines::connect(self.detail, told, &caller.conn_id));
+    }
+
+    pub fn closed(self, caller: &Caller, code: u16, reason: &str, lasted: Duration) {
+        let closed = Closed { code, reason, lasted, handshake: "connected", last: None, conn: &caller.conn_id };
+        say(ws_lines::close(self.detail, closed));
+    }
+
+    pub fn refused(self, conn: &str, head: &net::Head, code: u16, reason: &str) {
+        let field = |name: &str| head.header(name).unwrap_or("");
+        let line = ws_lines::closed_before_connect(Handshake {
+            conn,
+            remote: &head.peer.to_string(),
+            forwarded: field("x-forwarded-for"),
+            origin: field("origin"),
+            host: field("host"),
+            user_agent: field("user-agent"),
+            code,
+            reason,
+        });
+        log::warn!(target: "gateway/ws", "{line}");
+    }
+
+    pub fn asked(self, caller: &Caller, method: &str, id: &str) {
+        say(ws_lines::request(self.detail, method, &caller.conn_id, id));
+    }
+
+    /// An answer that the reader gave itself; what others answer later is theirs to tell.
+    pub fn answered(self, caller: &Caller, method: &str, id: &str, answered: &Answered, took: Duration) {
+        let error = match answered {
+            Answered::Ok => None,
+            Answered::Refused(error) => Some(error),
+            Answered::Later => return,
+        };
+        let code = error.map(code_name);
+        let error = code.as_deref().zip(error.map(|e| e.message.as_str()));
+        let (conn, cached) = (&*caller.conn_id, false);
+        say(ws_lines::response(self.detail, Response { method, took, error, cached, conn, id }));
+    }
+
+    pub fn unreadable(self, caller: &Caller) {
+        say(Some(ws_lines::parse_error("not JSON", &caller.conn_id)));
+    }
+}
+
+fn code_name(error: &ErrorShape) -> String {
+    serde_json::to_value(error.code).ok().and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default()
+}
+
+fn say(line: Option<String>) {
+    if let Some(line) = line {
+        log::info!(target: "gateway/ws", "{line}");
     }
 }

@@ -174,9 +174,6 @@ impl Message {
                 map.insert("model".into(), assistant.model.as_str().into());
                 map.insert("usage".into(), assistant.usage.to_value());
                 map.insert("stopReason".into(), assistant.stop_reason.as_str().into());
-                if let Some(message) = &assistant.error_message {
-                    map.insert("errorMessage".into(), message.as_str().into());
-                }
             }
             Role::ToolResult { is_error, details, .. } => {
                 if let Some(details) = details {
@@ -186,6 +183,9 @@ impl Message {
             }
         }
         map.insert("timestamp".into(), self.timestamp.into());
+        if let Role::Assistant(Assistant { error_message: Some(message), .. }) = &self.role {
+            map.insert("errorMessage".into(), message.as_str().into());
+        }
         for (name, value) in &self.rest {
             if !map.contains_key(name) {
                 map.insert(name.clone(), value.clone());

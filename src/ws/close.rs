@@ -19,6 +19,9 @@ impl Close {
     pub const POLICY: u16 = 1008;
     pub const TOO_BIG: u16 = 1009;
     pub const RESTART: u16 = 1012;
+    /// Never on the wire: a close frame without a code, and no close frame at all.
+    pub const NO_STATUS: u16 = 1005;
+    pub const ABNORMAL: u16 = 1006;
 
     /// The reason is cut to what clients of the protocol expect, on a character boundary.
     pub fn new(code: u16, reason: &str) -> Self {
