@@ -7,14 +7,22 @@
 //! A client has 15 s for its handshake.
 //! ```
 //!
-//! How a page lists a table: one `.It` for each name, with one macro before it (`.It Ic health`), in a section of its own.
+//! How a page lists a table: one `.It` for each name, with one macro before it (`.It Ic health`), in a section of its
+//! own. Behind the name of a method or event stands who it is for (`Pq operator.read`); the last line of a key's item
+//! says in parentheses what the table knows. A command has a subsection with one `.Op` line for each option.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
+use openclaw::cli::tree::{self, CommandInfo, FlagInfo, FlagInfoKind};
+use openclaw::config::keys::{KEYS, Key};
+use openclaw::config::schema::Schema;
+use openclaw::protocol::events::{Audience, EVENTS};
+use openclaw::protocol::methods::{Access, METHODS};
+
 /// Every page there is; a page that is not listed here, or listed and missing, fails the first test.
-const PAGES: &[&str] = &[];
+const PAGES: &[&str] = &["openclaw-gateway.8", "openclaw-protocol.7", "openclaw.1", "openclaw.json.5"];
 
 #[derive(Clone, Debug, PartialEq)]
 enum Limit {
@@ -89,10 +97,172 @@ fn lists_are_compared_in_both_directions() {
     );
 }
 
+#[test]
+fn methods_are_those_of_the_page() {
+    let table: Vec<String> = METHODS
+        .iter()
+        .map(|method| {
+            let access = match method.access {
+                Access::None => "everybody",
+                Access::Scope(scope) => scope,
+                Access::NodeOnly => "nodes",
+            };
+            format!("{} Pq {access}{}", method.name, if method.advertised { "" } else { " , not advertised" })
+        })
+        .collect();
+    same(&table, &items(&read("man/openclaw-protocol.7"), "METHODS"));
+}
+
+#[test]
+fn events_are_those_of_the_page() {
+    let table: Vec<String> = EVENTS
+        .iter()
+        .map(|event| {
+            let audience = match event.audience {
+                Audience::Everybody => "everybody",
+                Audience::Scope(scope) => scope,
+                Audience::ReadOrSubscribed => "operator.read",
+                Audience::Targeted => "one connection",
+            };
+            format!("{} Pq {audience}{}", event.name, if event.advertised { "" } else { " , not sent yet" })
+        })
+        .collect();
+    same(&table, &items(&read("man/openclaw-protocol.7"), "EVENTS"));
+}
+
+#[test]
+fn keys_are_those_of_the_page() {
+    let schema = Schema::new();
+    let page = read("man/openclaw.json.5");
+    let table: Vec<String> = KEYS.iter().map(|key| key.path.to_owned()).collect();
+    same(&table, &items(&page, "KEYS"));
+    for key in KEYS {
+        let item = format!(".It Ic {}\n", key.path);
+        let (_, text) = page.split_once(&item).expect("just compared");
+        let facts = text.lines().take_while(|line| !line.starts_with(".It ") && !line.starts_with(".El")).last();
+        assert_eq!(facts, Some(key_facts(key, &schema).as_str()), "{}", key.path);
+    }
+}
+
+/// What the table knows of a key, as its item on the page ends.
+fn key_facts(key: &Key, schema: &Schema) -> String {
+    let mut text = format!("({}", key.type_text(schema));
+    let choices = key.choices(schema);
+    if !choices.is_empty() {
+        text += &format!(": {}", choices.join(", "));
+    }
+    let range = key.range_text(schema);
+    if !range.is_empty() {
+        text += &format!(" {range}");
+    }
+    text += &format!("; reload {}", format!("{:?}", key.reload()).to_lowercase());
+    if !key.default.is_empty() {
+        text += &format!("; default {}", key.default);
+    }
+    text += if key.secret() { "; secret" } else { "" };
+    text += if key.effect { ")" } else { "; no effect yet)" };
+    text.replace('≥', "\\(>=").replace('–', "\\(en")
+}
+
+#[test]
+fn options_are_those_of_the_pages() {
+    let (general, gateway) = (read("man/openclaw.1"), read("man/openclaw-gateway.8"));
+    let top = tree::tree();
+    same(&spelled(&top, "--help"), &items_with_flags(&general, "GLOBAL OPTIONS", "-help"));
+    let mut commands = Vec::new();
+    collect(&top, "openclaw", &mut commands);
+    let mut with_a_section = Vec::new();
+    for (words, info) in &commands {
+        if matches!(words.as_str(), "openclaw gateway" | "openclaw gateway run") {
+            same(&spelled(info, "--help"), &items_with_flags(&gateway, "OPTIONS", ""));
+            continue;
+        }
+        with_a_section.push(words.clone());
+        let section = subsection(&general, words);
+        let options: Vec<String> =
+            section.lines().filter_map(|line| line.strip_prefix(".Op Fl ")).map(str::to_owned).collect();
+        same(&spelled(info, "--help"), &options);
+        let explained = |flag: &FlagInfo| {
+            let own = section.lines().any(|line| line.starts_with(".It ") && names_flag(line, flag.long));
+            own || subsection(&general, "Options of many commands").lines().any(|line| names_flag(line, flag.long))
+        };
+        for flag in info.flags.iter().filter(|flag| flag.long != "--help") {
+            assert!(explained(flag), "{words}: {} is not explained", flag.long);
+        }
+        for argument in info.positionals {
+            assert!(section.contains(&format!("Ar {}\n", argument.name)), "{words}: {}", argument.name);
+        }
+    }
+    let mut on_page: Vec<String> = general
+        .lines()
+        .filter_map(|line| line.strip_prefix(".Ss openclaw "))
+        .map(|w| format!("openclaw {w}"))
+        .collect();
+    on_page.retain(|words| words != "openclaw gateway");
+    same(&with_a_section, &on_page);
+}
+
+fn collect(info: &CommandInfo, words: &str, into: &mut Vec<(String, CommandInfo)>) {
+    for sub in &info.commands {
+        let words = format!("{words} {}", sub.name);
+        into.push((words.clone(), sub.command.clone()));
+        collect(&sub.command, &words, into);
+    }
+}
+
+/// The options of a command as a page spells them: `-url Ar url`, `m , Fl -message Ar text`.
+fn spelled(info: &CommandInfo, without: &str) -> Vec<String> {
+    let options = info.flags.iter().filter(|flag| flag.long != without && !flag.hidden);
+    options
+        .map(|flag| {
+            let short = flag.short.map(|c| format!("{c} , Fl ")).unwrap_or_default();
+            let value = match &flag.kind {
+                FlagInfoKind::Option { arg_name } => format!(" Ar {arg_name}"),
+                FlagInfoKind::Switch => String::new(),
+            };
+            format!("{short}{}{value}", &flag.long[1..])
+        })
+        .collect()
+}
+
+/// The options that the items of a section define, but for one.
+fn items_with_flags(page: &str, section: &str, without: &str) -> Vec<String> {
+    let lines = section_lines(page, section).filter_map(|line| line.strip_prefix(".It Fl "));
+    lines.filter(|line| without.is_empty() || !line.ends_with(without)).map(str::to_owned).collect()
+}
+
+fn names_flag(line: &str, long: &str) -> bool {
+    line.split_whitespace().any(|word| word == &long[1..])
+}
+
+/// The text between this `.Ss` and the next heading.
+fn subsection(page: &str, title: &str) -> String {
+    let heading = format!(".Ss {title}");
+    let mut lines = page.lines().skip_while(|line| *line != heading);
+    assert!(lines.next().is_some(), "{heading} is missing");
+    lines.take_while(|line| !line.starts_with(".Ss ") && !line.starts_with(".Sh ")).map(|l| format!("{l}\n")).collect()
+}
+
+/// Items of a section without their macro: `health Pq everybody`.
+fn items(page: &str, section: &str) -> Vec<String> {
+    section_lines(page, section).filter_map(|line| line.strip_prefix(".It Ic ")).map(str::to_owned).collect()
+}
+
+fn section_lines<'a>(page: &'a str, section: &str) -> impl Iterator<Item = &'a str> {
+    let heading = format!(".Sh {section}");
+    page.lines().skip_while(move |line| *line != heading).skip(1).take_while(|line| !line.starts_with(".Sh "))
+}
+
+fn same(table: &[String], page: &[String]) {
+    let table: Vec<&str> = table.iter().map(String::as_str).collect();
+    let differences = differences(&table, page);
+    assert!(differences.is_empty(), "\n{}", differences.join("\n"));
+    assert_eq!(table.len(), page.len(), "listed twice: {page:?}");
+}
+
 /// Names that the items of a section define.
 fn listed(page: &str, section: &str) -> Vec<String> {
-    let heading = format!(".Sh {section}");
-    let lines = page.lines().skip_while(|line| *line != heading).skip(1).take_while(|line| !line.starts_with(".Sh "));
+    let lines = section_lines(page, section);
     lines.filter_map(|line| line.strip_prefix(".It ")?.split_whitespace().nth(1).map(str::to_owned)).collect()
 }
 
