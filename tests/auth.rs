@@ -429,3 +429,22 @@ fn device_tokens_guessed_through_the_other_field_are_counted() {
         assert_eq!(error["details"]["code"], code);
     }
 }
+
+#[test]
+fn switches_that_let_the_control_ui_in_without_a_device() {
+    let ui = as_client("openclaw-control-ui", "webchat");
+    let wrong = Hello { token: Some("wrong".into()), ..ui.clone() };
+    let (near, far) = ([("Origin", "http://localhost:1")], [("Origin", "https://ui.example"), ("Host", "ui.example")]);
+    for (switch, from_afar) in [("allowInsecureAuth", false), ("dangerouslyDisableDeviceAuth", true)] {
+        let config = json!({"gateway": {"controlUi": {switch: true, "allowedOrigins": ["https://ui.example"]}}});
+        let (_home, gateway) = gateway(config);
+        assert!(has_scopes(&mut admitted(gateway.port, &near, &ui, None)), "{switch}");
+        assert_eq!(attempt(gateway.port, &far, &ui, None).is_ok(), from_afar, "{switch}");
+        // Neither is a way around the secret, nor for anybody else, nor for a node.
+        assert_eq!(refused(gateway.port, &near, &wrong, None)["details"]["code"], "AUTH_TOKEN_MISMATCH");
+        assert!(!has_scopes(&mut admitted(gateway.port, &near, &as_client("webchat-ui", "webchat"), None)));
+        let node = Hello { role: "node".into(), ..ui.clone() };
+        let code = refused(gateway.port, &near, &node, None)["details"]["code"].clone();
+        assert_eq!(code, "CONTROL_UI_DEVICE_IDENTITY_REQUIRED", "{switch}");
+    }
+}
