@@ -52,7 +52,6 @@ impl House {
             device_id: Some("d".into()),
             remote_ip: None,
             outbox: Outbox::new(conn_id.into(), wire, self.budget.clone(), usize::MAX),
-            auth_epoch: 0,
             device_epoch,
             request_id: "r".into(),
             hello: Box::new(|_| b"\"hello\"".to_vec()),
