@@ -189,7 +189,10 @@ fn take_lock(paths: &Paths, port: u16) -> Result<Lock> {
                 "If the gateway is supervised, stop it with: {}",
                 paths.with_profile("openclaw gateway stop")
             ));
-            error.hints.extend(port_report::port_report(port, &sockets::listeners(port), Wording::of(paths)));
+            let listeners = sockets::listeners(port);
+            if !listeners.is_empty() {
+                error.hints.extend(port_report::port_report(port, &listeners, Wording::of(paths)));
+            }
             return hopeless(error);
         }
         error.hint("Check owner and mode of the lock's directory, or set TMPDIR.")

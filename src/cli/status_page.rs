@@ -120,7 +120,7 @@ impl Facts {
         let paint = look.paint;
         let mut rows = vec![
             row("Version", super::help::version_line().replace("OpenClaw ", "")),
-            row("Dashboard", self.dashboard.clone().unwrap_or_else(|| "disabled".into())),
+            row("Dashboard", self.dashboard.into()),
             row("OS", self.os.label()),
             row("Tailscale", self.tailscale.clone()),
             row("Gateway", self.gateway_cell()),
@@ -273,7 +273,7 @@ impl Facts {
             row("Version", super::help::version_line().replace("OpenClaw ", "")),
             row("OS", self.os.label()),
             row("Config", config_path.clone()),
-            row("Dashboard", self.dashboard.clone().unwrap_or_else(|| "disabled".into())),
+            row("Dashboard", self.dashboard.into()),
             row("Tailscale", self.tailscale.clone()),
             row("Gateway", self.gateway_cell()),
             row("Gateway service", format!("{} not installed", self.service.label)),
@@ -322,7 +322,10 @@ impl Facts {
         let port = cx.port(None);
         let listeners = crate::sys::sockets::listeners(port);
         let wording = crate::server::port_report::Wording::of(&cx.paths);
-        let mut report = crate::server::port_report::port_report(port, &listeners, wording);
+        let mut report = match listeners.as_slice() {
+            [] => Vec::new(),
+            some => crate::server::port_report::port_report(port, some, wording),
+        };
         if self.reachable() {
             // Who listens is worth knowing, that the port is taken is as it should be.
             report.retain(|line| line.starts_with("- pid"));
