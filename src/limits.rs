@@ -214,6 +214,12 @@ pub const WS_LOG_VALUE_CHARS: usize = 240;
 /// How long the end of the process waits for its last log lines.
 pub const LOG_FLUSH: Duration = Duration::from_millis(500);
 pub const STOP_BUDGET: Duration = Duration::from_secs(5);
+/// Of the stop budget: kept for the end of the process after its threads' time is up.
+pub const STOP_RESERVE: Duration = Duration::from_secs(1);
+/// What is left for everything after a second SIGTERM.
+pub const STOP_HURRIED: Duration = Duration::from_millis(200);
+/// A connection that comes while no life of the gateway runs gets its 503 within this.
+pub const CLOSED_DOOR: Duration = Duration::from_millis(200);
 pub const RESTART_DRAIN: Duration = Duration::from_secs(90);
 pub const WRITERS_AT_STOP: Duration = Duration::from_secs(1);
 pub const LOCK_WAIT: Duration = Duration::from_secs(5);

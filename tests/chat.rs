@@ -137,7 +137,10 @@ fn an_abort_while_words_come_ends_the_run_for_everybody() {
     assert_eq!(lines.len(), 4, "{lines:?}");
     assert!(lines[1].1.starts_with(&partial) && lines[1].1.len() < words.len(), "{lines:?}");
     let messages = client.call("chat.history", json!({"sessionKey": "main"}))["messages"].clone();
-    assert_eq!(messages[1]["stopReason"], "aborted");
+    assert_eq!(
+        (&messages[1]["stopReason"], &messages[1]["errorMessage"]),
+        (&json!("aborted"), &json!("Request was aborted"))
+    );
     let second = model.requests()[1]["messages"].to_string();
     assert!(second.contains(&partial), "the model knows what it had said: {second}");
     assert_eq!(session_files(&home, ".jsonl").iter().filter(|n| !n.starts_with("sessions")).count(), 1);

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::common::client::{Client, Device, End, Hello};
 use crate::common::model::{Model, Play};
-use crate::common::{Gateway, Home, TOKEN, finish, stderr, stdout, wait_for, wait_until};
+use crate::common::{Gateway, Home, TOKEN, finish, free_port, stderr, stdout, wait_for, wait_until};
 
 /// A home whose configuration knows the gateway's port, and the gateway.
 fn running(more: Value) -> (Home, Gateway) {
@@ -558,4 +558,82 @@ fn a_gateway_that_says_nothing_is_given_up() {
     let started = std::time::Instant::now();
     let (_, err) = ends(&home, "gateway probe --timeout 200", 1);
     assert!(started.elapsed() < Duration::from_secs(5), "{err}");
+}
+
+#[test]
+fn the_readmes_first_command() {
+    let home = Home::new();
+    let port = free_port();
+    let port_text = port.to_string();
+    let with_port = |args: &[&str]| {
+        let mut command = home.command(args);
+        command.env("OPENCLAW_GATEWAY_PORT", &port_text);
+        command
+    };
+    let arguments = ["--dev", "gateway", "--allow-unconfigured"];
+    let mut gateway = Gateway::spawn_args(&home, port, &arguments, |c| {
+        c.env("OPENCLAW_GATEWAY_PORT", &port_text);
+    });
+    gateway.wait_line("listening on ws://127.0.0.1:");
+    gateway.wait_line("Dev config ready: ~/.openclaw-dev/openclaw.json");
+    let said = |args: &[&str]| {
+        let output = finish(with_port(args));
+        assert_eq!((output.status.code(), stderr(&output).as_str()), (Some(0), ""), "{args:?}");
+        stdout(&output)
+    };
+    assert_eq!(said(&["--dev", "agent", "--agent", "dev", "-m", "hello"]), "[builtin/echo] hello\n");
+    let status = said(&["--dev", "status"]);
+    assert!(
+        status.contains("│ Model           │ builtin/echo, an echo: no model provider"),
+        "the echo is labelled:\n{status}"
+    );
+    assert!(said(&["--dev", "gateway", "status"]).contains("Troubles: run openclaw --profile dev status\n"));
+    assert!(!home.config_path().exists(), "the default profile is left alone");
+    assert_eq!(gateway.stop(), Some(0));
+}
+
+#[test]
+fn an_error_of_the_provider_is_an_answer() {
+    let model = Model::start(vec![Play::Status(401, r#"{"error":{"message":"bad key"}}"#.into(), Vec::new())]);
+    let (home, _gateway) = running(model.config());
+    let out = good(&home, "agent --agent main --message hello");
+    assert!(out.contains("bad key"), "{out}");
+}
+
+#[test]
+fn environment_and_configuration_choose_the_gateway() {
+    let (home, gateway) = running(json!({"gateway": {"auth": {"mode": "password", "password": "correct horse"}}}));
+    good(&home, "gateway call health");
+    let run = |args: &[&str], name: &str, value: &str| {
+        let mut command = home.command(args);
+        command.env(name, value);
+        let output = finish(command);
+        (output.status.code(), stdout(&output), stderr(&output))
+    };
+    let call = &["gateway", "call", "health"];
+    let (code, _, err) = run(call, "OPENCLAW_GATEWAY_PASSWORD", "wrong");
+    assert_eq!(code, Some(1));
+    assert!(err.contains("gateway closed (1008): unauthorized: gateway password mismatch ("), "{err}");
+    assert!(!err.contains("wrong"), "{err}");
+    // An address of the environment goes with secrets of the environment.
+    let mut command = home.command(call);
+    command.env("OPENCLAW_GATEWAY_URL", format!("ws://127.0.0.1:{}", gateway.port));
+    command.env("OPENCLAW_GATEWAY_PASSWORD", "correct horse");
+    assert_eq!(finish(command).status.code(), Some(0));
+    let (code, _, err) = run(call, "OPENCLAW_GATEWAY_URL", "ws://127.0.0.1:9");
+    assert_eq!(code, Some(1));
+    assert!(err.contains("Gateway target: ws://127.0.0.1:9\nSource: env OPENCLAW_GATEWAY_URL\n"), "{err}");
+
+    home.configure(json!({"gateway": {"mode": "remote"}}));
+    let (_, err) = ends(&home, "gateway call health", 1);
+    assert!(
+        err.contains("gateway remote mode misconfigured: gateway.remote.url missing\nConfig: ~/.openclaw/openclaw.json\nFix: set gateway.remote.url, or set gateway.mode=local.\n"),
+        "{err}"
+    );
+    home.configure(json!({"gateway": {"mode": "remote", "remote": {"url": "ws://127.0.0.1:9", "token": "t"}}}));
+    let (_, err) = ends(&home, "gateway call health", 1);
+    assert!(err.contains("Gateway target: ws://127.0.0.1:9\nSource: config gateway.remote.url\n"), "{err}");
+    home.configure(json!({"gateway": {"port": gateway.port, "auth": {"mode": "password", "password": "correct horse"}}, "commands": {"restart": false}}));
+    let (_, err) = ends(&home, "gateway restart", 1);
+    assert!(err.contains("Gateway restart is disabled in the running gateway config (commands.restart=false); unmanaged SIGUSR1 restart would be ignored"), "{err}");
 }

@@ -84,7 +84,7 @@ fn entries_of_clients() {
     let instance = hello("gateway-client", "backend", json!({"instanceId": " Inst-1 "}));
     assert_eq!(far.hello(&instance, None)["ok"], true);
     let without_device = json!({
-        "host": "gateway-client", "ip": "127.0.0.1", "version": "1.0.0", "platform": "linux", "mode": "backend",
+        "host": "gateway-client", "version": "1.0.0", "platform": "linux", "mode": "backend",
         "reason": "connect", "text": "Node: gateway-client · mode backend", "roles": ["operator"],
         "instanceId": " Inst-1 ",
     });

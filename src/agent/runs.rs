@@ -57,6 +57,8 @@ enum Order {
 struct Counts {
     active: AtomicUsize,
     queued: AtomicUsize,
+    /// Threads of runs, those of aborted runs included.
+    threads: AtomicUsize,
     draining: AtomicBool,
 }
 
@@ -98,6 +100,11 @@ impl RunsHandle {
     /// Turns that wait.
     pub fn queued(&self) -> usize {
         self.counts.queued.load(Ordering::SeqCst)
+    }
+
+    /// Threads of runs that live, also of aborted ones that sit in a name look-up.
+    pub fn threads(&self) -> usize {
+        self.counts.threads.load(Ordering::SeqCst)
     }
 
     /// Nothing new is accepted any more; what runs and what waits goes on. For a planned restart.
@@ -356,9 +363,11 @@ impl Owner {
         log::debug!("run {run_id}: session {} ({method:?})", job.route.key);
         let (world, ended) = (self.world.clone(), self.thread_ended.clone());
         let name = format!("run-{}", run_id.chars().take(8).collect::<String>());
+        // Whatever happens, the owner hears that the thread is over.
+        let over = Over { run_id: job.run_id.clone(), ended, counts: self.counts.clone() };
+        self.counts.threads.fetch_add(1, Ordering::SeqCst);
         let spawned = thread::Builder::new().name(name).spawn(move || {
-            // Whatever happens, the owner hears that the thread is over.
-            let _over = Over { run_id: job.run_id.clone(), ended };
+            let _over = over;
             work(&world, &job, &cancel, &book);
         });
         if let Err(e) = spawned {
@@ -453,10 +462,12 @@ impl Owner {
 struct Over {
     run_id: Arc<str>,
     ended: Sender<Arc<str>>,
+    counts: Arc<Counts>,
 }
 
 impl Drop for Over {
     fn drop(&mut self) {
+        self.counts.threads.fetch_sub(1, Ordering::SeqCst);
         let _ = self.ended.send(self.run_id.clone());
     }
 }

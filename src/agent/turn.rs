@@ -163,7 +163,7 @@ impl<'a> Turn<'a> {
         let (summary, mut messages) = open_transcript(book, &opened, &directory, first, level, now)?;
         book.write(|transcript| transcript.append_message(&user, now))?;
         messages.push(user);
-        book.speaks(speaker(first, Usage::default(), StopReason::Aborted, None));
+        book.speaks(interrupted(first));
         Ok(Turn { world, job, cancel, book, opened, chain, thinking: asked, system, summary, messages, said })
     }
 
@@ -204,7 +204,7 @@ impl<'a> Turn<'a> {
                 let now = (self.world.now_ms)();
                 self.write(Message::tool_result(&call.id, &call.name, NO_TOOL, true, now))?;
             }
-            self.book.speaks(speaker(&endpoint, Usage::default(), StopReason::Aborted, None));
+            self.book.speaks(interrupted(&endpoint));
         }
         Err(Stopped::failed(format!("the model asked for tools {TOOL_ROUNDS} times without answering")))
     }
@@ -572,6 +572,11 @@ fn speaker(endpoint: &Endpoint, usage: Usage, stop: StopReason, error: Option<St
         stop_reason: stop.name().into(),
         error_message: error,
     }
+}
+
+/// Name of a message that an abort cuts short.
+fn interrupted(endpoint: &Endpoint) -> Assistant {
+    speaker(endpoint, Usage::default(), StopReason::Aborted, Some("Request was aborted".into()))
 }
 
 fn stored_usage(usage: Usage, cost: Cost) -> message::Usage {

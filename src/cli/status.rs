@@ -20,6 +20,7 @@ use super::status_page::Look;
 use super::target::{Flags, Target};
 use super::tree::Status as Args;
 use crate::agent::models::catalog::{Catalog, ModelRef};
+use crate::agent::models::echo;
 use crate::agent::workspace;
 use crate::config::Config;
 use crate::error::Result;
@@ -75,6 +76,8 @@ pub(super) struct Facts {
     pub(super) findings: Vec<Finding>,
     pub(super) auth: &'static str,
     pub(super) dashboard: &'static str,
+    /// Turns are answered by the built-in echo.
+    pub(super) echo: bool,
     pub(super) tailscale: String,
 }
 
@@ -204,6 +207,7 @@ fn local_facts(cx: &Context, config: &Config) -> Facts {
         default_agent: config.agents.default_id().to_string(),
         findings: audit::look(config, &audit_facts),
         dashboard: super::gateway_status::dashboard(config),
+        echo: model.provider == echo::PROVIDER,
         tailscale: gateway.tailscale_mode.clone().unwrap_or_else(|| "off".into()),
     }
 }
@@ -428,6 +432,7 @@ pub(super) mod tests {
             }],
             auth: "auth token",
             dashboard: "not served by this build",
+            echo: false,
             tailscale: "off".into(),
         }
     }

@@ -82,6 +82,11 @@ impl Facts {
         )
     }
 
+    /// Nobody should take an echo for a model.
+    fn echo_row(&self) -> Option<Vec<String>> {
+        self.echo.then(|| row("Model", "builtin/echo, an echo: no model provider is configured".into()))
+    }
+
     fn sessions_cell(&self) -> String {
         let sessions = &self.summary["sessions"];
         let paths = sessions["paths"].as_array().map(Vec::as_slice).unwrap_or_default();
@@ -131,6 +136,7 @@ impl Facts {
             row("Events", self.events_cell()),
             row("Heartbeat", self.heartbeat_cell()),
         ];
+        rows.extend(self.echo_row());
         if args.deep {
             rows.push(row("Last heartbeat", last_heartbeat(self.last_heartbeat.as_ref(), now)));
         }
@@ -269,7 +275,7 @@ impl Facts {
     pub(super) fn report(&self, cx: &Context, now: u64) -> String {
         let paint = cx.paint;
         let config_path = cx.short(&cx.paths.config_path);
-        let rows = vec![
+        let mut rows = vec![
             row("Version", super::help::version_line().replace("OpenClaw ", "")),
             row("OS", self.os.label()),
             row("Config", config_path.clone()),
@@ -280,6 +286,7 @@ impl Facts {
             row("Agents", self.agents_cell(now)),
             row("Sessions", shorten(&self.sessions_cell(), &Look::of(cx))),
         ];
+        rows.extend(self.echo_row());
         let agents: Vec<Vec<String>> = self
             .agents
             .iter()

@@ -262,7 +262,7 @@ mod tests {
     fn bad_files() {
         let table: [(&[u8], &str); 7] = [
             (b"", "<root>: JSON5 parse failed: SyntaxError: JSON5: invalid end of input at 1:1"),
-            (b"{ a: '\xE9' }", "<root>: JSON5 parse failed: byte 0xe9 at 1:7 is not UTF-8; save as UTF-8"),
+            (b"{ a: '\xE9' }", "<root>: JSON5 parse failed: byte 0xe9 at line 1, column 7 is not UTF-8; save as UTF-8"),
             (b"{ gateway: { port: 'x' } }", "gateway.port: Invalid input: expected number, received string"),
             (b"[]", "<root>: Invalid input: expected object, received array"),
             (b"{ $include: 5 }", "<root>: Invalid $include value: expected string or array of strings, got number"),

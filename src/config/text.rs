@@ -13,17 +13,17 @@ pub fn decode(bytes: &[u8]) -> Result<&str, String> {
         _ => None,
     };
     if let Some(name) = utf16 {
-        return Err(format!("the file is {name} text, seen at 1:1; save as UTF-8"));
+        return Err(format!("the file is {name} text, seen at line 1, column 1; save as UTF-8"));
     }
     let bytes = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes);
     let text = std::str::from_utf8(bytes).map_err(|e| {
         let good = std::str::from_utf8(&bytes[..e.valid_up_to()]).expect("valid up to here");
         let (line, column) = place(good, good.len());
-        format!("byte 0x{:02x} at {line}:{column} is not UTF-8; save as UTF-8", bytes[e.valid_up_to()])
+        format!("byte 0x{:02x} at line {line}, column {column} is not UTF-8; save as UTF-8", bytes[e.valid_up_to()])
     })?;
     if let Some(at) = text.find('\0') {
         let (line, column) = place(text, at);
-        return Err(format!("zero byte at {line}:{column} (UTF-16 text?); save as UTF-8"));
+        return Err(format!("zero byte at line {line}, column {column} (UTF-16 text?); save as UTF-8"));
     }
     Ok(text)
 }
@@ -139,17 +139,17 @@ mod tests {
         let table: [(&[u8], Result<&str, &str>); 6] = [
             (b"{a:1}", Ok("{a:1}")),
             (b"\xEF\xBB\xBF{}", Ok("{}")),
-            (b"\xFF\xFE{\0", Err("the file is UTF-16 (little endian) text, seen at 1:1; save as UTF-8")),
-            (b"\xFE\xFF\0{", Err("the file is UTF-16 (big endian) text, seen at 1:1; save as UTF-8")),
-            (b"{\n a: 'caf\xE9'}", Err("byte 0xe9 at 2:9 is not UTF-8; save as UTF-8")),
-            (b"{\0a", Err("zero byte at 1:2 (UTF-16 text?); save as UTF-8")),
+            (b"\xFF\xFE{\0", Err("the file is UTF-16 (little endian) text, seen at line 1, column 1; save as UTF-8")),
+            (b"\xFE\xFF\0{", Err("the file is UTF-16 (big endian) text, seen at line 1, column 1; save as UTF-8")),
+            (b"{\n a: 'caf\xE9'}", Err("byte 0xe9 at line 2, column 9 is not UTF-8; save as UTF-8")),
+            (b"{\0a", Err("zero byte at line 1, column 2 (UTF-16 text?); save as UTF-8")),
         ];
         for (bytes, expected) in table {
             assert_eq!(decode(bytes).map_err(|e| e.to_owned()), expected.map_err(str::to_owned));
         }
         assert_eq!(
             parse_bytes(b"\xE9"),
-            Err("JSON5 parse failed: byte 0xe9 at 1:1 is not UTF-8; save as UTF-8".into())
+            Err("JSON5 parse failed: byte 0xe9 at line 1, column 1 is not UTF-8; save as UTF-8".into())
         );
     }
 

@@ -70,6 +70,7 @@ impl Life {
             Box::new(move || drop(control.send(Control::Died(who))))
         };
         let store = Store::start(died("store")).map_err(|e| failed("store thread", e))?;
+        let mut begun = Begun { store: Some(store.clone()), hub: None };
         let state = &boot.paths.state_dir;
         let now = wall_ms();
         let config = settings.config.clone();
@@ -90,6 +91,7 @@ impl Life {
             on_death: died("hub"),
         })
         .map_err(|e| failed("hub thread", e))?;
+        begun.hub = Some(hub.clone());
         sessions.set_on_change(tell_hub(&hub));
         let world = world(boot, &live, &hub, &sessions, &system_events);
         let runs = Runs::start(world, closed_rx, died("runs")).map_err(|e| failed("runs thread", e))?;
@@ -128,19 +130,18 @@ impl Life {
         let mut threads = vec![("hub", hub_thread)];
         threads.extend(job_threads.into_iter().map(|t| ("pool", t)));
         ctx.ready.store(true, Ordering::Release);
+        begun.finish();
         Ok(Life { ctx, doors, acceptors, store, runs, threads })
     }
 
     /// Ends accepting; the listeners, and whoever waits in their backlog, are the caller's.
     pub fn stop_accepting(&mut self) {
         self.ctx.ready.store(false, Ordering::Release);
-        for acceptor in self.acceptors.drain(..) {
-            acceptor.stop();
-        }
+        self.acceptors.clear();
     }
 
-    /// Stops everything in order. Err: threads that had not ended by the deadline, by name.
-    pub fn stop(mut self, end: End, deadline: Instant) -> std::result::Result<(), Vec<&'static str>> {
+    /// Stops everything in order. Gives threads that had not ended by the deadline, by name.
+    pub fn stop(mut self, end: End, deadline: Instant) -> Vec<&'static str> {
         self.stop_accepting();
         self.ctx.draining.store(true, Ordering::Release);
         let (reason, expected) = match end {
@@ -159,6 +160,13 @@ impl Life {
             }
         }
         close_clients(&ctx, &doors, deadline);
+        doors.pool.close();
+        // A process that ends takes them along; a new life must not share it with the threads of the old one.
+        if end == End::Restart {
+            let counts: [(&str, &dyn Fn() -> usize); 2] =
+                [("run", &|| ctx.runs.threads()), ("conn", &|| doors.pool.threads())];
+            late.extend(counts.iter().filter(|(_, count)| !none_left(count, deadline)).map(|(name, _)| *name));
+        }
         if let Err(e) = store.stop(left(deadline)) {
             log::error!(target: "gateway", "store did not end in order: {e}");
         }
@@ -166,9 +174,8 @@ impl Life {
         // The pool ends when the last connection has dropped its share of the context.
         drop(ctx);
         drop(doors);
-        let late: Vec<&str> =
-            threads.into_iter().filter_map(|(name, t)| (!joined(t, deadline)).then_some(name)).collect();
-        if late.is_empty() { Ok(()) } else { Err(late) }
+        late.extend(threads.into_iter().filter_map(|(name, t)| (!joined(t, deadline)).then_some(name)));
+        late
     }
 
     /// Takes a configuration over without a restart: what is read at use.
@@ -213,19 +220,51 @@ fn left(deadline: Instant) -> Duration {
 const ACCEPT_SLACK: usize = 8;
 
 fn joined(thread: JoinHandle<()>, deadline: Instant) -> bool {
-    while !thread.is_finished() {
+    let ended = none_left(&|| usize::from(!thread.is_finished()), deadline);
+    if ended {
+        let _ = thread.join();
+    }
+    ended
+}
+
+fn none_left(count: &dyn Fn() -> usize, deadline: Instant) -> bool {
+    while count() > 0 {
         if Instant::now() >= deadline {
             return false;
         }
         thread::sleep(Duration::from_millis(1));
     }
-    let _ = thread.join();
     true
 }
 
 /// Every agent with the file of its sessions.
 fn session_files(config: &Config, paths: &Paths) -> Vec<(String, PathBuf)> {
     config.agents.ids().into_iter().map(|id| (id.to_owned(), session::store_file(config, paths, id))).collect()
+}
+
+/// What runs already while a life starts; a start that fails half-way leaves none of it.
+struct Begun {
+    store: Option<Store>,
+    hub: Option<HubHandle>,
+}
+
+impl Begun {
+    fn finish(mut self) {
+        self.store = None;
+        self.hub = None;
+    }
+}
+
+impl Drop for Begun {
+    fn drop(&mut self) {
+        // Runs and the pool's threads end with what they serve.
+        if let Some(hub) = &self.hub {
+            hub.send(Event::End);
+        }
+        if let Some(store) = &self.store {
+            let _ = store.stop(limits::STOP_RESERVE);
+        }
+    }
 }
 
 fn live(settings: &Settings) -> Live {

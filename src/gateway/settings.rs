@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::RunOptions;
+use super::{RunOptions, bootstrap};
 use crate::config::{self, AuthMode, Bind, Config, Loaded, Paths, Source as _};
 use crate::error::{Error, Result};
 use crate::limits;
@@ -17,7 +17,7 @@ use crate::server::bind_plan::{self, BindPlan};
 use crate::server::listen;
 use crate::store::atomic;
 use crate::store::source::FsSource;
-use crate::sys::process;
+use crate::sys::{notice, process};
 
 /// Largest password file.
 const PASSWORD_FILE_BYTES: u64 = 64 * 1024;
@@ -40,14 +40,9 @@ pub struct Settings {
     pub warnings: Vec<String>,
 }
 
-/// `OPENCLAW_SERVICE_MARKER`, systemd, a notify socket, procd or launchd (DECISIONS 86). Others inherit their variables.
+/// Whether a supervisor started us (DECISIONS 86).
 pub fn supervised() -> bool {
-    let var = |name: &str| FsSource.var(name).filter(|v| !v.is_empty());
-    var("OPENCLAW_SERVICE_MARKER").is_some()
-        || var("NOTIFY_SOCKET").is_some()
-        || var("SYSTEMD_EXEC_PID").is_some_and(|pid| pid == std::process::id().to_string())
-        || process::parent_is_procd()
-        || process::parent_is_launchd()
+    process::is_supervised(&|name| FsSource.var(name))
 }
 
 /// Restarting will not help: 78 tells a supervisor so, a person gets 1.
@@ -74,7 +69,7 @@ pub fn load(paths: &Paths) -> Result<Loaded> {
         return Ok(loaded);
     }
     let mut lines = loaded.invalid_block(paths);
-    let last_good = paths.state_dir.join("config-last-good.json");
+    let last_good = bootstrap::last_good(paths);
     if last_good.exists() {
         lines.push_str(&format!("\nThe last good configuration is kept in {}", paths.tilde(&last_good)));
     }
@@ -113,6 +108,7 @@ impl Settings {
         settings.warnings.extend(settings.auth.bad_proxies.iter().map(|entry| {
             format!("gateway.trustedProxies: \"{entry}\" is no address (10.0.0.1) and no network (10.0.0.0/8); ignored")
         }));
+        settings.warnings.extend(without_effect(options, &settings.tailscale_mode));
         Ok(settings)
     }
 
@@ -135,6 +131,15 @@ impl Settings {
         self.origins = OriginRules { allowed, host_header_fallback: ui.host_header_origin_fallback };
         self.warnings.extend(self.plan.warnings.iter().cloned());
         Ok(())
+    }
+
+    /// The file was changed by ourselves.
+    pub fn reread(&mut self, paths: &Paths) {
+        let loaded = config::load(paths, &FsSource);
+        if loaded.valid() {
+            self.config = Arc::new(loaded.config.clone());
+            self.loaded = loaded;
+        }
     }
 
     /// The token that was made at this start.
@@ -249,19 +254,24 @@ pub fn log_levels(options: &RunOptions, config: &Config) -> (crate::log::Level, 
     let level = |text: &Option<String>| text.as_deref().and_then(Level::parse);
     let from_env = || {
         let text = FsSource.var("OPENCLAW_LOG_LEVEL").filter(|v| !v.trim().is_empty())?;
-        let parsed = Level::parse(text.trim());
-        if parsed.is_none() {
-            crate::sys::notice::warn(&format!(
-                "[openclaw] Ignoring invalid OPENCLAW_LOG_LEVEL=\"{}\" (allowed: silent|fatal|error|warn|info|debug|trace).",
-                text.trim()
-            ));
-        }
-        parsed
+        Level::from_env(text.trim()).inspect_err(|line| notice::warn(line)).ok()
     };
     let both = level(&options.log_level).or_else(from_env);
     let file = both.or(level(&config.logging.level)).unwrap_or(Level::Info);
     let console = both.or(level(&config.logging.console_level)).unwrap_or(Level::Info);
     (file, if options.verbose { console.max(Level::Debug) } else { console })
+}
+
+/// Options that are accepted so that command lines written for the reference start, and do nothing here yet.
+fn without_effect(options: &RunOptions, tailscale_mode: &str) -> Option<String> {
+    let mut names = Vec::new();
+    if options.raw_stream || options.raw_stream_path.is_some() {
+        names.push("--raw-stream".to_owned());
+    }
+    if tailscale_mode != "off" {
+        names.push(format!("tailscale {tailscale_mode} (run `tailscale {tailscale_mode} --bg <port>` by hand)"));
+    }
+    (!names.is_empty()).then(|| format!("accepted, but without effect in this version: {}", names.join(", ")))
 }
 
 /// Bound of the answers and events that wait for one client.

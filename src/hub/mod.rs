@@ -30,7 +30,7 @@ use crate::log::ws_lines::{self, Detail};
 use crate::protocol::params::system::SystemEventParams;
 use crate::protocol::presence::{ClientInfo, Moment, PresenceBook, SelfInfo};
 use crate::protocol::roles::{Role, Scopes};
-use crate::protocol::{connect, events, frame};
+use crate::protocol::{connect, events, frame, methods};
 use crate::ws::Close;
 
 /// Everything that can happen to the hub.
@@ -391,6 +391,7 @@ impl Hub {
         );
         r.outbox.event(&event_frame("health", body, None));
         let _ = r.done.try_send(true);
+        self.log_hello(&r.conn_id, snapshot.presence_version);
         self.clients.insert(Client {
             conn_id: r.conn_id,
             outbox: r.outbox,
@@ -400,6 +401,14 @@ impl Hub {
             device_epoch: r.device_epoch,
             presence_key,
         });
+    }
+
+    fn log_hello(&self, conn_id: &str, state_version: u64) {
+        let (methods, events) = (methods::advertised().count(), events::advertised().count());
+        let line = ws_lines::hello_ok(self.ws_log, methods, events, self.presence.len(), state_version, conn_id);
+        if let Some(line) = line {
+            log::info!(target: "gateway/ws", "{line}");
+        }
     }
 
     fn unregister(&mut self, conn_id: &str, now: Now) {

@@ -74,7 +74,7 @@ impl Line {
 
 /// `← open remoteAddr=127.0.0.1 conn=351ebb00…5571`
 pub fn open(detail: Detail, remote: &str, conn: &str) -> Option<String> {
-    (detail != Detail::Failures).then(|| Line::new("←", "open").with("remoteAddr", remote).ids(conn, None))
+    (detail == Detail::Full).then(|| Line::new("←", "open").with("remoteAddr", remote).ids(conn, None))
 }
 
 /// What a client said of itself.
@@ -91,7 +91,7 @@ pub struct Client<'a> {
 
 /// `← connect client=… version=… mode=… clientId=… platform=… auth=token conn=…`
 pub fn connect(detail: Detail, client: Client<'_>, conn: &str) -> Option<String> {
-    (detail != Detail::Failures).then(|| {
+    (detail == Detail::Full).then(|| {
         Line::new("←", "connect")
             .with("client", client.name)
             .with("version", client.version)
@@ -112,7 +112,7 @@ pub fn hello_ok(
     state_version: u64,
     conn: &str,
 ) -> Option<String> {
-    (detail != Detail::Failures).then(|| {
+    (detail == Detail::Full).then(|| {
         Line::new("→", "hello-ok")
             .with("methods", methods)
             .with("events", events)
@@ -194,7 +194,7 @@ pub struct Closed<'a> {
 
 /// `→ close code=1005 durationMs=734 handshake=connected lastFrameType=req lastFrameMethod=health lastFrameId=… conn=…`
 pub fn close(detail: Detail, closed: Closed<'_>) -> Option<String> {
-    (detail != Detail::Failures).then(|| {
+    (detail == Detail::Full).then(|| {
         Line::new("→", "close")
             .with("code", closed.code)
             .with_some("reason", (!closed.reason.is_empty()).then_some(closed.reason))

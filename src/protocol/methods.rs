@@ -84,7 +84,7 @@ pub static METHODS: &[Method] = &[
     method("sessions.list", READ, Pool, Strict(&sessions::SESSIONS_LIST), "Sessions, newest first."),
     method("sessions.preview", READ, Pool, Strict(&sessions::SESSIONS_PREVIEW), "The last lines of some sessions."),
     method("last-heartbeat", READ, Inline, Lenient, "The last heartbeat event, or null."),
-    method("set-heartbeats", ADMIN, Owner, Lenient, "Switches heartbeats on or off until the next start."),
+    method("set-heartbeats", ADMIN, Inline, Lenient, "Switches heartbeats on or off until the next start."),
     method("device.pair.list", PAIRING, Pool, NOTHING, "Paired devices and requests that wait."),
     method("device.pair.approve", PAIRING, Pool, Strict(&devices::PAIR_REQUEST), "Lets a waiting device in."),
     method("device.pair.reject", PAIRING, Pool, Strict(&devices::PAIR_REQUEST), "Turns a waiting device away."),

@@ -131,6 +131,12 @@ impl PresenceBook {
         self.version
     }
 
+    /// Entries, the gateway's own included.
+    #[expect(clippy::len_without_is_empty, reason = "it never is: the gateway itself is in it")]
+    pub fn len(&self) -> usize {
+        self.rows.len() + 1
+    }
+
     /// A client connected. The key is to be kept for [`PresenceBook::disconnect`]; None for clients of mode `cli`,
     /// which have no entry and move nothing.
     pub fn connect(&mut self, info: &ClientInfo, now: Moment) -> Option<String> {

@@ -73,3 +73,25 @@ pub static HANDLERS: &[(&str, Handler)] = &[
     ("chat.inject", Owner(chat::inject)),
     ("sessions.usage", Answer(system::sessions_usage)),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::methods::{METHODS, Runs};
+
+    #[test]
+    fn every_method_has_one_handler_of_its_kind() {
+        // `connect` is answered by the dispatcher.
+        let methods: Vec<_> = METHODS.iter().filter(|method| method.name != "connect").collect();
+        assert_eq!(methods.len(), HANDLERS.len());
+        for method in methods {
+            let of_name: Vec<_> = HANDLERS.iter().filter(|(name, _)| *name == method.name).collect();
+            let [(_, handler)] = of_name[..] else { panic!("{} handlers for {}", of_name.len(), method.name) };
+            let fits = match handler {
+                Answer(_) => method.runs != Runs::Owner,
+                Owner(_) => method.runs != Runs::Inline,
+            };
+            assert!(fits, "{} runs {:?}", method.name, method.runs);
+        }
+    }
+}

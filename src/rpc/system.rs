@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use jiff::civil::Date;
 use serde_json::{Value, json};
 
 use super::context::{Caller, Context, wall_ms};
@@ -14,6 +15,9 @@ use crate::protocol::roles;
 use crate::protocol::{COMPAT_VERSION, ErrorShape};
 use crate::store::identity;
 use crate::{agent, limits};
+
+/// Days of usage that are looked at when nobody says how many, today included.
+const DEFAULT_DAYS: u64 = 30;
 
 type Answer = Result<Payload, ErrorShape>;
 
@@ -189,18 +193,26 @@ pub fn usage_status(_ctx: &Context, _caller: &Caller, _params: Value) -> Answer 
 
 pub fn usage_cost(_ctx: &Context, _caller: &Caller, params: Value) -> Answer {
     let params: UsageCostParams = read_lenient(params);
-    // The day that has begun counts, too.
-    let days = params.days.unwrap_or(30).saturating_add(1);
+    let date = |text: Option<String>| text?.parse::<Date>().ok();
+    let range = date(params.start_date).zip(date(params.end_date));
+    let range = range.and_then(|(first, last)| u64::try_from((last - first).get_days()).ok());
+    // The reference counts one more than there are dates in the range.
+    let dates = range.map_or(params.days.unwrap_or(DEFAULT_DAYS), |between| between + 1);
+    let days = dates.saturating_add(1);
     Ok(json!({"updatedAt": wall_ms(), "days": days, "daily": [], "totals": no_usage()}).into())
 }
 
 pub fn sessions_usage(_ctx: &Context, _caller: &Caller, params: Value) -> Answer {
     let params: SessionsUsageParams = read("sessions.usage", params)?;
-    let today = jiff::Zoned::now().date().to_string();
+    let last = params.end_date.unwrap_or_else(|| jiff::Zoned::now().date().to_string());
+    let first = params.start_date.unwrap_or_else(|| {
+        let days = jiff::Span::new().days(DEFAULT_DAYS as i64 - 1);
+        last.parse::<Date>().ok().and_then(|last| last.checked_sub(days).ok()).map_or(last.clone(), |d| d.to_string())
+    });
     Ok(json!({
         "updatedAt": wall_ms(),
-        "startDate": params.start_date.unwrap_or_else(|| today.clone()),
-        "endDate": params.end_date.unwrap_or(today),
+        "startDate": first,
+        "endDate": last,
         "sessions": [],
         "totals": no_usage(),
         "aggregates": {

@@ -18,10 +18,10 @@ const LOOK: Duration = Duration::from_secs(10);
 /// A burst of connects is taken in rounds, so that the stop flag is seen in between.
 const ROUND: usize = 64;
 
-/// A running accept loop.
+/// A running accept loop; it ends when this is dropped, and connections in the backlog stay there.
 pub struct Acceptor {
     shared: Arc<Shared>,
-    thread: JoinHandle<()>,
+    thread: Option<JoinHandle<()>>,
 }
 
 struct Shared {
@@ -45,18 +45,21 @@ impl Acceptor {
             .name(name)
             .stack_size(crate::sys::memory::stack(limits::WRITER_STACK))
             .spawn(move || accept_until_stopped(&own, &doors, &inner))?;
-        Ok(Acceptor { shared, thread })
+        Ok(Acceptor { shared, thread: Some(thread) })
     }
 
     pub fn beats(&self) -> u64 {
         self.shared.beats.load(Ordering::Relaxed)
     }
+}
 
-    /// Ends the loop; connections in the backlog stay there.
-    pub fn stop(self) {
+impl Drop for Acceptor {
+    fn drop(&mut self) {
         self.shared.stop.store(true, Ordering::Release);
         self.shared.wake.wake();
-        let _ = self.thread.join();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
     }
 }
 

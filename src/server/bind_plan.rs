@@ -1,11 +1,10 @@
-//! Which addresses are bound (cli 3.2), and every refusal that concerns exposure (cli 3.1, steps 10 and 13).
+//! Which addresses are bound (cli 3.2). What forbids a plan is `policy::start`'s.
 //!
-//! Pure: what the machine can do comes in as arguments. Refusals of step 13 are printed after
-//! `Gateway failed to start: Error: `, the one of step 10 as it is.
+//! Pure: what the machine can do comes in as arguments. Errors are printed after `Gateway failed to start: Error: `.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use crate::config::model::{AuthMode, Bind};
+use crate::config::model::Bind;
 
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const LOOPBACK_ALIAS: IpAddr = IpAddr::V6(Ipv6Addr::LOCALHOST);
@@ -14,7 +13,7 @@ const EXPOSED: &str = "⚠️  Gateway is binding to a non-loopback address. Ens
                        exposing to public networks.";
 
 /// Addresses in order; only the first one must succeed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BindPlan {
     pub addresses: Vec<SocketAddr>,
     /// For the log, subsystem gateway.
@@ -81,82 +80,6 @@ fn custom(host: Option<&str>, can_bind: &dyn Fn(IpAddr) -> bool) -> Result<IpAdd
     Ok(ip.into())
 }
 
-/// Step 10: the two lines for a mode that cannot be made safe by generating a token; None when all is well.
-pub fn refuse_without_auth(bind: Bind, auth: AuthMode, has_secret: bool) -> Option<[String; 2]> {
-    let refused = bind != Bind::Loopback && auth == AuthMode::None && !has_secret;
-    refused.then(|| {
-        [
-            format!("Refusing to bind gateway to {} without auth.", bind.name()),
-            "Set gateway.auth.token/password (or OPENCLAW_GATEWAY_TOKEN/OPENCLAW_GATEWAY_PASSWORD) or pass \
-             --token/--password."
-                .into(),
-        ]
-    })
-}
-
-/// What step 13 looks at.
-#[derive(Clone, Copy, Debug)]
-pub struct Exposure<'a> {
-    pub address: SocketAddr,
-    pub auth: AuthMode,
-    /// A token or password for the mode is known.
-    pub has_secret: bool,
-    /// `off`, `serve` or `funnel`.
-    pub tailscale: &'a str,
-    pub control_ui: bool,
-    /// `allowedOrigins` has entries, or they are assumed because the bind comes from the configuration (DECISIONS 76).
-    pub has_origins: bool,
-    pub host_header_origin_fallback: bool,
-    pub has_trusted_proxies: bool,
-    /// 127.0.0.1 or ::1 is among them.
-    pub trusts_loopback: bool,
-}
-
-/// Step 13, the checks in their order; the first refusal wins.
-pub fn check_exposure(e: &Exposure<'_>) -> Result<(), String> {
-    let loopback = e.address.ip().is_loopback();
-    let proxied = e.auth == AuthMode::TrustedProxy;
-    let refusals: [(bool, String); 6] = [
-        (
-            e.tailscale == "funnel" && e.auth != AuthMode::Password,
-            "tailscale funnel requires gateway auth mode=password (set gateway.auth.password or \
-             OPENCLAW_GATEWAY_PASSWORD)"
-                .into(),
-        ),
-        (e.tailscale != "off" && !loopback, "tailscale serve/funnel requires gateway bind=loopback (127.0.0.1)".into()),
-        (
-            !loopback && !e.has_secret && !proxied,
-            format!(
-                "refusing to bind gateway to {} without auth (set gateway.auth.token/password, or set \
-                 OPENCLAW_GATEWAY_TOKEN/OPENCLAW_GATEWAY_PASSWORD)",
-                e.address
-            ),
-        ),
-        (
-            e.control_ui && !loopback && !e.has_origins && !e.host_header_origin_fallback,
-            "non-loopback Control UI requires gateway.controlUi.allowedOrigins (set explicit origins), or set \
-             gateway.controlUi.dangerouslyAllowHostHeaderOriginFallback=true to use Host-header origin fallback mode"
-                .into(),
-        ),
-        (
-            proxied && !e.has_trusted_proxies,
-            "gateway auth mode=trusted-proxy requires gateway.trustedProxies to be configured with at least one \
-             proxy IP"
-                .into(),
-        ),
-        (
-            proxied && loopback && !e.trusts_loopback,
-            "gateway auth mode=trusted-proxy with bind=loopback requires gateway.trustedProxies to include \
-             127.0.0.1 or ::1"
-                .into(),
-        ),
-    ];
-    match refusals.into_iter().find(|(refused, _)| *refused) {
-        Some((_, text)) => Err(text),
-        None => Ok(()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -215,55 +138,5 @@ mod tests {
         }
         assert_eq!(plan(Bind::Lan, None, 1, None, &all).unwrap().warnings, [EXPOSED]);
         assert!(plan(Bind::Loopback, None, 1, None, &all).unwrap().warnings.is_empty());
-    }
-
-    #[test]
-    fn exposure_is_refused_in_order() {
-        let good = Exposure {
-            address: "127.0.0.1:18789".parse().unwrap(),
-            auth: AuthMode::Token,
-            has_secret: true,
-            tailscale: "off",
-            control_ui: true,
-            has_origins: false,
-            host_header_origin_fallback: false,
-            has_trusted_proxies: false,
-            trusts_loopback: false,
-        };
-        let lan = Exposure { address: "0.0.0.0:18789".parse().unwrap(), has_origins: true, ..good };
-        let proxy = Exposure { auth: AuthMode::TrustedProxy, has_secret: false, ..good };
-        for (exposure, expected) in [
-            (good, ""),
-            (lan, ""),
-            (Exposure { tailscale: "funnel", ..lan }, "tailscale funnel requires gateway auth mode=password"),
-            (
-                Exposure { tailscale: "serve", ..lan },
-                "tailscale serve/funnel requires gateway bind=loopback (127.0.0.1)",
-            ),
-            (Exposure { tailscale: "serve", ..good }, ""),
-            (
-                Exposure { has_secret: false, auth: AuthMode::None, ..lan },
-                "refusing to bind gateway to 0.0.0.0:18789 without auth (set gateway.auth.token/password, or set",
-            ),
-            (
-                Exposure { has_origins: false, ..lan },
-                "non-loopback Control UI requires gateway.controlUi.allowedOrigins",
-            ),
-            (Exposure { has_origins: false, control_ui: false, ..lan }, ""),
-            (Exposure { has_origins: false, host_header_origin_fallback: true, ..lan }, ""),
-            (proxy, "gateway auth mode=trusted-proxy requires gateway.trustedProxies"),
-            (Exposure { has_trusted_proxies: true, ..proxy }, "gateway auth mode=trusted-proxy with bind=loopback"),
-            (Exposure { has_trusted_proxies: true, trusts_loopback: true, ..proxy }, ""),
-        ] {
-            match check_exposure(&exposure) {
-                Ok(()) => assert_eq!(expected, "", "{exposure:?}"),
-                Err(text) => assert!(!expected.is_empty() && text.starts_with(expected), "{text}"),
-            }
-        }
-        assert_eq!(refuse_without_auth(Bind::Lan, AuthMode::Token, false), None);
-        assert_eq!(refuse_without_auth(Bind::Loopback, AuthMode::None, false), None);
-        let lines = refuse_without_auth(Bind::Lan, AuthMode::None, false).unwrap();
-        assert_eq!(lines[0], "Refusing to bind gateway to lan without auth.");
-        assert!(lines[1].ends_with("or pass --token/--password."));
     }
 }

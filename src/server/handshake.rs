@@ -1,7 +1,6 @@
 //! The handshake of a WebSocket: challenge, `connect`, the checks in their order, pairing, registration with the hub
 //! (protocol 2). Runs on the connection's reader; what decides is in `policy`.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -209,8 +208,9 @@ fn issue(ctx: &Context, opening: &Opening, device_id: &str) -> Option<Issued> {
     Some(Issued { scopes: Scopes::new(&token.scopes), issued_at_ms: token.issued_at_ms(), token: token.token })
 }
 
+/// The address that operators are shown: none for callers on this machine, whatever way they took.
 fn remote_ip(caller: &net::Caller) -> Option<String> {
-    caller.client.filter(|_| !caller.local_direct).map(|ip: IpAddr| ip.to_string())
+    caller.client.filter(|ip| !net::is_loopback(*ip)).map(|ip| ip.to_string())
 }
 
 fn refresh(ctx: &Context, opening: &Opening, caller: &net::Caller, device_id: &str) {

@@ -3,6 +3,7 @@
 
 pub mod accept;
 pub mod bind_plan;
+pub mod closed;
 pub mod connection;
 pub mod force;
 pub mod handshake;

@@ -22,7 +22,8 @@ pub struct Pool {
 }
 
 struct Inner {
-    jobs: Sender<Job>,
+    /// None: closed.
+    jobs: Mutex<Option<Sender<Job>>>,
     waiting: Receiver<Job>,
     threads: AtomicUsize,
     named: AtomicUsize,
@@ -40,6 +41,7 @@ pub enum Refused {
 impl Pool {
     pub fn new(most: usize) -> Pool {
         let (jobs, waiting) = bounded(0);
+        let jobs = Mutex::new(Some(jobs));
         let inner = Inner { jobs, waiting, threads: AtomicUsize::new(0), named: AtomicUsize::new(0), most };
         Pool { inner: Arc::new(inner) }
     }
@@ -49,8 +51,17 @@ impl Pool {
         self.inner.threads.load(Ordering::Relaxed)
     }
 
+    /// Idle threads end now instead of waiting for work; busy ones with their job.
+    pub fn close(&self) {
+        *self.inner.jobs.lock() = None;
+    }
+
     pub fn run(&self, job: Job) -> Result<(), Refused> {
-        let job = match self.inner.jobs.try_send(job) {
+        let handed = match &*self.inner.jobs.lock() {
+            Some(jobs) => jobs.try_send(job),
+            None => return Err(Refused::Full(job)),
+        };
+        let job = match handed {
             Ok(()) => return Ok(()),
             Err(TrySendError::Full(job) | TrySendError::Disconnected(job)) => job,
         };
@@ -77,7 +88,9 @@ impl Pool {
 
     /// Hands the job to a thread that becomes free within `wait`. False: none did, and the job has been dropped.
     pub fn run_when_free(&self, job: Job, wait: Duration) -> bool {
-        self.inner.jobs.send_timeout(job, wait).is_ok()
+        // A clone: the lock is not held while waiting.
+        let jobs = self.inner.jobs.lock().clone();
+        jobs.is_some_and(|jobs| jobs.send_timeout(job, wait).is_ok())
     }
 
     fn work(self, first: &Mutex<Option<Job>>) {
@@ -125,6 +138,19 @@ mod tests {
         assert!(pool.run_when_free(job, Duration::from_secs(10)), "a thread became free");
         starts.recv().unwrap();
         assert!(pool.threads() <= 3);
+    }
+
+    #[test]
+    fn a_closed_pool_keeps_no_thread_and_takes_no_job() {
+        let pool = Pool::new(3);
+        assert!(pool.run(Box::new(|| {})).is_ok());
+        pool.close();
+        let start = std::time::Instant::now();
+        while pool.threads() > 0 {
+            assert!(start.elapsed() < limits::POOL_IDLE / 2, "the idle thread waits for work");
+            thread::yield_now();
+        }
+        assert!(matches!(pool.run(Box::new(|| {})), Err(Refused::Full(_))));
     }
 
     #[test]

@@ -174,9 +174,6 @@ impl Message {
                 map.insert("model".into(), assistant.model.as_str().into());
                 map.insert("usage".into(), assistant.usage.to_value());
                 map.insert("stopReason".into(), assistant.stop_reason.as_str().into());
-                if let Some(message) = &assistant.error_message {
-                    map.insert("errorMessage".into(), message.as_str().into());
-                }
             }
             Role::ToolResult { is_error, details, .. } => {
                 if let Some(details) = details {
@@ -186,6 +183,9 @@ impl Message {
             }
         }
         map.insert("timestamp".into(), self.timestamp.into());
+        if let Role::Assistant(Assistant { error_message: Some(message), .. }) = &self.role {
+            map.insert("errorMessage".into(), message.as_str().into());
+        }
         for (name, value) in &self.rest {
             if !map.contains_key(name) {
                 map.insert(name.clone(), value.clone());
@@ -324,7 +324,7 @@ mod tests {
             r#"{"role":"user","content":[{"type":"text","text":"[Fri 2026-11-20 19:50 UTC] hi"}],"timestamp":1795204203777}"#,
             r#"{"role":"assistant","content":[{"type":"text","text":"…"},{"type":"toolCall","id":"toolu_1","name":"exec","arguments":{"command":"echo hi there"}}],"api":"anthropic-messages","provider":"ant","model":"claude-x","usage":{"input":100,"output":20,"cacheRead":5,"cacheWrite":10,"totalTokens":135,"cost":{"input":0,"output":0,"cacheRead":0,"cacheWrite":0,"total":0}},"stopReason":"toolUse","timestamp":1795204205369}"#,
             r#"{"role":"toolResult","toolCallId":"toolu_1","toolName":"exec","content":[{"type":"text","text":"hi there"}],"details":{"status":"completed","exitCode":0,"durationMs":37,"aggregated":"hi there","cwd":"/w"},"isError":false,"timestamp":1}"#,
-            r#"{"role":"assistant","content":[{"type":"thinking","thinking":"hm","thinkingSignature":"s"},{"type":"image","data":"AAAA","mimeType":"image/png"},{"type":"new","x":[1]},{"type":"text","text":"t","textSignature":"v"}],"api":"a","provider":"p","model":"m","usage":{"input":1,"output":2,"cacheRead":0,"cacheWrite":0,"totalTokens":3,"cost":{"input":0.25,"output":0,"cacheRead":0,"cacheWrite":0,"total":0.25}},"stopReason":"error","errorMessage":"401 bad key","timestamp":5,"later":true}"#,
+            r#"{"role":"assistant","content":[{"type":"thinking","thinking":"hm","thinkingSignature":"s"},{"type":"image","data":"AAAA","mimeType":"image/png"},{"type":"new","x":[1]},{"type":"text","text":"t","textSignature":"v"}],"api":"a","provider":"p","model":"m","usage":{"input":1,"output":2,"cacheRead":0,"cacheWrite":0,"totalTokens":3,"cost":{"input":0.25,"output":0,"cacheRead":0,"cacheWrite":0,"total":0.25}},"stopReason":"error","timestamp":5,"errorMessage":"401 bad key","later":true}"#,
         ] {
             let message = Message::from_value(serde_json::from_str(text).unwrap()).unwrap();
             assert_eq!(message.to_value().to_string(), text);

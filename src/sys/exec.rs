@@ -9,9 +9,9 @@ const KEPT_AWAY: [libc::c_int; 3] = [libc::SIGHUP, libc::SIGUSR1, libc::SIGUSR2]
 /// The restart of last resort: replaces this process by our own binary with the same arguments and the same pid.
 /// Returns only when that failed; then the signals are handled as before.
 ///
-/// Every descriptor of ours is closed on the way (close-on-exec), threads end where they stand: stores must be flushed.
+/// `once` are flags that must not act a second time. Every descriptor of ours is closed on the way (close-on-exec), threads end where they stand: stores must be flushed.
 #[cfg(unix)]
-pub fn restart_self() -> std::io::Error {
+pub fn restart_self(once: &[&str]) -> std::io::Error {
     use std::os::unix::process::CommandExt as _;
     let program = match own_binary() {
         Ok(path) => path,
@@ -23,7 +23,7 @@ pub fn restart_self() -> std::io::Error {
     if let Some(arg0) = arg0 {
         command.arg0(arg0);
     }
-    command.args(args);
+    command.args(args.filter(|arg| !once.iter().any(|flag| *arg == **flag)));
     let before = KEPT_AWAY.map(|signal| (signal, ignore(signal)));
     let error = command.exec();
     for (signal, action) in before {
@@ -36,7 +36,7 @@ pub fn restart_self() -> std::io::Error {
 }
 
 #[cfg(not(unix))]
-pub fn restart_self() -> std::io::Error {
+pub fn restart_self(_once: &[&str]) -> std::io::Error {
     std::io::Error::new(std::io::ErrorKind::Unsupported, "this system cannot replace a running program")
 }
 
@@ -96,7 +96,7 @@ mod tests {
         let own = std::process::id().to_string();
         let Ok(first) = std::fs::read_to_string(&note) else {
             std::fs::write(&note, own).unwrap();
-            panic!("{}", restart_self());
+            panic!("{}", restart_self(&["--reset"]));
         };
         let status = std::fs::read_to_string("/proc/self/status").unwrap();
         let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap().trim().to_owned();
