@@ -65,7 +65,9 @@ pub fn serve(doors: &Arc<Doors>, upgrade: Upgrade, ticket: &mut Ticket) -> Resul
             let end = serve_requests(doors, &caller, &mut reader, &outbox);
             // The others learn of it now, not when the last bytes have left.
             ctx.hub.send(Event::Unregister { conn_id });
-            doors.ws_log.closed(&caller, end.close().code, &end.close().reason, opened.elapsed());
+            // What we told the client says more than how the socket ended.
+            let close = outbox.closed_with().unwrap_or_else(|| end.close().clone());
+            doors.ws_log.closed(&caller, close.code, &close.reason, opened.elapsed());
             if let End::Farewell(_) = end {
                 take_leave(&mut reader, &outbox);
             }
