@@ -231,6 +231,9 @@ fn begin(boot: &Boot, settings: Settings, bound: &Bound) -> Result<Life> {
     let tls = settings.config.gateway.tls_enabled;
     let loaded = settings.loaded.clone();
     let life = Life::start(boot, settings, bound)?;
+    // Clients are served already; whoever waits for the next lines may rely on it that everything is written.
+    bootstrap::keep_last_good(&boot.paths, &loaded);
+    drop(loaded);
     let model = crate::rpc::models::primary(&life.ctx, life.ctx.config().agents.default_id());
     log::info!(target: "gateway", "agent model: {}/{}", model.provider, model.model);
     log::info!(target: "gateway", "listening on {} (PID {})", bound.describe(tls), std::process::id());
@@ -238,7 +241,6 @@ fn begin(boot: &Boot, settings: Settings, bound: &Bound) -> Result<Life> {
         Some(path) => log::info!(target: "gateway", "log file: {}", path.display()),
         None => log::info!(target: "gateway", "log file: none (the last lines are kept in memory)"),
     }
-    bootstrap::keep_last_good(&boot.paths, &loaded);
     memory::trim();
     memory::release_code();
     Ok(life)
