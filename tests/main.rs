@@ -2,6 +2,8 @@
 
 mod auth;
 mod chat;
+mod command_line;
+mod commands;
 mod common;
 mod devices;
 mod disk;

@@ -78,8 +78,8 @@ pub struct Registration {
     pub device_id: Option<Arc<str>>,
     pub remote_ip: Option<String>,
     pub outbox: Arc<Outbox>,
-    /// What it was judged by: a secret that changed meanwhile makes the registration stale.
-    pub auth_epoch: u64,
+    /// What it was judged by: a device's secret that changed meanwhile makes the registration stale. (A new shared
+    /// secret comes with a new hub.)
     pub device_epoch: u64,
     pub request_id: String,
     /// Makes hello-ok from the snapshot that has this client in it. Runs on the hub's thread: memory only.
@@ -138,7 +138,6 @@ pub struct Setup {
 pub struct HubHandle {
     tx: Sender<Event>,
     snapshot: Arc<RwLock<Arc<Snapshot>>>,
-    auth_epoch: Arc<AtomicU64>,
     beats: Arc<AtomicU64>,
 }
 
@@ -161,11 +160,6 @@ impl HubHandle {
         self.snapshot.read().clone()
     }
 
-    /// The epoch of the shared secret; a handshake carries the one it was judged by.
-    pub fn auth_epoch(&self) -> u64 {
-        self.auth_epoch.load(Ordering::Acquire)
-    }
-
     /// Counts the hub's rounds: a watchdog sees whether it moves.
     pub fn beats(&self) -> u64 {
         self.beats.load(Ordering::Relaxed)
@@ -184,7 +178,7 @@ pub fn start(setup: Setup) -> std::io::Result<(HubHandle, JoinHandle<()>)> {
         health: health.into(),
         health_version: 1,
     })));
-    let handle = HubHandle { tx, snapshot: snapshot.clone(), auth_epoch: Arc::default(), beats: Arc::default() };
+    let handle = HubHandle { tx, snapshot: snapshot.clone(), beats: Arc::default() };
     let hub = Hub {
         clients: Clients::default(),
         runs: OpenRuns::default(),
@@ -206,7 +200,6 @@ pub fn start(setup: Setup) -> std::io::Result<(HubHandle, JoinHandle<()>)> {
         ws_log: setup.ws_log,
         closed_runs: setup.closed_runs,
         queue_system_event: setup.queue_system_event,
-        auth_epoch: handle.auth_epoch.clone(),
         beats: handle.beats.clone(),
         closing: false,
     };
@@ -255,7 +248,6 @@ struct Hub {
     ws_log: Detail,
     closed_runs: Sender<ClosedRun>,
     queue_system_event: QueueLine,
-    auth_epoch: Arc<AtomicU64>,
     beats: Arc<AtomicU64>,
     closing: bool,
 }
@@ -363,8 +355,7 @@ impl Hub {
     }
 
     fn register(&mut self, r: Registration, now: Now) {
-        let stale = r.auth_epoch != self.auth_epoch.load(Ordering::Acquire)
-            || r.device_id.as_ref().is_some_and(|id| self.clients.is_stale(id, r.device_epoch));
+        let stale = r.device_id.as_ref().is_some_and(|id| self.clients.is_stale(id, r.device_epoch));
         if stale || self.closing {
             let close = match self.closing {
                 true => Close::new(Close::RESTART, "service restart"),
@@ -441,8 +432,8 @@ impl Hub {
         for output in self.runs.take() {
             match output {
                 Output::Event { event, payload, session_key: _ } => self.broadcast(event, &payload, now),
-                Output::Final(reply, Answer::Ok(payload)) => reply.ok(&payload),
-                Output::Final(reply, Answer::Err { error, payload }) => reply.err_with_payload(&error, &payload),
+                Output::Answer(reply, Answer::Ok(payload)) => reply.ok(&payload),
+                Output::Answer(reply, Answer::Err { error, payload }) => reply.err_with_payload(&error, &payload),
                 Output::Closed(closed) => {
                     ended = true;
                     let _ = self.closed_runs.send(closed);
@@ -537,3 +528,7 @@ fn now() -> Now {
     let millis = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64);
     Now { instant: Instant::now(), millis }
 }
+
+#[cfg(test)]
+#[path = "hub_tests.rs"]
+mod tests;

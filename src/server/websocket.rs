@@ -59,6 +59,7 @@ pub fn serve(doors: &Arc<Doors>, upgrade: Upgrade, ticket: &mut Ticket) -> Resul
             reader.set_patience(Patience::Each(limits::PING_AFTER));
             // From here on the connection is idle most of its life: what the handshake needed is given back.
             doors.ws_log.opened(&caller, &peer.head.peer.to_string(), ctx.live().auth.mode.name());
+            doors.ws_log.greeted(&caller, &ctx.hub.snapshot());
             drop(peer);
             crate::sys::memory::release_stack();
             let end = serve_requests(doors, &caller, &mut reader, &outbox);
@@ -175,7 +176,13 @@ fn answer(doors: &Arc<Doors>, caller: &Arc<Caller>, outbox: &Arc<Outbox>, bytes:
             let (method, id) = (request.method.clone(), request.id.clone());
             doors.ws_log.asked(caller, &method, &id);
             let answered = rpc::dispatch(&doors.ctx, caller, request, outbox);
-            doors.ws_log.answered(caller, &method, &id, &answered, started.elapsed());
+            let error = match &answered {
+                Answered::Refused(error) => Some(error),
+                Answered::Ok => None,
+                // Told by whoever answers.
+                Answered::Later => return answered,
+            };
+            rpc::say_answered(&doors.ctx, caller, &method, &id, error, started.elapsed());
             answered
         }
         Incoming::Invalid { id, message } => {
