@@ -2,10 +2,13 @@
 
 mod auth;
 mod chat;
+mod command_line;
+mod commands;
 mod common;
 mod devices;
 mod disk;
 mod handshake;
+mod hostile;
 mod http;
 mod layers;
 mod lifecycle;

@@ -38,7 +38,7 @@ pub fn run(cx: &Context, args: &Agents) -> Result<u8> {
         row.lines(&|path| cx.short(path), list.bindings).iter().for_each(|line| out!("{line}"));
     }
     if !list.bindings {
-        out!("A routing rule sends a channel, account or person to an agent; --bindings shows each.");
+        out!("Routing rules send channels, accounts or people to an agent; see --bindings.");
     }
     out!("Whether channels work: {}", cx.suggest("openclaw channels status --probe"));
     Ok(0)

@@ -16,8 +16,8 @@ use super::output::{Page, Paint, json_pretty, plain};
 use super::service::{self, Service};
 use super::target::{SOURCE_FLAG, Target};
 use super::tree::{Gateway, GatewayStatus};
-use crate::config::Bind;
 use crate::config::load::Loaded;
+use crate::config::{Bind, Config};
 use crate::error::{Error, Result};
 use crate::out;
 use crate::server::{lock, port_report};
@@ -39,7 +39,7 @@ struct Facts {
     custom_host: Option<String>,
     port: u16,
     probe_url: String,
-    dashboard: Option<String>,
+    dashboard: &'static str,
     port_use: PortUse,
     hints: Vec<String>,
     report: Vec<String>,
@@ -101,10 +101,8 @@ fn gather(cx: &Context, group: &Gateway, args: &GatewayStatus, timeout: u64) -> 
     let port_use = sockets::port_use(port);
     let listeners: &[Listener] = if let PortUse::Busy(listeners) = &port_use { listeners } else { &[] };
     let wording = port_report::Wording::of(&cx.paths);
-    let dashboard = gateway
-        .control_ui
-        .enabled
-        .then(|| format!("http://{}/{}", authority(&probe_url), base_path(&gateway.control_ui.base_path)));
+    // A port that nobody has is nobody's fault.
+    let busy = !listeners.is_empty();
     Ok(Facts {
         service: service::look(cx),
         log_file: super::logs::local_file(cx).map_or("none".to_string(), |path| cx.short(&path)),
@@ -117,9 +115,9 @@ fn gather(cx: &Context, group: &Gateway, args: &GatewayStatus, timeout: u64) -> 
         custom_host,
         port,
         probe_url,
-        dashboard,
-        hints: port_report::hints(listeners, wording),
-        report: port_report::port_report(port, listeners, wording),
+        dashboard: dashboard(&loaded.config),
+        hints: if busy { port_report::hints(listeners, wording) } else { Vec::new() },
+        report: if busy { port_report::port_report(port, listeners, wording) } else { Vec::new() },
         lock_pid: lock_owner(&cx.paths.config_path),
         port_use,
         probe,
@@ -138,9 +136,9 @@ fn authority(url: &str) -> &str {
     url.split_once("://").map_or(url, |(_, rest)| rest)
 }
 
-fn base_path(path: &str) -> String {
-    let path = path.trim_matches('/');
-    if path.is_empty() { String::new() } else { format!("{path}/") }
+/// Where the Control UI is: nowhere yet, and an address that answers 404 would send people looking for the fault.
+pub(super) fn dashboard(config: &Config) -> &'static str {
+    if config.gateway.control_ui.enabled { "not served by this build" } else { "disabled" }
 }
 
 /// Connects and asks for the status, as an operator's program would.
@@ -223,7 +221,7 @@ impl Facts {
             self.port
         ));
         page.out(format!("Probe target: {}", self.probe_url));
-        page.out(format!("Dashboard: {}", self.dashboard.as_deref().unwrap_or("disabled")));
+        page.out(format!("Dashboard: {}", self.dashboard));
         if let Some(note) = self.probe_note() {
             page.out(format!("Probe note: {note}"));
         }
@@ -320,7 +318,7 @@ mod tests {
             custom_host: None,
             port: 21120,
             probe_url: "ws://127.0.0.1:21120".into(),
-            dashboard: Some("http://127.0.0.1:21120/".into()),
+            dashboard: "not served by this build",
             port_use: PortUse::Busy(vec![Listener {
                 pid: Some(12410),
                 parent: Some(1),
@@ -353,7 +351,7 @@ mod tests {
              Config (service): ~/.openclaw/openclaw.json\n\n\
              Gateway: bind=loopback (127.0.0.1), port=21120 (env/config)\n\
              Probe target: ws://127.0.0.1:21120\n\
-             Dashboard: http://127.0.0.1:21120/\n\
+             Dashboard: not served by this build\n\
              Probe note: Loopback-only gateway; only local clients can connect.\n\n\
              Runtime: unknown (systemctl not available; systemd user services are required on Linux.)\n\
              RPC probe: ok\n\n\
@@ -399,9 +397,9 @@ mod tests {
 
     #[test]
     fn small_words() {
-        for (path, url) in [("", ""), ("/", ""), ("/ui/", "ui/"), ("ui", "ui/")] {
-            assert_eq!(base_path(path), url);
-        }
+        let mut config = Config::default();
+        config.gateway.control_ui.enabled = false;
+        assert_eq!(dashboard(&config), "disabled");
         assert_eq!(authority("ws://[::1]:5"), "[::1]:5");
     }
 }

@@ -20,6 +20,7 @@ use super::status_page::Look;
 use super::target::{Flags, Target};
 use super::tree::Status as Args;
 use crate::agent::models::catalog::{Catalog, ModelRef};
+use crate::agent::models::echo;
 use crate::agent::workspace;
 use crate::config::Config;
 use crate::error::Result;
@@ -74,7 +75,9 @@ pub(super) struct Facts {
     pub(super) default_agent: String,
     pub(super) findings: Vec<Finding>,
     pub(super) auth: &'static str,
-    pub(super) dashboard: Option<String>,
+    pub(super) dashboard: &'static str,
+    /// Turns are answered by the built-in echo.
+    pub(super) echo: bool,
     pub(super) tailscale: String,
 }
 
@@ -183,8 +186,6 @@ fn local_facts(cx: &Context, config: &Config) -> Facts {
         token_chars: token,
     };
     let target = cx.target(Flags::default());
-    let port = cx.port(None);
-    let base = gateway.control_ui.base_path.trim_matches('/');
     Facts {
         os: Os { platform: host::platform(), arch: host::arch(), release: host::kernel_release() },
         service: service::look(cx),
@@ -205,10 +206,8 @@ fn local_facts(cx: &Context, config: &Config) -> Facts {
         agents,
         default_agent: config.agents.default_id().to_string(),
         findings: audit::look(config, &audit_facts),
-        dashboard: gateway
-            .control_ui
-            .enabled
-            .then(|| format!("http://127.0.0.1:{port}/{base}{}", if base.is_empty() { "" } else { "/" })),
+        dashboard: super::gateway_status::dashboard(config),
+        echo: model.provider == echo::PROVIDER,
         tailscale: gateway.tailscale_mode.clone().unwrap_or_else(|| "off".into()),
     }
 }
@@ -432,7 +431,8 @@ pub(super) mod tests {
                 fix: Some("chmod 700 ~/.openclaw".into()),
             }],
             auth: "auth token",
-            dashboard: Some("http://127.0.0.1:21120/".into()),
+            dashboard: "not served by this build",
+            echo: false,
             tailscale: "off".into(),
         }
     }

@@ -82,6 +82,11 @@ impl Facts {
         )
     }
 
+    /// Nobody should take an echo for a model.
+    fn echo_row(&self) -> Option<Vec<String>> {
+        self.echo.then(|| row("Model", "builtin/echo, an echo: no model provider is configured".into()))
+    }
+
     fn sessions_cell(&self) -> String {
         let sessions = &self.summary["sessions"];
         let paths = sessions["paths"].as_array().map(Vec::as_slice).unwrap_or_default();
@@ -120,7 +125,7 @@ impl Facts {
         let paint = look.paint;
         let mut rows = vec![
             row("Version", super::help::version_line().replace("OpenClaw ", "")),
-            row("Dashboard", self.dashboard.clone().unwrap_or_else(|| "disabled".into())),
+            row("Dashboard", self.dashboard.into()),
             row("OS", self.os.label()),
             row("Tailscale", self.tailscale.clone()),
             row("Gateway", self.gateway_cell()),
@@ -131,6 +136,7 @@ impl Facts {
             row("Events", self.events_cell()),
             row("Heartbeat", self.heartbeat_cell()),
         ];
+        rows.extend(self.echo_row());
         if args.deep {
             rows.push(row("Last heartbeat", last_heartbeat(self.last_heartbeat.as_ref(), now)));
         }
@@ -269,17 +275,18 @@ impl Facts {
     pub(super) fn report(&self, cx: &Context, now: u64) -> String {
         let paint = cx.paint;
         let config_path = cx.short(&cx.paths.config_path);
-        let rows = vec![
+        let mut rows = vec![
             row("Version", super::help::version_line().replace("OpenClaw ", "")),
             row("OS", self.os.label()),
             row("Config", config_path.clone()),
-            row("Dashboard", self.dashboard.clone().unwrap_or_else(|| "disabled".into())),
+            row("Dashboard", self.dashboard.into()),
             row("Tailscale", self.tailscale.clone()),
             row("Gateway", self.gateway_cell()),
             row("Gateway service", format!("{} not installed", self.service.label)),
             row("Agents", self.agents_cell(now)),
             row("Sessions", shorten(&self.sessions_cell(), &Look::of(cx))),
         ];
+        rows.extend(self.echo_row());
         let agents: Vec<Vec<String>> = self
             .agents
             .iter()
@@ -322,7 +329,10 @@ impl Facts {
         let port = cx.port(None);
         let listeners = crate::sys::sockets::listeners(port);
         let wording = crate::server::port_report::Wording::of(&cx.paths);
-        let mut report = crate::server::port_report::port_report(port, &listeners, wording);
+        let mut report = match listeners.as_slice() {
+            [] => Vec::new(),
+            some => crate::server::port_report::port_report(port, some, wording),
+        };
         if self.reachable() {
             // Who listens is worth knowing, that the port is taken is as it should be.
             report.retain(|line| line.starts_with("- pid"));

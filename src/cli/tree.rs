@@ -159,7 +159,9 @@ gateway_command! {
         example = "openclaw gateway status --json",
         note = "Signals: TERM and INT stop it (a second one hurries), HUP reads the configuration again, USR1 restarts it in the same process, USR2 reopens the log file.",
         note = "Exit status: 0 stopped in order, 1 could not start, 70 a part of it died, 78 (only under a supervisor) invalid configuration or another gateway is there, 130 second Ctrl-C.",
-        note = "The sub-commands inherit --port, --token, --password and --force."
+        note = "The sub-commands inherit --port, --token, --password and --force.",
+        note = "Files: configuration openclaw.json in the state directory (OPENCLAW_STATE_DIR, otherwise ~/.openclaw) or at OPENCLAW_CONFIG_PATH; log openclaw-YYYY-MM-DD.log in LOGS_DIRECTORY, otherwise /tmp/openclaw.",
+        note = "Environment: OPENCLAW_GATEWAY_PORT, OPENCLAW_GATEWAY_TOKEN, OPENCLAW_GATEWAY_PASSWORD, OPENCLAW_LOG_LEVEL, and keys of model providers such as ANTHROPIC_API_KEY, OPENAI_API_KEY, OLLAMA_API_KEY; also from .env in the state directory."
     )]
     Gateway {
         #[argh(subcommand)]

@@ -185,6 +185,7 @@ pub fn start(setup: Setup) -> std::io::Result<(HubHandle, JoinHandle<()>)> {
         presence,
         presence_due: None,
         presence_sent: now.instant,
+        presence_pause: PRESENCE_PAUSE,
         presence_replies: Vec::new(),
         published: 0,
         snapshot,
@@ -230,6 +231,7 @@ struct Hub {
     /// The list is to be broadcast at this time.
     presence_due: Option<Instant>,
     presence_sent: Instant,
+    presence_pause: Duration,
     /// Callers of `system-event` whose answer waits until `system-presence` shows it.
     presence_replies: Vec<Reply>,
     /// Presence version of the published snapshot.
@@ -250,8 +252,10 @@ struct Hub {
     closing: bool,
 }
 
-/// Disconnects that come together make one list; two lists for them come no closer than this.
+/// Disconnects that come together make one list; two lists for them come no closer than this. The pause doubles while
+/// more come, so that a crowd that leaves slowly does not cost the square of its size.
 const PRESENCE_PAUSE: Duration = Duration::from_millis(50);
+const PRESENCE_PAUSE_MOST: Duration = Duration::from_secs(1);
 /// Between a change of sessions and the health snapshot that shows it, so that a busy gateway does not make one per run.
 const HEALTH_PAUSE: Duration = Duration::from_secs(1);
 
@@ -326,6 +330,9 @@ impl Hub {
             let list = [b"{\"presence\":", &*snapshot.presence, b"}"].concat();
             self.broadcast_raw("presence", &list, Some(&snapshot), now);
             self.presence_due = None;
+            let quiet = now.instant.saturating_duration_since(self.presence_sent) > self.presence_pause * 2;
+            let longer = (self.presence_pause * 2).min(PRESENCE_PAUSE_MOST);
+            self.presence_pause = if quiet { PRESENCE_PAUSE } else { longer };
             self.presence_sent = now.instant;
         }
         if self.health_due <= now.instant {
@@ -343,7 +350,7 @@ impl Hub {
         self.clients.cut_overdue(now.instant);
         let excess = self.budget.excess();
         if excess > 0 {
-            self.clients.close_fattest(excess, &Close::policy("slow consumer"), now.instant);
+            self.clients.close_fattest(excess, now.instant);
         }
     }
 
@@ -407,7 +414,7 @@ impl Hub {
         if let Some(key) = client.presence_key
             && self.presence.disconnect(&key, moment(now, self.started))
         {
-            let due = (self.presence_sent + PRESENCE_PAUSE).max(now.instant);
+            let due = (self.presence_sent + self.presence_pause).max(now.instant);
             self.presence_due = Some(self.presence_due.map_or(due, |at| at.min(due)));
         }
     }
@@ -425,8 +432,8 @@ impl Hub {
         for output in self.runs.take() {
             match output {
                 Output::Event { event, payload, session_key: _ } => self.broadcast(event, &payload, now),
-                Output::Final(reply, Answer::Ok(payload)) => reply.ok(&payload),
-                Output::Final(reply, Answer::Err { error, payload }) => reply.err_with_payload(&error, &payload),
+                Output::Answer(reply, Answer::Ok(payload)) => reply.ok(&payload),
+                Output::Answer(reply, Answer::Err { error, payload }) => reply.err_with_payload(&error, &payload),
                 Output::Closed(closed) => {
                     ended = true;
                     let _ = self.closed_runs.send(closed);

@@ -97,7 +97,12 @@ impl Home {
 
     /// The program with nothing of this machine's environment but PATH.
     pub fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_openclaw"));
+        self.program(env!("CARGO_BIN_EXE_openclaw"), args)
+    }
+
+    /// Another program (a shell, `script`) in the same environment.
+    pub fn program(&self, name: &str, args: &[&str]) -> Command {
+        let mut command = Command::new(name);
         command.args(args).env_clear().env("HOME", &self.dir).env("TMPDIR", self.dir.join("tmp"));
         command.env("LOGS_DIRECTORY", self.dir.join("logs")).env("TZ", "UTC");
         command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
