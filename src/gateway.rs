@@ -192,8 +192,9 @@ fn boot(
     let boot = Boot { options, paths, log, control, ws_log, dev, handshake_timeout, control_rx, signals, made_token };
     let bound = bind(&boot.paths, &settings)?;
     let effective = settings.loaded.effective.clone();
-    let first = begin(&boot, settings, &bound)?;
+    // From here on there is something to end in order.
     signals::next_interrupt_exits(false);
+    let first = begin(&boot, settings, &bound)?;
     Machine::new(&boot, lock, bound, first, effective).run()
 }
 

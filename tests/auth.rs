@@ -1,6 +1,8 @@
 //! Who gets in and with which scopes: auth modes, origins, device-less clients, the rate limiter (protocol 2.3 and 2.5,
 //! DECISIONS 22-28).
 
+use std::os::unix::fs::PermissionsExt;
+
 use serde_json::{Value, json};
 
 use crate::common::client::{ALL_SCOPES, Client, Device, End, Hello};
@@ -329,7 +331,7 @@ fn guessing_ends_in_a_lock_for_the_right_token_too() {
 
 #[test]
 fn a_lock_ends() {
-    let limit = json!({"maxAttempts": 1, "windowMs": 60000, "lockoutMs": 300, "exemptLoopback": false});
+    let limit = json!({"maxAttempts": 1, "windowMs": 60000, "lockoutMs": 1500, "exemptLoopback": false});
     let (_home, gateway) = gateway(json!({"gateway": {"auth": {"rateLimit": limit}}}));
     refused(gateway.port, &[], &with_token("wrong"), None);
     assert_eq!(refused(gateway.port, &[], &Hello::default(), None)["details"]["code"], "AUTH_RATE_LIMITED");
@@ -428,4 +430,64 @@ fn device_tokens_guessed_through_the_other_field_are_counted() {
         let error = refused(gateway.port, &[], &with_token("guess"), Some(&device));
         assert_eq!(error["details"]["code"], code);
     }
+}
+
+#[test]
+fn switches_that_let_the_control_ui_in_without_a_device() {
+    let ui = as_client("openclaw-control-ui", "webchat");
+    let wrong = Hello { token: Some("wrong".into()), ..ui.clone() };
+    let (near, far) = ([("Origin", "http://localhost:1")], [("Origin", "https://ui.example"), ("Host", "ui.example")]);
+    for (switch, from_afar) in [("allowInsecureAuth", false), ("dangerouslyDisableDeviceAuth", true)] {
+        let config = json!({"gateway": {"controlUi": {switch: true, "allowedOrigins": ["https://ui.example"]}}});
+        let (_home, gateway) = gateway(config);
+        assert!(has_scopes(&mut admitted(gateway.port, &near, &ui, None)), "{switch}");
+        assert_eq!(attempt(gateway.port, &far, &ui, None).is_ok(), from_afar, "{switch}");
+        // Neither is a way around the secret, nor for anybody else, nor for a node.
+        assert_eq!(refused(gateway.port, &near, &wrong, None)["details"]["code"], "AUTH_TOKEN_MISMATCH");
+        assert!(!has_scopes(&mut admitted(gateway.port, &near, &as_client("webchat-ui", "webchat"), None)));
+        let node = Hello { role: "node".into(), ..ui.clone() };
+        let code = refused(gateway.port, &near, &node, None)["details"]["code"].clone();
+        assert_eq!(code, "CONTROL_UI_DEVICE_IDENTITY_REQUIRED", "{switch}");
+    }
+}
+
+#[test]
+fn tailscale_vouches_for_who_its_daemon_says_it_is() {
+    let home = Home::new();
+    home.configure(json!({"gateway": {"auth": {"allowTailscale": true}}}));
+    let bin = home.path().join("bin");
+    std::fs::create_dir_all(&bin).expect("a directory");
+    let script = r#"#!/bin/sh
+[ "$1 $2 $3" = "whois --json 100.64.0.7" ] && echo '{"UserProfile":{"LoginName":"Ann@example.com"}}'
+"#;
+    std::fs::write(bin.join("tailscale"), script).expect("a script");
+    std::fs::set_permissions(bin.join("tailscale"), std::fs::Permissions::from_mode(0o755)).expect("ours");
+    let gateway = Gateway::start_with(&home, &[], |c| {
+        let path = std::env::var("PATH").unwrap_or_default();
+        c.env("PATH", format!("{}:{path}", bin.display()));
+    });
+    let serve = [("X-Forwarded-Proto", "https"), ("X-Forwarded-Host", "gw.tail1.ts.net"), ("Host", "gw.tail1.ts.net")];
+    let with = |more: &[(&'static str, &'static str)]| [&serve[..], more].concat();
+    let (ann, bob) = (("Tailscale-User-Login", "ann@example.com"), ("Tailscale-User-Login", "bob@example.com"));
+    let (known, unknown) = (("X-Forwarded-For", "100.64.0.7"), ("X-Forwarded-For", "100.64.0.8"));
+    let nothing = Hello { max: 4, token: None, ..Hello::default() };
+    let device = Device::new();
+    for (headers, code) in [
+        (with(&[known]), "AUTH_TOKEN_MISSING"),
+        (with(&[bob, known]), "AUTH_TAILSCALE_IDENTITY_MISMATCH"),
+        (with(&[ann, unknown]), "AUTH_TAILSCALE_WHOIS_FAILED"),
+        (with(&[ann]), "AUTH_TAILSCALE_PROXY_MISSING"),
+        // Let in by its word, but a new device from afar waits like any other.
+        (with(&[ann, known]), "PAIRING_REQUIRED"),
+    ] {
+        assert_eq!(refused(gateway.port, &headers, &nothing, Some(&device))["details"]["code"], code, "{headers:?}");
+    }
+    let mut operator = admitted(gateway.port, &[], &Hello::default(), None);
+    let list = operator.call("device.pair.list", json!({}));
+    operator.call("device.pair.approve", json!({"requestId": list["pending"][0]["requestId"]}));
+    let mut client = Client::open_with(gateway.port, &with(&[ann, known]));
+    assert_eq!(client.hello(&nothing, Some(&device))["payload"]["auth"]["method"], "tailscale");
+    // Without a device its word is no shared secret.
+    let code = refused(gateway.port, &with(&[ann, known]), &nothing, None)["details"]["code"].clone();
+    assert_eq!(code, "DEVICE_IDENTITY_REQUIRED");
 }

@@ -53,13 +53,21 @@ fn damaged_state_files_are_moved_aside_and_service_goes_on() {
             fs::create_dir_all(file.parent().expect("a directory")).expect("a directory");
             fs::write(file, bytes).expect("a file");
         }
+        // What a process that is gone had begun to write.
+        let half: Vec<PathBuf> = ["", "devices", "agents/main/sessions"]
+            .iter()
+            .map(|place| state.join(place).join(".openclaw.json.4194999-0123abcd.tmp"))
+            .collect();
+        half.iter().for_each(|path| fs::write(path, "{").expect("a file"));
         let mut gateway = Gateway::start(&home, &[]);
         let (mut client, hello) = new_device(gateway.port);
         assert!(hello["auth"]["deviceToken"].is_string(), "{kind}: {hello}");
         let identity = client.call("gateway.identity.get", json!({}));
         assert_eq!(identity["deviceId"].as_str().map(str::len), Some(64), "{kind}: {identity}");
         assert_eq!(text_of(&send(&mut client, "k", "hello")), "here", "{kind}");
+        drop(client);
         assert_eq!(gateway.stop(), Some(0));
+        assert!(half.iter().all(|path| !path.exists()), "{kind}: temporary files are swept");
         for file in &files {
             let name = file.file_name().expect("a name").to_string_lossy().into_owned();
             let beside = fs::read_dir(file.parent().expect("a directory")).expect("a directory").flatten();
@@ -77,6 +85,32 @@ fn damaged_state_files_are_moved_aside_and_service_goes_on() {
         let again = Gateway::start(&home, &[]);
         assert_eq!(again.count_lines("damaged"), 0, "{kind}: what was written since is whole");
     }
+}
+
+#[test]
+fn files_where_directories_should_be_are_said_and_survived() {
+    let model = Model::start(vec![Play::words("here")]);
+    let home = Home::new();
+    home.configure(model.config());
+    let names = ["agents", "devices", "identity"];
+    for name in names {
+        fs::write(home.state().join(name), "in the way").expect("a file");
+    }
+    let mut gateway = Gateway::start(&home, &[]);
+    let (mut client, _) = new_device(gateway.port);
+    assert_eq!(client.call("health", json!({}))["ok"], true);
+    let last = send(&mut client, "k1", "hello");
+    assert_eq!((&last["ok"], &last["error"]["code"]), (&json!(false), &json!("UNAVAILABLE")), "{last}");
+    assert!(last["error"]["message"].as_str().is_some_and(|m| m.contains("cannot be written")), "{last}");
+    assert_eq!(client.request("gateway.identity.get", json!({}))["ok"], false);
+    for name in names {
+        assert_eq!(fs::read(home.state().join(name)).expect("still there"), b"in the way");
+        fs::remove_file(home.state().join(name)).expect("a file");
+    }
+    assert_eq!(text_of(&send(&mut client, "k2", "again")), "here", "it works again by itself");
+    assert_eq!(client.call("gateway.identity.get", json!({}))["deviceId"].as_str().map(str::len), Some(64));
+    drop(client);
+    assert_eq!(gateway.stop(), Some(0));
 }
 
 /// Runs the gateway in mounts of its own, after `script` (where `$HOME` is the test's). None where that is not allowed.

@@ -8,6 +8,7 @@ mod common;
 mod devices;
 mod disk;
 mod handshake;
+mod hostile;
 mod http;
 mod layers;
 mod lifecycle;

@@ -5,6 +5,7 @@
 //! with `?` may be absent, a list holds the shape of its items; `"object"` and `"array"` are not looked into.
 
 use std::collections::BTreeSet;
+use std::os::unix::fs::PermissionsExt;
 
 use openclaw::protocol::methods::{self, Params};
 use serde_json::{Map, Value, json};
@@ -290,7 +291,9 @@ fn the_gateway_has_one_identity() {
     let mut client = Client::connect(gateway.port);
     let identity = client.call("gateway.identity.get", json!({}));
     assert_eq!(client.call("gateway.identity.get", json!({})), identity);
-    let file = std::fs::read_to_string(home.state().join("identity/device.json")).expect("the identity");
+    let path = home.state().join("identity/device.json");
+    assert_eq!(std::fs::metadata(&path).expect("a file").permissions().mode() & 0o777, 0o600);
+    let file = std::fs::read_to_string(path).expect("the identity");
     let file: Value = serde_json::from_str(&file).expect("JSON");
     assert_eq!(file["deviceId"], identity["deviceId"]);
     let hex = identity["deviceId"].as_str().expect("a text");
@@ -325,4 +328,38 @@ fn what_was_not_used_is_not_invented() {
     assert_eq!(client.call("exec.approvals.get", json!({}))["exists"], false);
     let wrong = client.request("set-heartbeats", json!({"enabled": "yes"}));
     assert_eq!(wrong["error"]["message"], "invalid set-heartbeats params: enabled (boolean) required");
+}
+
+#[test]
+fn the_command_line_of_the_next_generation_works_without_a_device() {
+    let home = Home::new();
+    home.configure(json!({}));
+    let gateway = Gateway::start(&home, &[]);
+    let client = json!({"buildId": "abc", "timeZone": "UTC", "deviceFamily": "Linux"});
+    for (id, mode, scopes) in
+        [("cli", "cli", vec!["operator.read"]), ("gateway-client", "backend", vec!["operator.admin"])]
+    {
+        let scopes: Vec<String> = scopes.into_iter().map(str::to_owned).collect();
+        let hello = Hello {
+            min: 4,
+            max: 4,
+            client_id: id.into(),
+            mode: mode.into(),
+            scopes: scopes.clone(),
+            over: json!({"client": client, "computerUse": {"supported": false}}),
+            ..Hello::default()
+        };
+        let (mut client, welcome) = Client::connect_as(gateway.port, &hello, None);
+        assert_eq!(welcome["auth"], json!({"method": "token", "role": "operator", "scopes": scopes}));
+        client.call("health", json!({}));
+        client.call("status", json!({"includeChannelSummary": false}));
+        client.call("channels.status", json!({"probe": true, "timeoutMs": 57_100}));
+        let jobs =
+            client.call("cron.list", json!({"includeDisabled": true, "limit": 50, "offset": 0, "compact": true}));
+        assert_eq!((&jobs["snapshotRevision"], &jobs["deliveryPreviews"]), (&json!("0"), &json!({})));
+        client.call("models.list", json!({"view": "all"}));
+        client.call("sessions.list", json!({"configuredAgentsOnly": true, "ownerFirst": true}));
+        client.call("logs.tail", json!({"limit": 2}));
+        client.call("last-heartbeat", json!({}));
+    }
 }

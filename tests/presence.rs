@@ -305,3 +305,29 @@ fn many_that_leave_at_once_make_few_lists() {
     });
     assert!(lists <= 20, "{lists} lists for 60 that left");
 }
+
+#[test]
+fn what_happened_is_told_to_the_next_turn_once() {
+    let model = Model::start(vec![Play::words("fine")]);
+    let home = Home::new();
+    home.configure(model.config());
+    let gateway = Gateway::start(&home, &[]);
+    let mut client = Client::connect(gateway.port);
+    for text in ["the door is open", "the door is open", "it rains"] {
+        client.call("system-event", json!({"text": text}));
+    }
+    assert_eq!(client.call("status", json!({}))["queuedSystemEvents"], json!(["the door is open", "it rains"]));
+    for (n, told) in [(0, true), (1, false)] {
+        let params = json!({"message": "hello", "sessionKey": "main", "idempotencyKey": format!("k{n}")});
+        let run = client.send_request("agent", params);
+        client.answer(&run);
+        assert_eq!(client.answer(&run)["ok"], true);
+        assert_eq!(client.call("status", json!({}))["queuedSystemEvents"], json!([]));
+        let requests = model.requests();
+        let last = requests[n]["messages"].as_array().and_then(|m| m.last()).expect("a message").to_string();
+        assert_eq!(last.contains("System: ["), told, "{last}");
+        for line in [" UTC] the door is open", " UTC] it rains"] {
+            assert_eq!(last.contains(line), told, "{last}");
+        }
+    }
+}

@@ -2,8 +2,9 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::SystemTime;
 
 use serde_json::{Value, json};
 
@@ -274,7 +275,26 @@ fn a_first_token_is_saved_once_and_comments_survive() {
     assert_eq!(fs::read_to_string(home.config_path()).unwrap(), saved);
     assert_eq!(fs::read_to_string(home.state().join("config-last-good.json")).unwrap(), saved);
     assert_eq!(mode("config-last-good.json"), 0o600);
+    // From then on a start and a stop change nothing at all below the state directory.
+    let files = files_below(&home.state());
+    let mut gateway = Gateway::start(&home, &[]);
+    assert_eq!(gateway.stop(), Some(0));
+    assert_eq!(files_below(&home.state()), files);
     assert!(!home.log_text().contains(&token) && !gateway.output().contains(&token), "the token is nobody's to read");
+}
+
+/// Every file with the time of its last change.
+fn files_below(dir: &Path) -> Vec<(PathBuf, SystemTime)> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        match path.is_dir() {
+            true => found.extend(files_below(&path)),
+            false => found.push((path.clone(), fs::metadata(&path).unwrap().modified().unwrap())),
+        }
+    }
+    found.sort();
+    found
 }
 
 #[test]
@@ -344,8 +364,18 @@ fn a_byte_order_mark_is_no_reason_to_stay_down() {
     );
     assert_eq!(gateway.stop(), Some(0));
     let mut gateway = Gateway::start(&home, &["--password", "pw-0123456789abcdef"]);
+    let hello = Hello { token: None, password: Some("pw-0123456789abcdef".into()), ..Hello::default() };
+    // Without a mode a password that is known decides.
+    Client::connect_as(gateway.port, &hello, None);
     gateway.wait_line("+00:00 Warning: --password can be exposed via process listings. Prefer --password-file or");
     assert!(!gateway.output().contains("without effect"));
+    assert_eq!(gateway.stop(), Some(0));
+    // From a file it is on no command line.
+    let file = home.path().join("password");
+    fs::write(&file, " pw-0123456789abcdef\n").unwrap();
+    let mut gateway = Gateway::start(&home, &["--auth=password", "--password-file", file.to_str().unwrap()]);
+    Client::connect_as(gateway.port, &hello, None);
+    assert!(!gateway.output().contains("Warning"));
     assert_eq!(gateway.stop(), Some(0));
 }
 
@@ -500,10 +530,14 @@ fn log_lines_have_the_shape_that_readers_know() {
 fn the_console_has_three_styles_and_verbose_shows_frames() {
     let home = Home::new();
     home.configure(json!({"logging": {"consoleStyle": "pretty"}}));
-    // What people see of a client that connects and asks for health.
+    // What people see of a client that connects, asks for health, says something and hears of it.
     let seen = |args: &[&str]| {
         let mut gateway = Gateway::start(&home, args);
-        Client::connect(gateway.port).call("health", json!({}));
+        let mut client = Client::connect(gateway.port);
+        client.call("health", json!({}));
+        client.call("system-event", json!({"text": "hi"}));
+        client.event("presence");
+        drop(client);
         assert_eq!(gateway.stop(), Some(0));
         gateway.wait_line("received SIGTERM; shutting down");
         gateway.output()
@@ -515,13 +549,13 @@ fn the_console_has_three_styles_and_verbose_shows_frames() {
     home.configure(json!({}));
     let compact = seen(&["--verbose"]);
     assert!(compact.contains("+00:00 [ws] ") && compact.contains("⇄ res ✓ health "), "{compact}");
-    assert!(!compact.contains("← open"));
+    assert!(compact.contains("→ event presence clients=1") && !compact.contains("← "), "{compact}");
     let full = seen(&["--verbose", "--ws-log", "full"]);
     for part in ["← open", "← connect", "→ hello-ok", "← req health", "→ res ✓ health", "→ close"] {
         assert!(full.contains(part), "{part} in {full}");
     }
     let short = seen(&["--verbose", "--compact"]);
-    assert!(short.contains("⇄ res ✓ health ") && !short.contains("← req"), "{short}");
+    assert!(short.contains("⇄ res ✓ health ") && !short.contains("← req health"), "{short}");
     for text in [pretty, compact, full, short, home.log_text()] {
         assert!(!text.contains(TOKEN), "{text}");
     }

@@ -152,12 +152,8 @@ fn a_turn_leaves_the_files_of_the_reference() {
     assert!(text.starts_with("{\n  \"agent:main:main\": {\n    \"sessionId\": \""), "two blanks per level: {text}");
     assert!(!sessions_dir(&home).join("sessions.json.journal").exists(), "nothing waits after a stop");
 
+    // The default directory's workspace, as this is the default state directory.
     let workspace = home.state().join("workspace");
-    let workspace = if home.path().join(".openclaw/workspace").exists() {
-        home.path().join(".openclaw/workspace")
-    } else {
-        workspace
-    };
     let mut ids = Vec::new();
     let written = fs::read_to_string(&transcript).expect("a transcript");
     let written: Vec<String> =
@@ -168,10 +164,11 @@ fn a_turn_leaves_the_files_of_the_reference() {
     }
     assert_eq!(written.len(), golden.len());
     #[cfg(unix)]
-    for path in [transcript.as_path(), &sessions_dir(&home).join("sessions.json"), &sessions_dir(&home)] {
+    for path in tree(&home.state()) {
         use std::os::unix::fs::PermissionsExt as _;
-        let mode = fs::metadata(path).expect("there").permissions().mode() & 0o777;
-        assert_eq!(mode, if path.is_dir() { 0o700 } else { 0o600 }, "{}", path.display());
+        let mode = fs::metadata(&path).expect("there").permissions().mode() & 0o777;
+        let private = if path.is_dir() { 0o700 } else { 0o600 };
+        assert!(mode == private || path == home.config_path(), "{}: {mode:o}", path.display());
     }
 
     // Both are read back, by the gateway and by the command beside it.
@@ -186,6 +183,62 @@ fn a_turn_leaves_the_files_of_the_reference() {
     assert_eq!((now.len(), now[11]["parentId"].as_str()), (golden.len() + 2, now[10]["id"].as_str()), "no new head");
     let seen = model.requests().last().expect("a request")["messages"].to_string();
     assert!(seen.contains("Looking.") && seen.contains("from outside"), "{seen}");
+}
+
+/// Everything below a directory.
+fn tree(directory: &Path) -> Vec<PathBuf> {
+    let mut all = Vec::new();
+    let mut todo = vec![directory.to_owned()];
+    while let Some(next) = todo.pop() {
+        for path in fs::read_dir(next).expect("a directory").flatten().map(|f| f.path()) {
+            if path.is_dir() {
+                todo.push(path.clone());
+            }
+            all.push(path);
+        }
+    }
+    all
+}
+
+#[test]
+fn no_id_leads_out_of_the_sessions_directory() {
+    let model = Model::start(vec![Play::words("inside")]);
+    let home = Home::new();
+    home.configure(model.config());
+    let dir = sessions_dir(&home);
+    fs::create_dir_all(&dir).expect("sessions");
+    let outside = home.path().join("outside.jsonl");
+    fs::write(&outside, "mine\n").expect("a file");
+    let linked = ids::new_uuid();
+    let entries = json!({
+        "agent:main:up": {"sessionId": "../../../../outside", "updatedAt": 1, "sessionFile": outside},
+        "agent:main:file": {"sessionId": ids::new_uuid(), "updatedAt": 1, "sessionFile": outside},
+        "agent:main:link": {"sessionId": linked, "updatedAt": 1},
+    });
+    fs::write(dir.join("sessions.json"), entries.to_string()).expect("a file");
+    #[cfg(unix)]
+    std::os::unix::fs::symlink(&outside, dir.join(format!("{linked}.jsonl"))).expect("a link");
+    let gateway = Gateway::start(&home, &[]);
+    let mut client = Client::connect(gateway.port);
+    for (n, id) in ["../../elsewhere", "/etc/passwd", "..", "a/b", "a\\b", "a\u{0}b", ""].into_iter().enumerate() {
+        let params = json!({"message": "x", "sessionId": id, "idempotencyKey": format!("id{n}")});
+        let request = client.send_request("agent", params);
+        let first = client.answer(&request);
+        let last = if first["ok"] == true { client.answer(&request) } else { first };
+        assert_eq!(last["ok"], false, "{id:?}: {last}");
+    }
+    for session in ["up", "file", "link"] {
+        let params = json!({"message": "x", "sessionKey": session, "idempotencyKey": session});
+        let request = client.send_request("agent", params);
+        client.answer(&request);
+        let last = client.answer(&request);
+        assert_eq!(last["ok"] == true, session != "link", "{session}: {last}");
+        let shown = client.request("chat.history", json!({"sessionKey": session}));
+        assert!(!shown.to_string().contains("mine"), "{shown}");
+    }
+    assert_eq!(fs::read_to_string(&outside).expect("text"), "mine\n");
+    let strays = tree(home.path()).into_iter().filter(|p| p.extension().is_some_and(|e| e == "jsonl"));
+    assert!(strays.into_iter().all(|p| p == outside || p.starts_with(&dir)));
 }
 
 #[test]
@@ -209,7 +262,8 @@ fn what_the_reference_wrote_and_we_do_not_know_stays() {
             "systemPromptReport": {"source": "run", "generatedAt": 1, "sandbox": {"mode": "off"}}})
     };
     let before = json!({"agent:main:main": entry(&id), "agent:main:old": entry(&other),
-        "agent:main:odd": {"sessionId": 7, "updatedAt": "yesterday"}});
+        "agent:main:odd": {"sessionId": 7, "updatedAt": "yesterday"},
+        "agent:main:quiet": {"sessionId": ids::new_uuid(), "updatedAt": 1, "sendPolicy": "deny"}});
     let text = serde_json::to_string_pretty(&before).expect("JSON");
     fs::write(dir.join("sessions.json"), &text).expect("a file");
     let old_lines = [
@@ -235,10 +289,15 @@ fn what_the_reference_wrote_and_we_do_not_know_stays() {
     assert_eq!(history(&mut client, "main")[0], "my name is Ada");
     assert_eq!(turn(&mut client, "k", "what is my name?"), "ours");
     assert!(model.requests()[0]["messages"].to_string().contains("Hello Ada"));
+    for method in ["agent", "chat.send"] {
+        let params = json!({"sessionKey": "quiet", "message": "psst", "idempotencyKey": method});
+        assert_eq!(client.request(method, params)["error"]["message"], "send blocked by session policy");
+    }
+    drop(client);
     assert_eq!(gateway.stop(), Some(0));
 
     let after = sessions_json(&home);
-    for untouched in ["agent:main:old", "agent:main:odd"] {
+    for untouched in ["agent:main:old", "agent:main:odd", "agent:main:quiet"] {
         assert_eq!(after[untouched].to_string(), before[untouched].to_string());
     }
     let changed = [

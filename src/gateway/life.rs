@@ -110,6 +110,7 @@ impl Life {
             limiter: RateLimiter::new(&config.gateway.auth.rate_limit),
             system_events,
             log: boot.log.clone(),
+            ws_log: boot.ws_log,
             heartbeats: AtomicBool::new(true),
             ready: AtomicBool::new(false),
             draining: AtomicBool::new(false),
@@ -162,19 +163,22 @@ impl Life {
         close_clients(&ctx, &doors, deadline);
         doors.pool.close();
         // A process that ends takes them along; a new life must not share it with the threads of the old one.
-        if end == End::Restart {
-            let counts: [(&str, &dyn Fn() -> usize); 2] =
-                [("run", &|| ctx.runs.threads()), ("conn", &|| doors.pool.threads())];
-            late.extend(counts.iter().filter(|(_, count)| !none_left(count, deadline)).map(|(name, _)| *name));
+        let ghosts = end == End::Restart;
+        if ghosts && !none_left(&|| doors.pool.threads(), deadline) {
+            late.push("conn");
         }
         if let Err(e) = store.stop(left(deadline)) {
             log::error!(target: "gateway", "store did not end in order: {e}");
         }
         ctx.hub.send(Event::End);
+        let run_threads = ctx.runs.clone();
         // The pool ends when the last connection has dropped its share of the context.
         drop(ctx);
         drop(doors);
         late.extend(threads.into_iter().filter_map(|(name, t)| (!joined(t, deadline)).then_some(name)));
+        if ghosts && !none_left(&|| run_threads.threads(), deadline) {
+            late.push("run");
+        }
         late
     }
 

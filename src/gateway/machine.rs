@@ -99,15 +99,10 @@ impl<'a> Machine<'a> {
             }
             Signal::User1 => None,
             Signal::User2 => {
-                self.reopen_log();
+                self.boot.log.reopen();
                 None
             }
         }
-    }
-
-    fn reopen_log(&self) {
-        self.boot.log.reopen();
-        log::info!(target: "gateway", "log reopened");
     }
 
     fn may_restart(&self) -> bool {
@@ -182,7 +177,7 @@ impl<'a> Machine<'a> {
     fn during_restart(&mut self, signal: Signal, end: End) {
         let name = signal.name();
         match (signal, end) {
-            (Signal::User2, _) => self.reopen_log(),
+            (Signal::User2, _) => self.boot.log.reopen(),
             (Signal::Hangup, End::Restart) => {
                 log::info!(target: "gateway", "received {name} during restart; the configuration is read again after it");
                 self.reread = true;

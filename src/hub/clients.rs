@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::outbox::{EventFrame, Outbox, Sent};
+use super::outbox::{EventFrame, Outbox, SLOW_CONSUMER, Sent};
 use crate::limits;
 use crate::protocol::events;
 use crate::protocol::roles::{Role, Scopes};
@@ -55,6 +55,7 @@ impl Clients {
                 && client.outbox.event(frame) == Sent::Closed
                 && !self.closing.iter().any(|(_, outbox)| Arc::ptr_eq(outbox, &client.outbox))
             {
+                say_if_slow(client);
                 self.closing.push((now + limits::LINGER_TIME, client.outbox.clone()));
             }
         }
@@ -92,17 +93,18 @@ impl Clients {
 
     /// Closes the clients with most unsent bytes until `excess` bytes are on their way out; what those hold that are
     /// closing already counts.
-    pub fn close_fattest(&mut self, excess: usize, close: &Close, now: Instant) {
+    pub fn close_fattest(&mut self, excess: usize, now: Instant) {
         let mut freed: usize = self.closing.iter().map(|(_, outbox)| outbox.unsent()).sum();
         while freed < excess {
-            let open = self.clients.values().map(|c| &c.outbox).filter(|o| o.is_open());
-            let Some((unsent, outbox)) = open.map(|o| (o.unsent(), o)).max_by_key(|(n, _)| *n) else { return };
+            let open = self.clients.values().filter(|c| c.outbox.is_open());
+            let Some((unsent, client)) = open.map(|c| (c.outbox.unsent(), c)).max_by_key(|(n, _)| *n) else { return };
             if unsent == 0 {
                 return;
             }
             freed += unsent;
-            outbox.close_now(close);
-            self.closing.push((now + limits::LINGER_TIME, outbox.clone()));
+            client.outbox.close_now(&Close::policy(SLOW_CONSUMER));
+            say_if_slow(client);
+            self.closing.push((now + limits::LINGER_TIME, client.outbox.clone()));
         }
     }
 
@@ -118,5 +120,71 @@ impl Clients {
             }
             *at > now
         });
+    }
+}
+
+/// A client that was closed for not reading is worth a line: to its user it is a connection that broke.
+fn say_if_slow(client: &Client) {
+    if client.outbox.closed_with().is_some_and(|close| close.reason == SLOW_CONSUMER) {
+        log::warn!(
+            target: "gateway/ws",
+            "conn {} does not read its events and was closed (1008 slow consumer); it may connect again",
+            client.conn_id
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hub::outbox::Budget;
+    use crate::hub::outbox::tests::{Memory, MemoryWire, event};
+
+    fn client(name: &str, budget: &Arc<Budget>, credit: usize) -> (Client, Arc<Memory>) {
+        let memory = Memory::with_credit(credit);
+        let outbox = Outbox::new(name.into(), Box::new(MemoryWire(memory.clone())), budget.clone(), 1 << 20);
+        let client = Client {
+            conn_id: name.into(),
+            outbox,
+            role: Role::Operator,
+            scopes: Scopes::new(&["operator.admin".to_owned()]),
+            device_id: None,
+            device_epoch: 0,
+            presence_key: None,
+        };
+        (client, memory)
+    }
+
+    #[test]
+    fn the_fattest_go_until_enough_is_under_way_and_not_one_more() {
+        let budget = Budget::new(1000);
+        let mut clients = Clients::default();
+        let now = Instant::now();
+        for (name, bytes) in [("fat", 3000), ("lean", 300), ("fatter", 5000), ("none", 0)] {
+            let (client, _memory) = client(name, &budget, 0);
+            if bytes > 0 {
+                client.outbox.event(&event(&"x".repeat(bytes)));
+            }
+            clients.insert(client);
+        }
+        let open = |clients: &Clients| {
+            let mut open: Vec<_> =
+                clients.clients.values().filter(|c| c.outbox.is_open()).map(|c| c.conn_id.to_string()).collect();
+            open.sort();
+            open.join(" ")
+        };
+        clients.close_fattest(4000, now);
+        assert_eq!(open(&clients), "fat lean none");
+        // What the closing one still has in the hands of its writer is not asked of others.
+        let closing: usize = clients.closing.iter().map(|(_, outbox)| outbox.unsent()).sum();
+        assert!(closing > 0);
+        clients.close_fattest(closing, now);
+        assert_eq!(open(&clients), "fat lean none");
+        clients.close_fattest(usize::MAX, now);
+        assert_eq!(open(&clients), "none", "nothing more to free: it ends");
+        assert_eq!(clients.next_cut(), Some(now + limits::LINGER_TIME));
+        clients.cut_overdue(now + limits::LINGER_TIME);
+        assert_eq!(clients.next_cut(), None);
+        assert!(!budget.exceeded());
     }
 }

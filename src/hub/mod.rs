@@ -78,8 +78,8 @@ pub struct Registration {
     pub device_id: Option<Arc<str>>,
     pub remote_ip: Option<String>,
     pub outbox: Arc<Outbox>,
-    /// What it was judged by: a secret that changed meanwhile makes the registration stale.
-    pub auth_epoch: u64,
+    /// What it was judged by: a device's secret that changed meanwhile makes the registration stale. (A new shared
+    /// secret comes with a new hub.)
     pub device_epoch: u64,
     pub request_id: String,
     /// Makes hello-ok from the snapshot that has this client in it. Runs on the hub's thread: memory only.
@@ -138,7 +138,6 @@ pub struct Setup {
 pub struct HubHandle {
     tx: Sender<Event>,
     snapshot: Arc<RwLock<Arc<Snapshot>>>,
-    auth_epoch: Arc<AtomicU64>,
     beats: Arc<AtomicU64>,
 }
 
@@ -161,11 +160,6 @@ impl HubHandle {
         self.snapshot.read().clone()
     }
 
-    /// The epoch of the shared secret; a handshake carries the one it was judged by.
-    pub fn auth_epoch(&self) -> u64 {
-        self.auth_epoch.load(Ordering::Acquire)
-    }
-
     /// Counts the hub's rounds: a watchdog sees whether it moves.
     pub fn beats(&self) -> u64 {
         self.beats.load(Ordering::Relaxed)
@@ -184,13 +178,14 @@ pub fn start(setup: Setup) -> std::io::Result<(HubHandle, JoinHandle<()>)> {
         health: health.into(),
         health_version: 1,
     })));
-    let handle = HubHandle { tx, snapshot: snapshot.clone(), auth_epoch: Arc::default(), beats: Arc::default() };
+    let handle = HubHandle { tx, snapshot: snapshot.clone(), beats: Arc::default() };
     let hub = Hub {
         clients: Clients::default(),
         runs: OpenRuns::default(),
         presence,
         presence_due: None,
         presence_sent: now.instant,
+        presence_pause: PRESENCE_PAUSE,
         presence_replies: Vec::new(),
         published: 0,
         snapshot,
@@ -205,7 +200,6 @@ pub fn start(setup: Setup) -> std::io::Result<(HubHandle, JoinHandle<()>)> {
         ws_log: setup.ws_log,
         closed_runs: setup.closed_runs,
         queue_system_event: setup.queue_system_event,
-        auth_epoch: handle.auth_epoch.clone(),
         beats: handle.beats.clone(),
         closing: false,
     };
@@ -237,6 +231,7 @@ struct Hub {
     /// The list is to be broadcast at this time.
     presence_due: Option<Instant>,
     presence_sent: Instant,
+    presence_pause: Duration,
     /// Callers of `system-event` whose answer waits until `system-presence` shows it.
     presence_replies: Vec<Reply>,
     /// Presence version of the published snapshot.
@@ -253,13 +248,14 @@ struct Hub {
     ws_log: Detail,
     closed_runs: Sender<ClosedRun>,
     queue_system_event: QueueLine,
-    auth_epoch: Arc<AtomicU64>,
     beats: Arc<AtomicU64>,
     closing: bool,
 }
 
-/// Disconnects that come together make one list; two lists for them come no closer than this.
+/// Disconnects that come together make one list; two lists for them come no closer than this. The pause doubles while
+/// more come, so that a crowd that leaves slowly does not cost the square of its size.
 const PRESENCE_PAUSE: Duration = Duration::from_millis(50);
+const PRESENCE_PAUSE_MOST: Duration = Duration::from_secs(1);
 /// Between a change of sessions and the health snapshot that shows it, so that a busy gateway does not make one per run.
 const HEALTH_PAUSE: Duration = Duration::from_secs(1);
 
@@ -334,6 +330,9 @@ impl Hub {
             let list = [b"{\"presence\":", &*snapshot.presence, b"}"].concat();
             self.broadcast_raw("presence", &list, Some(&snapshot), now);
             self.presence_due = None;
+            let quiet = now.instant.saturating_duration_since(self.presence_sent) > self.presence_pause * 2;
+            let longer = (self.presence_pause * 2).min(PRESENCE_PAUSE_MOST);
+            self.presence_pause = if quiet { PRESENCE_PAUSE } else { longer };
             self.presence_sent = now.instant;
         }
         if self.health_due <= now.instant {
@@ -351,13 +350,12 @@ impl Hub {
         self.clients.cut_overdue(now.instant);
         let excess = self.budget.excess();
         if excess > 0 {
-            self.clients.close_fattest(excess, &Close::policy("slow consumer"), now.instant);
+            self.clients.close_fattest(excess, now.instant);
         }
     }
 
     fn register(&mut self, r: Registration, now: Now) {
-        let stale = r.auth_epoch != self.auth_epoch.load(Ordering::Acquire)
-            || r.device_id.as_ref().is_some_and(|id| self.clients.is_stale(id, r.device_epoch));
+        let stale = r.device_id.as_ref().is_some_and(|id| self.clients.is_stale(id, r.device_epoch));
         if stale || self.closing {
             let close = match self.closing {
                 true => Close::new(Close::RESTART, "service restart"),
@@ -416,7 +414,7 @@ impl Hub {
         if let Some(key) = client.presence_key
             && self.presence.disconnect(&key, moment(now, self.started))
         {
-            let due = (self.presence_sent + PRESENCE_PAUSE).max(now.instant);
+            let due = (self.presence_sent + self.presence_pause).max(now.instant);
             self.presence_due = Some(self.presence_due.map_or(due, |at| at.min(due)));
         }
     }
@@ -434,8 +432,8 @@ impl Hub {
         for output in self.runs.take() {
             match output {
                 Output::Event { event, payload, session_key: _ } => self.broadcast(event, &payload, now),
-                Output::Final(reply, Answer::Ok(payload)) => reply.ok(&payload),
-                Output::Final(reply, Answer::Err { error, payload }) => reply.err_with_payload(&error, &payload),
+                Output::Answer(reply, Answer::Ok(payload)) => reply.ok(&payload),
+                Output::Answer(reply, Answer::Err { error, payload }) => reply.err_with_payload(&error, &payload),
                 Output::Closed(closed) => {
                     ended = true;
                     let _ = self.closed_runs.send(closed);
@@ -530,3 +528,7 @@ fn now() -> Now {
     let millis = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64);
     Now { instant: Instant::now(), millis }
 }
+
+#[cfg(test)]
+#[path = "hub_tests.rs"]
+mod tests;

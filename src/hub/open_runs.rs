@@ -20,8 +20,8 @@ const SILENT: &str = "NO_REPLY";
 pub enum Output {
     /// An event for everybody who may see the session.
     Event { event: &'static str, payload: Value, session_key: Arc<str> },
-    /// The second response of `agent`.
-    Final(Reply, Answer),
+    /// The response of whoever asked, or of one who waited for the end.
+    Answer(Reply, Answer),
     /// For the owner of runs.
     Closed(ClosedRun),
 }
@@ -228,13 +228,23 @@ impl OpenRuns {
         }
         if let Some(reply) = abort.reply {
             let ids: Vec<&str> = ids.iter().map(|id| &**id).collect();
-            reply.ok(&json!({"ok": true, "aborted": !ids.is_empty(), "runIds": ids}));
+            let payload = json!({"ok": true, "aborted": !ids.is_empty(), "runIds": ids});
+            self.out.push(Output::Answer(reply, Answer::Ok(payload)));
         }
     }
 
-    /// The one way in which a run ends for everybody: lifecycle, last chat delta, chat end, final answer.
+    /// The one way in which a run ends for everybody: lifecycle, last chat delta, chat end, answers. The owner of runs
+    /// knows before all of them: whoever has seen the end and asks again must find it there.
     fn close(&mut self, mut run: Run, end: EndRun, now: Now) {
         let at_ms = end.at_ms;
+        self.out.push(Output::Closed(ClosedRun {
+            run_id: run.open.run_id.clone(),
+            session_key: run.open.session_key.clone(),
+            how: end.how.clone(),
+            partial: if matches!(end.how, EndKind::Aborted(_)) { run.text.clone() } else { String::new() },
+            at_ms,
+            answer: end.answer.clone(),
+        }));
         let data = match &end.how {
             EndKind::Done => json!({"phase": "end", "endedAt": at_ms}),
             EndKind::Error(error) => json!({"phase": "error", "error": error, "endedAt": at_ms}),
@@ -273,22 +283,7 @@ impl OpenRuns {
         }
         run.chat(chat, &mut self.out);
         self.finished(&run, &end.how, at_ms, now);
-        let final_reply = run.open.final_reply.take();
-        let partial = match end.how {
-            EndKind::Aborted(_) => std::mem::take(&mut run.text),
-            _ => String::new(),
-        };
-        let closed = ClosedRun {
-            run_id: run.open.run_id,
-            session_key: run.open.session_key,
-            how: end.how,
-            partial,
-            at_ms,
-            answer: end.answer.clone(),
-        };
-        // The owner of runs knows first: who has seen the final answer and asks again must find it there.
-        self.out.push(Output::Closed(closed));
-        self.out.extend(final_reply.map(|reply| Output::Final(reply, end.answer)));
+        self.out.extend(run.open.final_reply.map(|reply| Output::Answer(reply, end.answer)));
     }
 
     fn finished(&mut self, run: &Run, how: &EndKind, ended: u64, now: Now) {
@@ -306,7 +301,8 @@ impl OpenRuns {
         let mut at = 0;
         while at < self.waiters.len() {
             if *self.waiters[at].run_id == *done.run_id {
-                self.waiters.swap_remove(at).reply.ok(&done.answer());
+                let waiter = self.waiters.swap_remove(at);
+                self.out.push(Output::Answer(waiter.reply, Answer::Ok(done.answer())));
             } else {
                 at += 1;
             }

@@ -1,3 +1,5 @@
+//! What clients and the owner of runs get, in order.
+
 use super::*;
 use crate::hub::outbox::tests::{Memory, MemoryWire};
 use crate::hub::outbox::{Budget, Outbox};
@@ -63,7 +65,7 @@ impl Table {
         self.runs.handle(RunEvent::End(end), self.now(ms));
     }
 
-    /// Short forms of what left: `agent 2 assistant "a"`, `chat 2 delta "a"`, `final`, `closed`.
+    /// Short forms of what left: `agent 2 assistant "a"`, `chat 2 delta "a"`, `answer`, `closed`.
     fn left(&mut self) -> Vec<String> {
         let short = |output: Output| match output {
             Output::Event { event: "agent", payload, .. } => {
@@ -74,13 +76,13 @@ impl Table {
                 let text = payload["message"]["content"][0]["text"].as_str().unwrap_or("-").to_owned();
                 format!("chat {} {} {text}", payload["seq"], payload["state"].as_str().unwrap())
             }
-            Output::Final(reply, Answer::Ok(payload)) => {
+            Output::Answer(reply, Answer::Ok(payload)) => {
                 reply.ok(&payload);
-                "final".into()
+                "answer".into()
             }
-            Output::Final(reply, Answer::Err { error, payload }) => {
+            Output::Answer(reply, Answer::Err { error, payload }) => {
                 reply.err_with_payload(&error, &payload);
-                "final err".into()
+                "answer err".into()
             }
             Output::Closed(closed) => format!("closed {}", closed.partial).trim_end().to_owned(),
         };
@@ -109,11 +111,11 @@ fn order_and_pace_are_those_of_the_recording() {
             "agent 5 assistant word0 word1 word2 word3",
             "chat 5 delta word0 word1 word2 word3",
             "agent 6 assistant word0 word1 word2 word3 word4",
+            "closed",
             "agent 7 lifecycle end",
             "chat 7 delta word0 word1 word2 word3 word4",
             "chat 7 final word0 word1 word2 word3 word4",
-            "closed",
-            "final",
+            "answer",
         ]
     );
     assert!(t.memory.texts()[0].contains("\"id\":\"req-r\""));
@@ -174,7 +176,7 @@ fn a_silent_reply_shows_nothing() {
         t.delta("r", part, 200 * n as u64);
     }
     t.end("r", EndKind::Done, None, 900);
-    assert_eq!(t.left(), ["agent 1 lifecycle start", "agent 2 lifecycle end", "chat 2 final -", "closed", "final"]);
+    assert_eq!(t.left(), ["agent 1 lifecycle start", "closed", "agent 2 lifecycle end", "chat 2 final -", "answer"]);
 }
 
 #[test]
@@ -188,11 +190,11 @@ fn a_failure_shows_first_what_was_pending() {
         t.left()[3..],
         [
             "agent 3 assistant half an",
+            "closed",
             "agent 4 lifecycle error",
             "chat 4 delta half an",
             "chat 4 error -",
-            "closed",
-            "final"
+            "answer"
         ]
     );
 }
@@ -211,7 +213,7 @@ fn an_abort_does_not_show_half_a_silent_token() {
         reply: None,
     };
     t.runs.handle(RunEvent::Abort(abort), t.now(10));
-    assert_eq!(t.left()[1..3], ["agent 2 lifecycle end", "chat 2 aborted -"]);
+    assert_eq!(t.left()[1..4], ["closed NO_RE", "agent 2 lifecycle end", "chat 2 aborted -"]);
 }
 
 #[test]
@@ -237,14 +239,14 @@ fn nothing_follows_an_abort() {
     t.runs.handle(RunEvent::Abort(abort(t.reply("a2"), None)), t.now(500));
     assert_eq!(
         t.left()[3..],
-        ["agent 3 lifecycle end", "chat 3 aborted half", "closed half", "final"],
+        ["closed half", "agent 3 lifecycle end", "chat 3 aborted half", "answer", "answer", "answer"],
         "and the late words of the thread are dropped"
     );
     let texts = t.memory.texts();
     assert!(texts[0].contains("unauthorized"));
-    assert!(texts[1].contains("\"aborted\":true,\"runIds\":[\"r\"]"), "{}", texts[1]);
-    assert!(texts[2].contains("\"aborted\":false,\"runIds\":[]"), "{}", texts[2]);
-    assert!(texts[3].contains("req-r"), "{}", texts[3]);
+    assert!(texts[1].contains("req-r"), "{}", texts[1]);
+    assert!(texts[2].contains("\"aborted\":true,\"runIds\":[\"r\"]"), "{}", texts[2]);
+    assert!(texts[3].contains("\"aborted\":false,\"runIds\":[]"), "{}", texts[3]);
 }
 
 #[test]
@@ -265,6 +267,7 @@ fn an_abort_names_the_right_session() {
             reply: Some(t.reply("x")),
         };
         t.runs.handle(RunEvent::Abort(abort), t.now(0));
+        t.left();
         assert!(t.memory.texts().last().unwrap().contains(want), "{want}");
     }
 }
@@ -284,8 +287,9 @@ fn waiting_for_a_run() {
     t.runs.flush(t.now(50));
     assert!(t.memory.texts()[0].contains("\"id\":\"w2\"") && t.memory.texts()[0].contains("timeout"));
     t.end("r", EndKind::Error("401 bad key".into()), None, 60);
+    t.left();
     wait(&mut t, "w3", "r", 0);
-    for (n, id) in [(1, "w1"), (2, "w3")] {
+    for (n, id) in [(1, "w1"), (3, "w3")] {
         let text = &t.memory.texts()[n];
         let want = "\"payload\":{\"runId\":\"r\",\"status\":\"error\",\"startedAt\":1000,\"endedAt\":1060,\"error\":\"401 bad key\"}";
         assert!(text.contains(id) && text.contains(want), "{text}");

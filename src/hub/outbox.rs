@@ -116,6 +116,9 @@ impl Body {
     }
 }
 
+/// The reason that a client is given which does not read what it is sent.
+pub const SLOW_CONSUMER: &str = "slow consumer";
+
 /// Tests should not wait for half a minute to see a writer end.
 const WRITER_IDLE: Duration = if cfg!(test) { Duration::from_millis(50) } else { limits::WRITER_IDLE };
 
@@ -199,6 +202,8 @@ struct State {
     seq: u64,
     pen: Pen,
     phase: Phase,
+    /// What our close frame says, when there is one.
+    close: Option<Close>,
     /// Wakes the writer thread; None when there is none.
     writer: Option<Sender<()>>,
 }
@@ -225,6 +230,7 @@ impl Outbox {
                 seq: 0,
                 pen: Pen::Free,
                 phase: Phase::Open,
+                close: None,
                 writer: None,
             }),
             progress: Condvar::new(),
@@ -291,7 +297,7 @@ impl Outbox {
                 state.seq += u64::from(frame.numbered);
                 return Sent::Skipped;
             }
-            self.close_locked(&mut state, &Close::policy("slow consumer"), true);
+            self.close_locked(&mut state, &Close::policy(SLOW_CONSUMER), true);
             return Sent::Closed;
         }
         state.seq += u64::from(frame.numbered);
@@ -358,6 +364,11 @@ impl Outbox {
         self.state.lock().phase == Phase::Open
     }
 
+    /// What we closed it with; None when we did not.
+    pub fn closed_with(&self) -> Option<Close> {
+        self.state.lock().close.clone()
+    }
+
     pub fn unsent(&self) -> usize {
         self.state.lock().unsent
     }
@@ -405,6 +416,7 @@ impl Outbox {
                 self.forget(state, item.left(), item.kind == Kind::Answer);
             }
         }
+        state.close = Some(close.clone());
         self.push(state, Item::raw(Kind::Close, close.frame()));
         self.enter_closing(state);
     }

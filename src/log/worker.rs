@@ -105,6 +105,10 @@ impl Worker {
             Control::Reopen => {
                 self.file.reopen();
                 self.zone = local_zone();
+                // Opens the new file at once, and stands in it.
+                let mut entry = Entry::new(Level::Info, "logging", "log reopened".into());
+                self.shared.route(&mut entry);
+                self.write(&entry);
             }
             Control::Redactor(redactor) => self.redactor = redactor,
             Control::Place(place, cap) => self.file.set_place(place, cap),

@@ -85,7 +85,7 @@ impl Record {
 }
 
 impl RateLimiter {
-    /// Numbers below one count as one; [`clamped`] says when that happens.
+    /// Numbers below one count as one.
     pub fn new(rules: &RateLimit) -> RateLimiter {
         RateLimiter {
             max_attempts: rules.max_attempts.max(1) as usize,
@@ -159,11 +159,6 @@ impl RateLimiter {
     fn exempt(&self, key: RateKey) -> bool {
         self.exempt_loopback && key.local
     }
-}
-
-/// Whether the configured numbers are below what makes sense, for a warning.
-pub fn clamped(rules: &RateLimit) -> bool {
-    rules.max_attempts < 1 || rules.window < Duration::from_millis(1) || rules.lockout < Duration::from_millis(1)
 }
 
 fn millis(time: Duration) -> u64 {
@@ -276,7 +271,6 @@ mod tests {
     fn senseless_numbers_become_one() {
         let rules =
             RateLimit { max_attempts: 0, window: Duration::ZERO, lockout: Duration::ZERO, exempt_loopback: false };
-        assert!(clamped(&rules) && !clamped(&RateLimit::default()));
         let limiter = RateLimiter::new(&rules);
         limiter.failure(SECRET, key("192.0.2.1", &[]), 0);
         assert_eq!(limiter.check(SECRET, key("192.0.2.1", &[]), 0).unwrap_err().retry_after_ms, 1);

@@ -13,6 +13,18 @@ pub enum ErrorCode {
     Forbidden,
 }
 
+impl ErrorCode {
+    /// As it stands on the wire.
+    pub fn name(self) -> &'static str {
+        match self {
+            ErrorCode::InvalidRequest => "INVALID_REQUEST",
+            ErrorCode::Unavailable => "UNAVAILABLE",
+            ErrorCode::NotPaired => "NOT_PAIRED",
+            ErrorCode::Forbidden => "FORBIDDEN",
+        }
+    }
+}
+
 /// `error` of a response frame. Absent keys are left out: clients drop frames with nulls or unknown keys here.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]

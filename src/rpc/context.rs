@@ -13,6 +13,7 @@ use crate::config::{Config, Paths};
 use crate::hub::HubHandle;
 use crate::hub::system_events::SystemEvents;
 use crate::log::LogHandle;
+use crate::log::ws_lines::Detail;
 use crate::policy::auth::ResolvedAuth;
 use crate::policy::net::OriginRules;
 use crate::policy::rate_limit::RateLimiter;
@@ -55,6 +56,8 @@ pub struct Context {
     pub limiter: RateLimiter,
     pub system_events: Arc<SystemEvents>,
     pub log: LogHandle,
+    /// How much the log says of frames.
+    pub ws_log: Detail,
     /// `set-heartbeats`.
     pub heartbeats: AtomicBool,
     /// Accepting: `/ready` says so.

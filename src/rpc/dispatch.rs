@@ -2,6 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -9,6 +10,7 @@ use super::context::{Caller, Context};
 use super::{HANDLERS, Handler};
 use crate::hub::outbox::Outbox;
 use crate::hub::reply::Reply;
+use crate::log::ws_lines;
 use crate::protocol::frame::{self, Request};
 use crate::protocol::methods::{self, Runs};
 use crate::protocol::{ErrorShape, params};
@@ -77,10 +79,13 @@ fn hand_on(
     }
     match (handler, method.runs) {
         (Handler::Answer(run), Runs::Pool) => {
+            let started = Instant::now();
             let job = (ctx.clone(), caller.clone(), outbox.clone(), id.to_owned());
             let queued = ctx.jobs.submit(move || {
                 let (ctx, caller, outbox, id) = job;
-                outbox.answer(match guarded(method.name, || run(&ctx, &caller, params)) {
+                let outcome = guarded(method.name, || run(&ctx, &caller, params));
+                say_answered(&ctx, &caller, method.name, &id, outcome.as_ref().err(), started.elapsed());
+                outbox.answer(match outcome {
                     Ok(payload) => payload.frame(&id),
                     Err(error) => frame::response_err(&id, &error, None),
                 });
@@ -103,6 +108,23 @@ fn hand_on(
             });
             Ok(Answered::Later)
         }
+    }
+}
+
+/// The line about an answer (cli 7), from whichever thread gives it.
+pub fn say_answered(
+    ctx: &Context,
+    caller: &Caller,
+    method: &str,
+    id: &str,
+    error: Option<&ErrorShape>,
+    took: Duration,
+) {
+    let cached = method == "health" && error.is_none();
+    let error = error.map(|e| (e.code.name(), e.message.as_str()));
+    let answer = ws_lines::Response { method, took, error, cached, conn: &caller.conn_id, id };
+    if let Some(line) = ws_lines::response(ctx.ws_log, answer) {
+        log::info!(target: "gateway/ws", "{line}");
     }
 }
 

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 pub use self::context::{Caller, Context, Live};
-pub use self::dispatch::{Answered, Payload, dispatch};
+pub use self::dispatch::{Answered, Payload, dispatch, say_answered};
 use crate::hub::reply::Reply;
 use crate::protocol::ErrorShape;
 

@@ -143,9 +143,15 @@ pub fn cron_status(ctx: &Context, _caller: &Caller, _params: Value) -> Answer {
     Ok(json!({"enabled": false, "storePath": store, "jobs": 0, "nextWakeAtMs": null}).into())
 }
 
-pub fn cron_list(_ctx: &Context, _caller: &Caller, params: Value) -> Answer {
+pub fn cron_list(_ctx: &Context, caller: &Caller, params: Value) -> Answer {
     let params: cron::CronListParams = read("cron.list", params)?;
-    Ok(empty_page("jobs", params.limit, params.offset).into())
+    let mut page = empty_page("jobs", params.limit, params.offset);
+    if caller.protocol >= 4 {
+        // The newer command line takes no inventory without these.
+        page["snapshotRevision"] = "0".into();
+        page["deliveryPreviews"] = json!({});
+    }
+    Ok(page.into())
 }
 
 pub fn cron_runs(_ctx: &Context, _caller: &Caller, params: Value) -> Answer {

@@ -65,6 +65,7 @@ impl Drop for Acceptor {
 
 fn accept_until_stopped(listener: &TcpListener, doors: &Arc<Doors>, shared: &Shared) {
     let mut last_said: Option<Instant> = None;
+    let mut starved = false;
     while !shared.stop.load(Ordering::Acquire) {
         shared.beats.fetch_add(1, Ordering::Relaxed);
         if poll::wait(listener, &shared.wake, Some(LOOK)).is_err() {
@@ -77,6 +78,7 @@ fn accept_until_stopped(listener: &TcpListener, doors: &Arc<Doors>, shared: &Sha
             }
             match listener.accept() {
                 Ok((stream, peer)) => {
+                    starved = false;
                     // Accepted sockets inherit nothing on Linux, everything on BSD.
                     if stream.set_nonblocking(false).is_ok() {
                         take_in(Arc::new(stream), peer.ip(), doors, &mut last_said);
@@ -90,7 +92,10 @@ fn accept_until_stopped(listener: &TcpListener, doors: &Arc<Doors>, shared: &Sha
                             &mut last_said,
                             &format!("accept: {e}; raise the limit of open files or stop some clients"),
                         );
-                        doors.sockets.cut_oldest_but(0);
+                        // A moment for those who are about to leave; if that did not help, the oldest has to.
+                        if std::mem::replace(&mut starved, true) {
+                            doors.sockets.cut_oldest_but(0);
+                        }
                         thread::sleep(limits::ACCEPT_PAUSE);
                         break;
                     }

@@ -97,7 +97,6 @@ struct Entry {
     live: Arc<Live>,
     caller: net::Caller,
     admission: Admission,
-    auth_epoch: u64,
     device_epoch: u64,
     token: Option<Issued>,
 }
@@ -110,8 +109,7 @@ struct Issued {
 
 /// Checks 8 to 12 of the table, pairing included.
 fn admit(ctx: &Arc<Context>, peer: &Peer, opening: &Opening, challenge: Challenge) -> Result<Entry, Box<Refusal>> {
-    // Epochs first: whatever changes from here on makes the registration stale.
-    let auth_epoch = ctx.hub.auth_epoch();
+    // The epoch first: whatever changes from here on makes the registration stale.
     let claimed = opening.params.device.as_ref().map(|d| d.id.as_str());
     let device_epoch = claimed.map_or(0, |id| ctx.devices.epoch(id));
     let record = claimed.and_then(|id| ctx.devices.get(id));
@@ -183,7 +181,7 @@ fn admit(ctx: &Arc<Context>, peer: &Peer, opening: &Opening, challenge: Challeng
             return Err(Box::new(pairing::refuse(&pending.request_id, reason)));
         }
     };
-    Ok(Entry { live, caller, admission, auth_epoch, device_epoch, token })
+    Ok(Entry { live, caller, admission, device_epoch, token })
 }
 
 /// The token that the connect returns, by the rules of `policy::pairing`.
@@ -245,7 +243,7 @@ fn pair_request(opening: &Opening, caller: &net::Caller, device: &VerifiedDevice
 
 fn register(ctx: &Arc<Context>, peer: &Peer, opening: Opening, entry: Entry, outbox: &Arc<Outbox>) -> Outcome {
     let Opening { request_id, params, protocol, role } = opening;
-    let Entry { live, caller: from, admission, auth_epoch, device_epoch, token } = entry;
+    let Entry { live, caller: from, admission, device_epoch, token } = entry;
     let device_id: Option<Arc<str>> = admission.device.as_ref().map(|d| d.id().into());
     let caller = Arc::new(Caller {
         conn_id: peer.conn_id.clone(),
@@ -268,7 +266,6 @@ fn register(ctx: &Arc<Context>, peer: &Peer, opening: Opening, entry: Entry, out
         device_id,
         remote_ip: caller.remote_ip.clone(),
         outbox: outbox.clone(),
-        auth_epoch,
         device_epoch,
         request_id,
         hello,

@@ -59,12 +59,15 @@ pub fn serve(doors: &Arc<Doors>, upgrade: Upgrade, ticket: &mut Ticket) -> Resul
             reader.set_patience(Patience::Each(limits::PING_AFTER));
             // From here on the connection is idle most of its life: what the handshake needed is given back.
             doors.ws_log.opened(&caller, &peer.head.peer.to_string(), ctx.live().auth.mode.name());
+            doors.ws_log.greeted(&caller, &ctx.hub.snapshot());
             drop(peer);
             crate::sys::memory::release_stack();
             let end = serve_requests(doors, &caller, &mut reader, &outbox);
             // The others learn of it now, not when the last bytes have left.
             ctx.hub.send(Event::Unregister { conn_id });
-            doors.ws_log.closed(&caller, end.close().code, &end.close().reason, opened.elapsed());
+            // What we told the client says more than how the socket ended.
+            let close = outbox.closed_with().unwrap_or_else(|| end.close().clone());
+            doors.ws_log.closed(&caller, close.code, &close.reason, opened.elapsed());
             if let End::Farewell(_) = end {
                 take_leave(&mut reader, &outbox);
             }
@@ -173,7 +176,13 @@ fn answer(doors: &Arc<Doors>, caller: &Arc<Caller>, outbox: &Arc<Outbox>, bytes:
             let (method, id) = (request.method.clone(), request.id.clone());
             doors.ws_log.asked(caller, &method, &id);
             let answered = rpc::dispatch(&doors.ctx, caller, request, outbox);
-            doors.ws_log.answered(caller, &method, &id, &answered, started.elapsed());
+            let error = match &answered {
+                Answered::Refused(error) => Some(error),
+                Answered::Ok => None,
+                // Told by whoever answers.
+                Answered::Later => return answered,
+            };
+            rpc::say_answered(&doors.ctx, caller, &method, &id, error, started.elapsed());
             answered
         }
         Incoming::Invalid { id, message } => {

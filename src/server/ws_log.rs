@@ -3,10 +3,11 @@
 
 use std::time::Duration;
 
-use crate::log::ws_lines::{self, Client, Closed, Detail, Handshake, Response};
+use crate::hub::Snapshot;
+use crate::log::ws_lines::{self, Client, Closed, Detail, Handshake};
 use crate::policy::net;
-use crate::protocol::ErrorShape;
-use crate::rpc::{Answered, Caller};
+use crate::protocol::{events, methods};
+use crate::rpc::Caller;
 
 #[derive(Clone, Copy, Debug)]
 pub struct WsLogger {
@@ -26,6 +27,16 @@ impl WsLogger {
             auth,
         };
         say(ws_lines::connect(self.detail, told, &caller.conn_id));
+    }
+
+    pub fn greeted(self, caller: &Caller, snapshot: &Snapshot) {
+        if self.detail != Detail::Full {
+            return;
+        }
+        let entries = serde_json::from_slice::<Vec<serde::de::IgnoredAny>>(&snapshot.presence).map_or(0, |l| l.len());
+        let (methods, events) = (methods::advertised().count(), events::advertised().count());
+        let version = snapshot.presence_version;
+        say(ws_lines::hello_ok(self.detail, methods, events, entries, version, &caller.conn_id));
     }
 
     pub fn closed(self, caller: &Caller, code: u16, reason: &str, lasted: Duration) {
@@ -52,26 +63,9 @@ impl WsLogger {
         say(ws_lines::request(self.detail, method, &caller.conn_id, id));
     }
 
-    /// An answer that the reader gave itself; what others answer later is theirs to tell.
-    pub fn answered(self, caller: &Caller, method: &str, id: &str, answered: &Answered, took: Duration) {
-        let error = match answered {
-            Answered::Ok => None,
-            Answered::Refused(error) => Some(error),
-            Answered::Later => return,
-        };
-        let code = error.map(code_name);
-        let error = code.as_deref().zip(error.map(|e| e.message.as_str()));
-        let (conn, cached) = (&*caller.conn_id, false);
-        say(ws_lines::response(self.detail, Response { method, took, error, cached, conn, id }));
-    }
-
     pub fn unreadable(self, caller: &Caller) {
         say(Some(ws_lines::parse_error("not JSON", &caller.conn_id)));
     }
-}
-
-fn code_name(error: &ErrorShape) -> String {
-    serde_json::to_value(error.code).ok().and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default()
 }
 
 fn say(line: Option<String>) {

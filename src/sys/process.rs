@@ -11,6 +11,7 @@ pub const TITLE: &str = "openclaw-gateway";
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sig {
     Term,
+    Int,
     Kill,
     Hup,
     Usr1,
@@ -79,6 +80,7 @@ pub fn signal(pid: u32, sig: Sig) -> Result<(), SignalError> {
 fn send(pid: u32, sig: Sig) -> Result<(), SignalError> {
     let number = match sig {
         Sig::Term => libc::SIGTERM,
+        Sig::Int => libc::SIGINT,
         Sig::Kill => libc::SIGKILL,
         Sig::Hup => libc::SIGHUP,
         Sig::Usr1 => libc::SIGUSR1,

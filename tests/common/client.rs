@@ -273,6 +273,14 @@ impl Client {
         frames
     }
 
+    /// The next frame, kept ones first, or the end.
+    pub fn try_frame(&mut self) -> Result<Value, End> {
+        match self.pending.pop_front() {
+            Some(frame) => Ok(frame),
+            None => self.read(),
+        }
+    }
+
     fn read(&mut self) -> Result<Value, End> {
         loop {
             match self.socket.read() {

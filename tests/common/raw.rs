@@ -35,7 +35,11 @@ impl Answer {
 
 impl Raw {
     pub fn open(port: u16) -> Raw {
-        let stream = TcpStream::connect(("127.0.0.1", port)).expect("the gateway accepts");
+        Raw::on(TcpStream::connect(("127.0.0.1", port)).expect("the gateway accepts"))
+    }
+
+    /// On a socket that is connected already.
+    pub fn on(stream: TcpStream) -> Raw {
         stream.set_nodelay(true).expect("a socket");
         stream.set_read_timeout(Some(patience())).expect("a socket");
         stream.set_write_timeout(Some(patience())).expect("a socket");
@@ -52,6 +56,37 @@ impl Raw {
     /// Sends; a peer that has closed meanwhile is for the reading half to find out.
     pub fn send(&mut self, bytes: &[u8]) {
         let _ = self.stream.write_all(bytes);
+    }
+
+    /// Sends a text message of the WebSocket that this connection has become.
+    pub fn send_text(&mut self, text: &str) {
+        self.send(&frame(0x81, text.as_bytes()));
+    }
+
+    /// Reads until these bytes have come, and takes everything up to them.
+    pub fn read_until(&mut self, wanted: &[u8]) {
+        loop {
+            if let Some(at) = self.bytes.windows(wanted.len()).position(|w| w == wanted) {
+                drop(self.bytes.drain(..at + wanted.len()));
+                return;
+            }
+            let text = String::from_utf8_lossy(wanted);
+            assert!(self.more(), "the end came before {text:?}: {:?}", String::from_utf8_lossy(&self.bytes));
+        }
+    }
+
+    /// Reads to the end of the connection and counts how often these bytes come, keeping nothing.
+    pub fn count_in_rest(&mut self, wanted: &[u8]) -> usize {
+        let mut count = 0;
+        loop {
+            let ended = !self.more();
+            count += self.bytes.windows(wanted.len()).filter(|w| *w == wanted).count();
+            let keep = self.bytes.len().saturating_sub(wanted.len() - 1);
+            self.bytes.drain(..keep);
+            if ended {
+                return count;
+            }
+        }
     }
 
     /// The next answer with its body; to a HEAD request with `body` false. None: the connection has ended.
@@ -86,7 +121,7 @@ impl Raw {
     }
 
     fn more(&mut self) -> bool {
-        let mut piece = [0; 4096];
+        let mut piece = [0; 64 * 1024];
         match self.stream.read(&mut piece) {
             Ok(n) => {
                 self.bytes.extend_from_slice(&piece[..n]);
