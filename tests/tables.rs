@@ -202,6 +202,43 @@ fn options_are_those_of_the_pages() {
     same(&with_a_section, &on_page);
 }
 
+#[test]
+fn variables_are_those_of_the_pages() {
+    let mut in_source = BTreeSet::new();
+    visit(&root().join("src"), &mut |text| {
+        in_source.extend(text.split('"').map(str::to_owned).filter(|piece| is_variable(piece)));
+    });
+    // Unit tests talk to themselves through these; the build knows the commit.
+    in_source.retain(|name| !name.starts_with("OPENCLAW_TEST_") && name != "OPENCLAW_COMMIT");
+    let mut on_pages = BTreeSet::new();
+    for page in PAGES {
+        let text = read(&format!("man/{page}"));
+        let items = section_lines(&text, "ENVIRONMENT").filter(|line| line.starts_with(".It Ev "));
+        on_pages.extend(items.flat_map(str::split_whitespace).filter(|word| is_variable(word)).map(str::to_owned));
+    }
+    let (in_source, on_pages): (Vec<String>, Vec<String>) =
+        (in_source.into_iter().collect(), on_pages.into_iter().collect());
+    assert!(in_source.len() > 15, "{in_source:?}");
+    same(&in_source, &on_pages);
+}
+
+fn is_variable(word: &str) -> bool {
+    let name = word.strip_prefix("OPENCLAW_").or_else(|| word.strip_prefix("CLAWDBOT_"));
+    name.is_some_and(|name| !name.is_empty() && name.bytes().all(|b| b.is_ascii_uppercase() || b == b'_'))
+}
+
+/// Every source file's text.
+fn visit(dir: &Path, see: &mut impl FnMut(&str)) {
+    for entry in fs::read_dir(dir).expect("a directory") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            visit(&path, see);
+        } else if path.extension().is_some_and(|ext| ext == "rs") {
+            see(&fs::read_to_string(path).expect("text"));
+        }
+    }
+}
+
 fn collect(info: &CommandInfo, words: &str, into: &mut Vec<(String, CommandInfo)>) {
     for sub in &info.commands {
         let words = format!("{words} {}", sub.name);

@@ -62,6 +62,13 @@ pub const SOURCE_LOCAL: &str = "local loopback";
 pub const SOURCE_BIND: &str = "local bind address";
 pub const SOURCE_FALLBACK: &str = "missing gateway.remote.url (fallback local)";
 
+/// A variable's name and its older one.
+type Names = [&'static str; 2];
+
+const URL: Names = ["OPENCLAW_GATEWAY_URL", "CLAWDBOT_GATEWAY_URL"];
+const TOKEN: Names = ["OPENCLAW_GATEWAY_TOKEN", "CLAWDBOT_GATEWAY_TOKEN"];
+const PASSWORD: Names = ["OPENCLAW_GATEWAY_PASSWORD", "CLAWDBOT_GATEWAY_PASSWORD"];
+
 impl Target {
     /// The connection block below every error: target, source, configuration, bind mode.
     pub fn block(&self) -> Vec<String> {
@@ -83,7 +90,7 @@ pub fn resolve(flags: Flags<'_>, local: Local<'_>) -> Result<Target> {
 fn choose(flags: Flags<'_>, local: Local<'_>) -> Result<Target> {
     let given = |text: Option<&str>| text.map(str::trim).filter(|text| !text.is_empty()).map(str::to_string);
     let (token, password) = (given(flags.token).map(Secret::new), given(flags.password).map(Secret::new));
-    let (env_token, env_password) = (env_secret(local, "TOKEN"), env_secret(local, "PASSWORD"));
+    let (env_token, env_password) = (env_secret(local, TOKEN), env_secret(local, PASSWORD));
     let gateway = &local.config.gateway;
     if let Some(url) = given(flags.url) {
         if token.is_none() && password.is_none() {
@@ -93,7 +100,7 @@ fn choose(flags: Flags<'_>, local: Local<'_>) -> Result<Target> {
         }
         return at(url, SOURCE_FLAG, token, password, local);
     }
-    if let Some(url) = env_var(local, "URL") {
+    if let Some(url) = env_var(local, URL) {
         return at(url, SOURCE_ENV, token.or(env_token), password.or(env_password), local);
     }
     if gateway.mode.as_deref() == Some("remote") {
@@ -115,8 +122,8 @@ fn choose(flags: Flags<'_>, local: Local<'_>) -> Result<Target> {
 pub fn resolve_local(flags: Flags<'_>, local: Local<'_>) -> Result<Target> {
     let secret = |text: Option<&str>| text.map(str::trim).filter(|text| !text.is_empty()).map(Secret::new);
     let auth = &local.config.gateway.auth;
-    let token = secret(flags.token).or(env_secret(local, "TOKEN")).or(auth.token.clone());
-    let password = secret(flags.password).or(env_secret(local, "PASSWORD")).or(auth.password.clone());
+    let token = secret(flags.token).or(env_secret(local, TOKEN)).or(auth.token.clone());
+    let password = secret(flags.password).or(env_secret(local, PASSWORD)).or(auth.password.clone());
     let remote = local.config.gateway.mode.as_deref() == Some("remote");
     let source = if remote { SOURCE_FALLBACK } else { SOURCE_LOCAL };
     Ok(Target { explicit: flags.has_secret(), ..this_machine(source, token, password, local)? })
@@ -197,16 +204,13 @@ fn at(
     })
 }
 
-fn env_var(local: Local<'_>, name: &str) -> Option<String> {
-    ["OPENCLAW", "CLAWDBOT"].iter().find_map(|program| {
-        (local.env)(&format!("{program}_GATEWAY_{name}"))
-            .map(|value| value.trim().to_string())
-            .filter(|value| !value.is_empty())
-    })
+fn env_var(local: Local<'_>, names: Names) -> Option<String> {
+    let mut values = names.iter().filter_map(|name| (local.env)(name)).map(|value| value.trim().to_string());
+    values.find(|value| !value.is_empty())
 }
 
-fn env_secret(local: Local<'_>, name: &str) -> Option<Secret> {
-    env_var(local, name).map(Secret::new)
+fn env_secret(local: Local<'_>, names: Names) -> Option<Secret> {
+    env_var(local, names).map(Secret::new)
 }
 
 #[derive(Debug, PartialEq)]

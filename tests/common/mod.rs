@@ -4,6 +4,7 @@
 #![allow(dead_code, reason = "each chapter uses its part")]
 
 pub mod client;
+pub mod golden;
 pub mod model;
 pub mod raw;
 
