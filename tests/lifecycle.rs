@@ -121,6 +121,20 @@ fn a_port_that_is_taken_is_tried_again_and_then_named() {
     let (code, said, _) = second(&other, &["gateway", "--port", &port], &marker);
     assert_eq!(code, Some(1));
     assert!(said.contains("- Another process is listening on this port."), "{said}");
+
+    // Nobody has to wait for the end of the attempts.
+    let mut impatient = Gateway::spawn_args(&other, 0, &["gateway", "--port", &port], |_| {});
+    wait_until("a handler for Ctrl-C and the lock", || catches_interrupt(&impatient) && lock_file(&other).exists());
+    impatient.signal(Sig::Int);
+    assert_eq!(impatient.wait_exit().code(), Some(130));
+    assert_eq!(impatient.output(), "");
+}
+
+/// Whether the process has a handler for SIGINT.
+fn catches_interrupt(gateway: &Gateway) -> bool {
+    let status = fs::read_to_string(format!("/proc/{}/status", gateway.pid())).unwrap_or_default();
+    let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+    caught.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok()).is_some_and(|set| set & 0b10 != 0)
 }
 
 #[test]
@@ -497,11 +511,12 @@ fn fifty_restarts_under_load_leave_nothing_behind() {
     home.configure(json!({}));
     let mut gateway = Gateway::start(&home, &[]);
     let (port, pid) = (gateway.port, gateway.pid());
-    let load = Arc::new(Load::default());
-    let clients: Vec<_> = (0..4)
-        .map(|_| {
+    // More clients while it warms up than afterwards: ended threads leave pages of their stacks for the next ones.
+    let load = Arc::new(Load { crew: AtomicUsize::new(10), ..Load::default() });
+    let clients: Vec<_> = (0..10)
+        .map(|number| {
             let load = load.clone();
-            thread::spawn(move || load.connect_until_stopped(port))
+            thread::spawn(move || load.connect_until_stopped(number, port))
         })
         .collect();
     let mut lives = 1;
@@ -523,6 +538,7 @@ fn fifty_restarts_under_load_leave_nothing_behind() {
     for n in 0..50 {
         if n == 10 {
             base = at_rest(&mut restart);
+            load.crew.store(4, Ordering::SeqCst);
         }
         let before = load.served.load(Ordering::SeqCst);
         wait_until("clients of this life", || load.served.load(Ordering::SeqCst) >= before + 8);
@@ -544,16 +560,18 @@ fn fifty_restarts_under_load_leave_nothing_behind() {
 struct Load {
     stop: AtomicBool,
     paused: AtomicBool,
+    /// How many of the clients are at work.
+    crew: AtomicUsize,
     under_way: AtomicUsize,
     served: AtomicUsize,
     refused: AtomicUsize,
 }
 
 impl Load {
-    fn connect_until_stopped(&self, port: u16) {
+    fn connect_until_stopped(&self, number: usize, port: u16) {
         while !self.stop.load(Ordering::SeqCst) {
             self.under_way.fetch_add(1, Ordering::SeqCst);
-            if self.paused.load(Ordering::SeqCst) {
+            if self.paused.load(Ordering::SeqCst) || number >= self.crew.load(Ordering::SeqCst) {
                 self.under_way.fetch_sub(1, Ordering::SeqCst);
                 thread::sleep(Duration::from_millis(5));
                 continue;

@@ -234,6 +234,15 @@ fn a_foreign_config_is_explained_and_a_supervisor_gets_78() {
     ] {
         assert_eq!(refused(&home, &["gateway"], marked(name, value)).0, code, "{name}={value}");
     }
+    // No place for the lock.
+    home.write_config(LOCAL);
+    let (code, _, said) = refused(&home, &["gateway"], marked("TMPDIR", "/dev/null"));
+    assert_eq!(code, 1);
+    assert!(
+        said.starts_with("Gateway failed to start: failed to acquire gateway lock at /dev/null/openclaw-"),
+        "{said}"
+    );
+    assert!(said.ends_with("\nCheck owner and mode of the lock's directory, or set TMPDIR."), "{said}");
     // What may change without the operator is 1 for a supervisor, too.
     home.write_config("{}");
     assert_eq!(refused(&home, &["gateway"], marked("OPENCLAW_SERVICE_MARKER", "openclaw")).0, 1);

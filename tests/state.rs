@@ -426,7 +426,9 @@ fn torn_last_lines_are_cut_and_the_session_goes_on() {
     wait_until("a line about the transcript", said);
     assert!(fs::read_to_string(&transcript).expect("text").starts_with(&old));
     assert_eq!(lines(&transcript).len(), old.lines().count() + 2);
-    assert!(lines(&journal).len() > whole.lines().count());
+    let lines_now = || fs::read_to_string(&journal).expect("the journal").matches('\n').count();
+    wait_until("the entry of the second turn", || lines_now() > whole.lines().count());
+    lines(&journal);
     assert_eq!(gateway.stop(), Some(0));
     assert_eq!(sessions_json(&home).len(), 1);
 }

@@ -185,6 +185,11 @@ mod tests {
         assert_eq!(clients.next_cut(), Some(now + limits::LINGER_TIME));
         clients.cut_overdue(now + limits::LINGER_TIME);
         assert_eq!(clients.next_cut(), None);
-        assert!(!budget.exceeded());
+        // A writer whose wire was cut gives back what it had in hands, in its own time.
+        let deadline = now + std::time::Duration::from_secs(20);
+        while budget.exceeded() {
+            assert!(Instant::now() < deadline);
+            std::thread::yield_now();
+        }
     }
 }

@@ -118,7 +118,7 @@ impl RateLimiter {
         }
         let mut records = self.records.lock();
         if records.len() >= limits::RATE_ENTRIES && !records.contains_key(&(scope, key)) {
-            forget_least_useful(&mut records);
+            self.make_room(&mut records, now_ms);
         }
         let record = records.entry((scope, key)).or_default();
         record.used_ms = now_ms;
@@ -146,14 +146,17 @@ impl RateLimiter {
         }
     }
 
-    /// Forgets what no longer matters; once a minute.
-    pub fn prune(&self, now_ms: u64) {
+    /// Makes room for one more: what no longer matters goes first, then what is least useful.
+    fn make_room(&self, records: &mut HashMap<(RateScope, RateKey), Record>, now_ms: u64) {
         let oldest = now_ms.saturating_sub(self.window_ms);
-        self.records.lock().retain(|_, record| {
+        records.retain(|_, record| {
             record.unlock_if_over(now_ms);
             record.forget_before(oldest);
             record.locked_until.is_some() || !record.failures.is_empty()
         });
+        if records.len() >= limits::RATE_ENTRIES {
+            forget_least_useful(records);
+        }
     }
 
     fn exempt(&self, key: RateKey) -> bool {
@@ -261,10 +264,9 @@ mod tests {
         }
         assert_eq!(limiter.records.lock().len(), limits::RATE_ENTRIES);
         assert!(limiter.check(SECRET, locked, 10).is_err());
-        limiter.prune(200_000);
-        assert_eq!(limiter.records.lock().len(), 1, "only the lock is left");
-        limiter.prune(300_000);
-        assert_eq!(limiter.records.lock().len(), 0);
+        limiter.failure(SECRET, key("192.0.2.2", &[]), 200_000);
+        assert_eq!(limiter.records.lock().len(), 2, "of the old ones only the lock is left");
+        assert!(limiter.check(SECRET, locked, 200_000).is_err());
     }
 
     #[test]
