@@ -12,7 +12,7 @@ use socket2::{Domain, Socket, Type};
 
 use crate::common::client::Client;
 use crate::common::model::{Model, Play};
-use crate::common::{Gateway, Home, merge};
+use crate::common::{Gateway, Home, merge, wait_until};
 
 const QUIET: Duration = Duration::from_millis(250);
 /// An abort is visible within 50 ms; this leaves room for a machine that does other things.
@@ -192,7 +192,13 @@ fn an_abort_while_connecting_is_seen_at_once() {
     let home = Home::new();
     home.configure(provider_at(&format!("http://{address}/v1")));
     let gateway = Gateway::start(&home, &[]);
-    abort_and_go_on(&gateway, "connecting", || {});
+    // State 02 is SYN_SENT: the question is in the transcript by then.
+    let connecting = format!(":{:04X} 02 ", address.port());
+    abort_and_go_on(&gateway, "connecting", || {
+        wait_until("the run to connect", || {
+            std::fs::read_to_string("/proc/net/tcp").is_ok_and(|table| table.contains(&connecting))
+        });
+    });
 }
 
 #[test]
