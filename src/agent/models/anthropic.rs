@@ -2,8 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::lines::SseData;
-use super::openai::not_a_stream;
+use super::sse::{Progress, SseAnswer, SseParser};
 use super::wire::{
     AssistantPart, Message, ModelError, ModelRequest, Reason, StopReason, StreamEvent, Thinking, ToolCall, Usage,
     UserPart, parse_arguments, tokens,
@@ -130,20 +129,16 @@ fn clean_id(id: &str) -> String {
 }
 
 /// Reads the answer piece by piece.
-pub struct Parser {
-    sse: SseData,
-    answer: Answer,
-}
+pub type Parser = SseParser<Answer>;
 
+/// What has been understood so far.
 #[derive(Default)]
-struct Answer {
+pub struct Answer {
     /// Open tool calls by block index.
     calls: Vec<(u64, OpenCall)>,
     usage: Usage,
-    stop: Option<StopReason>,
+    progress: Progress,
     any_call: bool,
-    seen: bool,
-    over: bool,
 }
 
 struct OpenCall {
@@ -154,46 +149,8 @@ struct OpenCall {
     json: String,
 }
 
-impl Default for Parser {
-    fn default() -> Self {
-        Parser { sse: SseData::new(MODEL_LINE_BYTES), answer: Answer::default() }
-    }
-}
-
-impl Parser {
-    pub fn feed(&mut self, bytes: &[u8], out: &mut Vec<StreamEvent>) {
-        let answer = &mut self.answer;
-        if answer.over {
-            return;
-        }
-        let fed = self.sse.feed(bytes, |data| answer.event(data, out));
-        if fed.is_err() && !answer.over {
-            answer.fail(ModelError::new(Reason::Format, "the model endpoint sent an event beyond the size limit"), out);
-        }
-    }
-
-    /// The body has ended.
-    pub fn finish(&mut self, out: &mut Vec<StreamEvent>) {
-        let answer = &mut self.answer;
-        if answer.over {
-            return;
-        }
-        self.sse.finish(|data| answer.event(data, out));
-        if answer.over {
-            return;
-        }
-        if answer.stop.is_some() {
-            answer.end(out);
-        } else if answer.seen {
-            answer.fail(ModelError::new(Reason::Timeout, "the model endpoint ended its answer in the middle"), out);
-        } else {
-            answer.fail(not_a_stream(self.sse.stray()), out);
-        }
-    }
-}
-
-impl Answer {
-    /// One event; false ends the reading. The type inside the data counts, not the `event:` line.
+impl SseAnswer for Answer {
+    /// The type inside the data counts, not the `event:` line.
     fn event(&mut self, data: &[u8], out: &mut Vec<StreamEvent>) -> bool {
         if data.trim_ascii().is_empty() {
             return true;
@@ -201,14 +158,15 @@ impl Answer {
         let event: Value = match serde_json::from_slice(data) {
             Ok(event) => event,
             Err(e) => {
-                self.fail(ModelError::new(Reason::Format, format!("the model endpoint sent bad JSON: {e}")), out);
+                self.progress
+                    .fail(ModelError::new(Reason::Format, format!("the model endpoint sent bad JSON: {e}")), out);
                 return false;
             }
         };
         let index = event.get("index").and_then(Value::as_u64).unwrap_or(0);
         match event.get("type").and_then(Value::as_str).unwrap_or("") {
             "message_start" => {
-                self.seen = true;
+                self.progress.seen = true;
                 self.take_usage(event.get("message").and_then(|m| m.get("usage")));
             }
             "content_block_start" => self.block_start(index, event.get("content_block").unwrap_or(&Value::Null), out),
@@ -219,14 +177,14 @@ impl Answer {
                 let reason = event.get("delta").and_then(|d| d.get("stop_reason")).and_then(Value::as_str);
                 match reason {
                     None => {}
-                    Some("max_tokens") => self.stop = Some(StopReason::Length),
-                    Some("tool_use") => self.stop = Some(StopReason::ToolUse),
+                    Some("max_tokens") => self.progress.stop = Some(StopReason::Length),
+                    Some("tool_use") => self.progress.stop = Some(StopReason::ToolUse),
                     Some(word @ ("refusal" | "sensitive")) => {
                         let text = format!("the model refused to answer ({word})");
-                        self.fail(ModelError::new(Reason::Unknown, text), out);
+                        self.progress.fail(ModelError::new(Reason::Unknown, text), out);
                         return false;
                     }
-                    Some(_) => self.stop = Some(StopReason::Stop),
+                    Some(_) => self.progress.stop = Some(StopReason::Stop),
                 }
             }
             "message_stop" => {
@@ -234,7 +192,7 @@ impl Answer {
                 return false;
             }
             "error" => {
-                self.fail(ModelError::from_object(event.get("error").unwrap_or(&event), true), out);
+                self.progress.fail(ModelError::from_object(event.get("error").unwrap_or(&event), true), out);
                 return false;
             }
             _ => {}
@@ -242,6 +200,29 @@ impl Answer {
         true
     }
 
+    fn end(&mut self, out: &mut Vec<StreamEvent>) {
+        // Blocks that were never closed.
+        for (_, call) in std::mem::take(&mut self.calls) {
+            if !self.finish_call(call, out) {
+                return;
+            }
+        }
+        self.progress.over = true;
+        out.push(StreamEvent::Usage(self.usage));
+        let stop = match self.progress.stop {
+            Some(StopReason::Stop) | None if self.any_call => StopReason::ToolUse,
+            Some(stop) => stop,
+            None => StopReason::Stop,
+        };
+        out.push(StreamEvent::Stop(stop));
+    }
+
+    fn progress(&mut self) -> &mut Progress {
+        &mut self.progress
+    }
+}
+
+impl Answer {
     fn block_start(&mut self, index: u64, block: &Value, out: &mut Vec<StreamEvent>) {
         let text = |key: &str| block.get(key).and_then(Value::as_str).unwrap_or("");
         match text("type") {
@@ -293,7 +274,7 @@ impl Answer {
             Ok(arguments) => arguments,
             Err(e) => {
                 let text = format!("the model wrote arguments for {} that are not JSON: {e}", call.name);
-                self.fail(ModelError::new(Reason::Format, text), out);
+                self.progress.fail(ModelError::new(Reason::Format, text), out);
                 return false;
             }
         };
@@ -315,28 +296,6 @@ impl Answer {
                 *slot = n;
             }
         }
-    }
-
-    fn end(&mut self, out: &mut Vec<StreamEvent>) {
-        // Blocks that were never closed.
-        for (_, call) in std::mem::take(&mut self.calls) {
-            if !self.finish_call(call, out) {
-                return;
-            }
-        }
-        self.over = true;
-        out.push(StreamEvent::Usage(self.usage));
-        let stop = match self.stop {
-            Some(StopReason::Stop) | None if self.any_call => StopReason::ToolUse,
-            Some(stop) => stop,
-            None => StopReason::Stop,
-        };
-        out.push(StreamEvent::Stop(stop));
-    }
-
-    fn fail(&mut self, error: ModelError, out: &mut Vec<StreamEvent>) {
-        self.over = true;
-        out.push(StreamEvent::Error(error));
     }
 }
 

@@ -9,6 +9,7 @@ pub mod lines;
 pub mod ollama;
 pub mod openai;
 pub mod providers;
+pub mod sse;
 pub mod wire;
 
 pub use fault::{ModelError, Reason};

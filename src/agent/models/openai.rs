@@ -2,8 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::fault::short_text;
-use super::lines::SseData;
+use super::sse::{Progress, SseAnswer, SseParser, not_a_stream};
 use super::wire::{
     AssistantPart, Message, ModelError, ModelRequest, Reason, StopReason, StreamEvent, Thinking, ToolCall, Usage,
     UserPart, parse_arguments, tokens,
@@ -120,19 +119,14 @@ fn message(message: &Message) -> Option<Value> {
 }
 
 /// Reads the answer piece by piece.
-pub struct Parser {
-    sse: SseData,
-    answer: Answer,
-}
+pub type Parser = SseParser<Answer>;
 
-/// What has been understood so far; apart from the splitter so that both can be borrowed at once.
+/// What has been understood so far.
 #[derive(Default)]
-struct Answer {
+pub struct Answer {
     calls: Vec<OpenCall>,
     usage: Option<Usage>,
-    stop: Option<StopReason>,
-    seen: bool,
-    over: bool,
+    progress: Progress,
 }
 
 struct OpenCall {
@@ -142,54 +136,15 @@ struct OpenCall {
     arguments: String,
 }
 
-impl Default for Parser {
-    fn default() -> Self {
-        Parser { sse: SseData::new(MODEL_LINE_BYTES), answer: Answer::default() }
-    }
-}
-
-impl Parser {
-    pub fn feed(&mut self, bytes: &[u8], out: &mut Vec<StreamEvent>) {
-        let answer = &mut self.answer;
-        if answer.over {
-            return;
-        }
-        let fed = self.sse.feed(bytes, |data| answer.event(data, out));
-        if fed.is_err() && !answer.over {
-            answer.fail(ModelError::new(Reason::Format, "the model endpoint sent an event beyond the size limit"), out);
-        }
-    }
-
-    /// The body has ended.
-    pub fn finish(&mut self, out: &mut Vec<StreamEvent>) {
-        let answer = &mut self.answer;
-        if answer.over {
-            return;
-        }
-        self.sse.finish(|data| answer.event(data, out));
-        if answer.over {
-            return;
-        }
-        if answer.stop.is_some() {
-            answer.end(out);
-        } else if answer.seen {
-            answer.fail(ModelError::new(Reason::Timeout, "the model endpoint ended its answer in the middle"), out);
-        } else {
-            answer.fail(not_a_stream(self.sse.stray()), out);
-        }
-    }
-}
-
-impl Answer {
-    /// One event; false ends the reading.
+impl SseAnswer for Answer {
     fn event(&mut self, data: &[u8], out: &mut Vec<StreamEvent>) -> bool {
         let data = data.trim_ascii();
         if data.is_empty() {
             return true;
         }
         if data == b"[DONE]" {
-            match (self.stop, self.seen) {
-                (None, false) => self.fail(not_a_stream(b""), out),
+            match (self.progress.stop, self.progress.seen) {
+                (None, false) => self.progress.fail(not_a_stream(b""), out),
                 _ => self.end(out),
             }
             return false;
@@ -197,15 +152,16 @@ impl Answer {
         let chunk: Value = match serde_json::from_slice(data) {
             Ok(chunk) => chunk,
             Err(e) => {
-                self.fail(ModelError::new(Reason::Format, format!("the model endpoint sent bad JSON: {e}")), out);
+                self.progress
+                    .fail(ModelError::new(Reason::Format, format!("the model endpoint sent bad JSON: {e}")), out);
                 return false;
             }
         };
         if let Some(error) = chunk.get("error").filter(|e| !e.is_null()) {
-            self.fail(ModelError::from_object(error, false), out);
+            self.progress.fail(ModelError::from_object(error, false), out);
             return false;
         }
-        self.seen = true;
+        self.progress.seen = true;
         if let Some(usage) = chunk.get("usage").filter(|u| u.is_object()) {
             self.usage = Some(read_usage(usage));
         }
@@ -219,24 +175,55 @@ impl Answer {
         match choice.get("finish_reason").and_then(Value::as_str) {
             None | Some("") => true,
             Some("content_filter") => {
-                self.fail(ModelError::new(Reason::Unknown, "the provider's content filter stopped the answer"), out);
+                self.progress
+                    .fail(ModelError::new(Reason::Unknown, "the provider's content filter stopped the answer"), out);
                 false
             }
             Some("length") => {
-                self.stop = Some(StopReason::Length);
+                self.progress.stop = Some(StopReason::Length);
                 true
             }
             Some("tool_calls" | "function_call") => {
-                self.stop = Some(StopReason::ToolUse);
+                self.progress.stop = Some(StopReason::ToolUse);
                 true
             }
             Some(_) => {
-                self.stop = Some(StopReason::Stop);
+                self.progress.stop = Some(StopReason::Stop);
                 true
             }
         }
     }
 
+    fn end(&mut self, out: &mut Vec<StreamEvent>) {
+        self.progress.over = true;
+        let calls = std::mem::take(&mut self.calls);
+        let any = !calls.is_empty();
+        for (n, call) in calls.into_iter().enumerate() {
+            let id = if call.id.is_empty() { format!("call_{n}") } else { call.id };
+            match parse_arguments(&call.arguments) {
+                Ok(arguments) => out.push(StreamEvent::ToolCall(ToolCall { id, name: call.name, arguments })),
+                Err(e) => {
+                    let text = format!("the model wrote arguments for {} that are not JSON: {e}", call.name);
+                    out.push(StreamEvent::Error(ModelError::new(Reason::Format, text)));
+                    return;
+                }
+            }
+        }
+        out.push(StreamEvent::Usage(self.usage.unwrap_or_default()));
+        let stop = match self.progress.stop {
+            Some(StopReason::Stop) | None if any => StopReason::ToolUse,
+            Some(stop) => stop,
+            None => StopReason::Stop,
+        };
+        out.push(StreamEvent::Stop(stop));
+    }
+
+    fn progress(&mut self) -> &mut Progress {
+        &mut self.progress
+    }
+}
+
+impl Answer {
     fn delta(&mut self, delta: &Value, out: &mut Vec<StreamEvent>) {
         let text = |key: &str| delta.get(key).and_then(Value::as_str).filter(|s| !s.is_empty());
         if let Some(thought) =
@@ -287,35 +274,6 @@ impl Answer {
             call.arguments = whole.to_string();
         }
     }
-
-    fn end(&mut self, out: &mut Vec<StreamEvent>) {
-        self.over = true;
-        let calls = std::mem::take(&mut self.calls);
-        let any = !calls.is_empty();
-        for (n, call) in calls.into_iter().enumerate() {
-            let id = if call.id.is_empty() { format!("call_{n}") } else { call.id };
-            match parse_arguments(&call.arguments) {
-                Ok(arguments) => out.push(StreamEvent::ToolCall(ToolCall { id, name: call.name, arguments })),
-                Err(e) => {
-                    let text = format!("the model wrote arguments for {} that are not JSON: {e}", call.name);
-                    out.push(StreamEvent::Error(ModelError::new(Reason::Format, text)));
-                    return;
-                }
-            }
-        }
-        out.push(StreamEvent::Usage(self.usage.unwrap_or_default()));
-        let stop = match self.stop {
-            Some(StopReason::Stop) | None if any => StopReason::ToolUse,
-            Some(stop) => stop,
-            None => StopReason::Stop,
-        };
-        out.push(StreamEvent::Stop(stop));
-    }
-
-    fn fail(&mut self, error: ModelError, out: &mut Vec<StreamEvent>) {
-        self.over = true;
-        out.push(StreamEvent::Error(error));
-    }
 }
 
 /// Cached tokens are no input; reasoning tokens are output.
@@ -329,19 +287,6 @@ fn read_usage(usage: &Value) -> Usage {
         cache_read: cached,
         cache_write: 0,
     }
-}
-
-/// A 200 whose body is no event stream: a JSON error, a web page of a proxy, nothing.
-pub(super) fn not_a_stream(stray: &[u8]) -> ModelError {
-    if let Some(error) = serde_json::from_slice::<Value>(stray).ok().as_ref().and_then(|v| v.get("error")) {
-        return ModelError::from_object(error, false);
-    }
-    let start = short_text(stray);
-    let text = match start.as_str() {
-        "" => "the model endpoint sent an empty answer".to_owned(),
-        start => format!("the model endpoint sent no event stream but: {start}"),
-    };
-    ModelError::new(Reason::Timeout, text)
 }
 
 #[cfg(test)]
