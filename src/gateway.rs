@@ -28,7 +28,7 @@ use crate::server::lock::{self, Lock, LockError};
 use crate::server::port_report::{self, Wording};
 use crate::store::source::FsSource;
 use crate::sys::signals::{self, Signal};
-use crate::sys::{exec, fds, memory, notice, process, sockets};
+use crate::sys::{exec, fds, notice, process, sockets};
 
 /// What the command line said for `gateway [run]` (cli 3), unchecked: the checks are part of the start order.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -241,7 +241,5 @@ fn begin(boot: &Boot, settings: Settings, bound: &Bound) -> Result<Life> {
         Some(path) => log::info!(target: "gateway", "log file: {}", path.display()),
         None => log::info!(target: "gateway", "log file: none (the last lines are kept in memory)"),
     }
-    memory::trim();
-    memory::release_code();
     Ok(life)
 }

@@ -220,6 +220,8 @@ pub const STOP_RESERVE: Duration = Duration::from_secs(1);
 pub const STOP_HURRIED: Duration = Duration::from_millis(200);
 /// A connection that comes while no life of the gateway runs gets its 503 within this.
 pub const CLOSED_DOOR: Duration = Duration::from_millis(200);
+/// After this, memory that only the start needed is given back; the clients that waited for the start come first.
+pub const LIFE_SETTLES: Duration = Duration::from_secs(1);
 pub const RESTART_DRAIN: Duration = Duration::from_secs(90);
 pub const WRITERS_AT_STOP: Duration = Duration::from_secs(1);
 pub const LOCK_WAIT: Duration = Duration::from_secs(5);

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{RecvTimeoutError, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, after, bounded};
 use parking_lot::Mutex;
 use serde_json::Value;
 
@@ -45,6 +45,8 @@ pub struct Machine<'a> {
     effective: Value,
     /// SIGHUP came during a restart that had read the configuration already.
     reread: bool,
+    /// Fires once when a new life has served its first clients.
+    settled: Receiver<Instant>,
 }
 
 /// How the end of a life went.
@@ -57,7 +59,8 @@ struct Ended {
 
 impl<'a> Machine<'a> {
     pub fn new(boot: &'a Boot, lock: Lock, bound: Bound, life: Life, effective: Value) -> Machine<'a> {
-        Machine { boot, lock: Some(lock), bound, life: Some(life), closed: None, effective, reread: false }
+        let settled = after(limits::LIFE_SETTLES);
+        Machine { boot, lock: Some(lock), bound, life: Some(life), closed: None, effective, reread: false, settled }
     }
 
     /// Runs until a stop; the exit code.
@@ -72,6 +75,11 @@ impl<'a> Machine<'a> {
                     crate::fatal!(target: "gateway", "thread {who} died; stopping so that a supervisor can start anew");
                     70
                 }),
+                recv(self.settled) -> _ => {
+                    memory::trim();
+                    memory::release_code();
+                    None
+                }
             };
             let stop = match stop {
                 None if std::mem::take(&mut self.reread) => self.reload(),
@@ -299,6 +307,7 @@ impl<'a> Machine<'a> {
             Ok(life) => {
                 self.life = Some(life);
                 self.effective = effective;
+                self.settled = after(limits::LIFE_SETTLES);
                 None
             }
             Err(e) => self.close_door(&e),
