@@ -26,6 +26,7 @@ use crate::protocol::ErrorShape;
 use crate::store::message::{self, Assistant, Block, Message};
 use crate::store::transcript::{ReadLimits, iso_time, read_context, with_time_prefix};
 use crate::store::{Entry, Transcript};
+use crate::sys::zone;
 
 /// Result of every tool call: there are none yet.
 const NO_TOOL: &str = "tool not available";
@@ -513,11 +514,7 @@ fn unusable_text(chain: &[Candidate]) -> String {
 
 /// The configured zone, else that of the host.
 pub fn time_zone(configured: Option<&str>) -> TimeZone {
-    configured
-        .map(str::trim)
-        .filter(|name| !name.is_empty())
-        .and_then(|name| TimeZone::get(name).ok())
-        .unwrap_or_else(TimeZone::system)
+    configured.map(str::trim).filter(|name| !name.is_empty()).and_then(zone::named).unwrap_or_else(zone::local)
 }
 
 /// System lines first, then the prefixed text, then the images.

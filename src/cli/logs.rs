@@ -16,6 +16,7 @@ use super::target::{Flags, Target};
 use super::tree::Logs;
 use crate::error::{Error, Result};
 use crate::log::tail::{self, LogLine};
+use crate::sys::zone;
 use crate::{err, out};
 
 const LIMIT: u64 = 200;
@@ -120,7 +121,7 @@ impl View {
         View {
             json: args.json,
             pretty: !args.plain && stdout_is_terminal(),
-            zone: args.local_time.then(TimeZone::system),
+            zone: args.local_time.then(zone::local),
             paint: if args.no_color || args.plain { Paint::NONE } else { cx.paint },
         }
     }

@@ -176,18 +176,6 @@ pub fn utc_iso(time: Timestamp) -> String {
     time.strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string()
 }
 
-/// The zone of the log: TZ, /etc/localtime, or the POSIX string in /etc/TZ that OpenWrt keeps.
-pub fn local_zone() -> TimeZone {
-    if std::env::var_os("TZ").is_none()
-        && !std::path::Path::new("/etc/localtime").exists()
-        && let Ok(text) = std::fs::read_to_string("/etc/TZ")
-        && let Ok(zone) = TimeZone::posix(text.trim())
-    {
-        return zone;
-    }
-    TimeZone::try_system().unwrap_or(TimeZone::UTC)
-}
-
 /// Targets are subsystems; a module path of ours becomes the subsystem of its room, one of a library its crate's name.
 fn subsystem(target: &str) -> &str {
     let Some((krate, rest)) = target.split_once("::") else {

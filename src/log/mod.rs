@@ -30,7 +30,7 @@ pub use entry::Level;
 pub use tail::Tail;
 
 use console::{Console, Streams};
-use entry::{Entry, local_zone};
+use entry::Entry;
 use file::LogFile;
 use redact::Redactor;
 use worker::{Control, Shared, Worker};
@@ -194,7 +194,7 @@ pub fn handle() -> Option<&'static LogHandle> {
 
 /// The file that a gateway of this user writes today: for commands, which create nothing.
 pub fn todays_file(configured: Option<&Path>) -> Option<PathBuf> {
-    let date = jiff::Timestamp::now().to_zoned(local_zone()).strftime("%Y-%m-%d").to_string();
+    let date = jiff::Timestamp::now().to_zoned(sys::zone::local()).strftime("%Y-%m-%d").to_string();
     file::todays_path(configured, &file::default_dirs(), &date)
 }
 
@@ -281,7 +281,7 @@ fn start(options: Options, streams: Option<Streams>) -> io::Result<(Front, LogHa
     let shared = Arc::new(Shared::default());
     shared.file_level.store(options.file_level as u8, Ordering::Relaxed);
     shared.console_level.store(options.console_level as u8, Ordering::Relaxed);
-    let zone = local_zone();
+    let zone = sys::zone::local();
     let today = jiff::Timestamp::now().to_zoned(zone.clone()).strftime("%Y-%m-%d").to_string();
     *shared.path.lock() = place.path(&today);
     let (queue, entries) = bounded(limits::LOG_QUEUE);

@@ -11,7 +11,7 @@ use jiff::tz::TimeZone;
 use parking_lot::Mutex;
 
 use super::console::{self, Console, Look};
-use super::entry::{Entry, Level, local_zone};
+use super::entry::{Entry, Level};
 use super::file::{LogFile, Place};
 use super::redact::Redactor;
 use super::tail::Ring;
@@ -104,7 +104,7 @@ impl Worker {
         match control {
             Control::Reopen => {
                 self.file.reopen();
-                self.zone = local_zone();
+                self.zone = crate::sys::zone::local();
                 // Opens the new file at once, and stands in it.
                 let mut entry = Entry::new(Level::Info, "logging", "log reopened".into());
                 self.shared.route(&mut entry);

@@ -14,6 +14,7 @@ use crate::protocol::params::{agents::SkillsStatusParams, cron, read, read_lenie
 use crate::protocol::roles;
 use crate::protocol::{COMPAT_VERSION, ErrorShape};
 use crate::store::identity;
+use crate::sys::zone;
 use crate::{agent, limits};
 
 /// Days of usage that are looked at when nobody says how many, today included.
@@ -210,7 +211,7 @@ pub fn usage_cost(_ctx: &Context, _caller: &Caller, params: Value) -> Answer {
 
 pub fn sessions_usage(_ctx: &Context, _caller: &Caller, params: Value) -> Answer {
     let params: SessionsUsageParams = read("sessions.usage", params)?;
-    let last = params.end_date.unwrap_or_else(|| jiff::Zoned::now().date().to_string());
+    let last = params.end_date.unwrap_or_else(|| jiff::Timestamp::now().to_zoned(zone::local()).date().to_string());
     let first = params.start_date.unwrap_or_else(|| {
         let days = jiff::Span::new().days(DEFAULT_DAYS as i64 - 1);
         last.parse::<Date>().ok().and_then(|last| last.checked_sub(days).ok()).map_or(last.clone(), |d| d.to_string())

@@ -19,3 +19,4 @@ pub mod sockets;
 pub mod terminal;
 #[cfg(test)]
 pub(crate) mod testing;
+pub mod zone;
