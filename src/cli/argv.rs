@@ -485,14 +485,11 @@ mod tests {
     fn hostile_words_never_panic() {
         let pieces =
             ["-", "--", "-é", "--=", "=", "--é=ü", "-vV", "-mé", "help", "gateway", "agent", "call", "--params", ""];
-        let mut seed = 0x2545_f491_4f6c_dd1d_u64;
+        let mut random = crate::sys::testing::Random(4);
         for _ in 0..5000 {
             let mut line = Vec::new();
             for _ in 0..6 {
-                seed ^= seed << 13;
-                seed ^= seed >> 7;
-                seed ^= seed << 17;
-                line.push(OsString::from(pieces[(seed % pieces.len() as u64) as usize]));
+                line.push(OsString::from(pieces[random.below(pieces.len())]));
             }
             let _ = parse(line);
         }

@@ -412,17 +412,14 @@ fn hostile_frames_do_not_panic() {
         hello(socket, connect, json!({}));
         let call = request(socket).unwrap();
         let good = json!({"type": "res", "id": call["id"], "ok": true, "payload": {"x": 1}}).to_string();
-        let mut seed = 0x9e37_79b9_7f4a_7c15_u64;
+        let mut random = crate::sys::testing::Random(9);
         for _ in 0..500 {
             let mut bytes = good.clone().into_bytes();
             for _ in 0..3 {
-                seed ^= seed << 13;
-                seed ^= seed >> 7;
-                seed ^= seed << 17;
-                let at = (seed as usize) % bytes.len();
+                let at = random.below(bytes.len());
                 // Never the id, so that none of these is the answer.
                 if !(20..70).contains(&at) {
-                    bytes[at] = b"{}[]\",:x\\ 09"[(seed >> 32) as usize % 12];
+                    bytes[at] = b"{}[]\",:x\\ 09"[random.below(12)];
                 } else {
                     bytes[25] = b'#';
                 }

@@ -326,13 +326,8 @@ mod tests {
     #[test]
     fn mutated_files_never_panic() {
         let seed = b"{ gateway: { mode: 'local', bind: '0.0.0.0', auth: { token: '${T}' }, $include: ['a', 'b'] }, agent: { model: 'x' }, env: { vars: { A: '1' } }, agents: { list: [{ id: 'a' }] }, models: { providers: { p: { baseUrl: 'u', models: [] } } } }";
-        let mut random = 0x1234_5678_9ABC_DEF1u64;
-        let mut next = move || {
-            random ^= random << 13;
-            random ^= random >> 7;
-            random ^= random << 17;
-            random as usize
-        };
+        let mut random = crate::sys::testing::Random(5);
+        let mut next = move || random.next() as usize;
         for _ in 0..3_000 {
             let mut bytes = seed.to_vec();
             for _ in 0..1 + next() % 3 {

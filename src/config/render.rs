@@ -320,13 +320,8 @@ mod tests {
     #[test]
     fn edits_of_mutated_texts_are_right_or_refused() {
         let seed = "// a\n{\n  gateway: { mode: 'local', // b\n    remote: {}, },\n  ui: [1, { x: \"y\" }], /* c */\n  env: { A: 'z' }\n}\n";
-        let mut random = 0xDEAD_BEEF_1234_5678u64;
-        let mut next = move || {
-            random ^= random << 13;
-            random ^= random >> 7;
-            random ^= random << 17;
-            random as usize
-        };
+        let mut random = crate::sys::testing::Random(7);
+        let mut next = move || random.next() as usize;
         let mut done = 0;
         for _ in 0..10_000 {
             let mut bytes = seed.as_bytes().to_vec();

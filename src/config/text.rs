@@ -192,13 +192,8 @@ mod tests {
         let seed =
             "// c\n{ gateway: { port: 18789, auth: { mode: 'token', token: \"${T}\" } }, list: [1, -2.5e3, 0x1f,], }"
                 .as_bytes();
-        let mut random = 0x9E37_79B9_7F4A_7C15u64;
-        let mut next = move || {
-            random ^= random << 13;
-            random ^= random >> 7;
-            random ^= random << 17;
-            random as usize
-        };
+        let mut random = crate::sys::testing::Random(5);
+        let mut next = move || random.next() as usize;
         for _ in 0..20_000 {
             let mut bytes = seed.to_vec();
             for _ in 0..1 + next() % 4 {

@@ -169,15 +169,12 @@ mod tests {
 
     #[test]
     fn random_bytes_never_decode_past_the_limit() {
-        let mut x = 0x9e37_79b9_7f4a_7c15u64;
+        let mut random = crate::sys::testing::Random(8);
         for _ in 0..20_000 {
             let mut bytes = b"5\r\nhello\r\n3;a=b\r\nabc\r\n0\r\nX: y\r\n\r\n".to_vec();
             for _ in 0..3 {
-                x ^= x << 13;
-                x ^= x >> 7;
-                x ^= x << 17;
-                let at = (x as usize >> 8) % bytes.len();
-                bytes[at] = x as u8;
+                let at = random.below(bytes.len());
+                bytes[at] = random.next() as u8;
             }
             if let Ok((out, ..)) = decode(Framing::Chunked, 20, &bytes, 7) {
                 assert!(out.len() <= 20);

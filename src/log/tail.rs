@@ -322,10 +322,10 @@ mod tests {
         let whole = format!("{OURS}\n{OURS}\nhalf");
         for _ in 0..5_000 {
             let mut bytes = OURS.as_bytes().to_vec();
-            random.mutate(&mut bytes);
+            bytes = random.mutated(&bytes);
             let _ = parse_line(&String::from_utf8_lossy(&bytes));
             let mut bytes = whole.as_bytes().to_vec();
-            random.mutate(&mut bytes);
+            bytes = random.mutated(&bytes);
             let size = bytes.len() as u64;
             let cursor = Some(random.below(bytes.len() + 9) as u64);
             let slice = Slice::plan(size, cursor, 1 + random.below(900) as u64);

@@ -541,13 +541,8 @@ mod tests {
             br#"{"type":"req","id":"1","method":"agent","params":{"message":"\u00e9\ud83d\ude00","idempotencyKey":"k","timeout":1e3}}"#,
             br#"{"type":"res","id":"z2","ok":true,"x":[[[[{}]]]]}"#,
         ];
-        let mut state = 0x9e37_79b9_7f4a_7c15u64;
-        let mut random = move || {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            usize::try_from(state >> 33).unwrap()
-        };
+        let mut generator = crate::sys::testing::Random(6);
+        let mut random = move || generator.next() as usize;
         const ODD: &[u8] = b"{}[]\",:\\u0d8e1-+.tfn\x00\xff\xc3 ";
         let mut requests = 0;
         for round in 0..20_000 {

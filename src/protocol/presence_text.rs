@@ -93,13 +93,8 @@ mod tests {
     #[test]
     fn mutated_texts_never_panic() {
         let seed = "Node: pi (10.0.0.5) · app 1.2 · last input 3s ago · mode remote · reason periodic";
-        let mut state = 0x2545_f491_4f6c_dd1du64;
-        let mut random = move |below: usize| {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            usize::try_from(state >> 33).unwrap() % below
-        };
+        let mut generator = crate::sys::testing::Random(1);
+        let mut random = move |below| generator.below(below);
         let mut read = 0;
         for _ in 0..5000 {
             let mut text: Vec<char> = seed.chars().collect();

@@ -45,7 +45,7 @@ mod tests {
         let mut random = crate::sys::testing::Random(0x5eed_0017);
         for _ in 0..5_000 {
             let mut text = br#"{"a":[1,[2,[],{}],"x,\"[{",{"b":null,"c":[[[]]]}],"d":"\\","e":[]}"#.to_vec();
-            random.mutate(&mut text);
+            text = random.mutated(&text);
             if let Ok(tree) = serde_json::from_slice::<serde_json::Value>(&text) {
                 let values = count(&tree);
                 // Every value but the outermost stands behind one of the counted bytes.

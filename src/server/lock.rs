@@ -486,7 +486,7 @@ mod tests {
         let mut random = Random(0x5eed_0005);
         for _ in 0..5_000 {
             let mut bytes = good.to_vec();
-            random.mutate(&mut bytes);
+            bytes = random.mutated(&bytes);
             let _ = parse_content(&bytes);
         }
     }

@@ -229,9 +229,9 @@ fn mutated_files_never_panic() {
     let dir = TempDir::new("devices-mutated");
     fs::create_dir_all(dir.join("devices")).unwrap();
     let store = quiet_store(LONG);
-    let mut random = super::mutation::Mutator::new(7);
+    let mut random = crate::sys::testing::Random(7);
     for _ in 0..300 {
-        let bytes = random.mutate(RECORDED.as_bytes());
+        let bytes = random.mutated(RECORDED.as_bytes());
         fs::write(dir.join("devices/paired.json"), &bytes).unwrap();
         let devices = Devices::open(dir.path(), &store, NOW);
         devices.list(NOW);

@@ -230,8 +230,8 @@ mod tests {
     use ring::signature::{ED25519, UnparsedPublicKey};
 
     use super::super::atomic::tests::TempDir;
-    use super::super::mutation::Mutator;
     use super::*;
+    use crate::sys::testing::Random;
 
     fn file(dir: &TempDir) -> PathBuf {
         dir.join("identity/device.json")
@@ -336,9 +336,9 @@ mod tests {
         let dir = TempDir::new("identity-mutated");
         Identity::load_or_create(dir.path(), 0).unwrap();
         let original = fs::read(file(&dir)).unwrap();
-        let mut random = Mutator::new(11);
+        let mut random = Random(11);
         for _ in 0..2000 {
-            let _ = parse_identity(&random.mutate(&original));
+            let _ = parse_identity(&random.mutated(&original));
         }
     }
 }

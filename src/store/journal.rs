@@ -188,8 +188,8 @@ mod tests {
     use std::sync::Arc;
 
     use super::super::atomic::tests::TempDir;
-    use super::super::mutation::Mutator;
     use super::*;
+    use crate::sys::testing::Random;
 
     fn entry(key: &str, updated_at: u64) -> Entry {
         Entry { key: Arc::from(key), session_id: "s".into(), updated_at, ..Entry::default() }
@@ -221,9 +221,9 @@ mod tests {
         let dir = TempDir::new("journal-mutated");
         let path = dir.join("j");
         let original = [line_of(&entry("a", 1)), line_of(&entry("b", 2))].concat();
-        let mut random = Mutator::new(13);
+        let mut random = Random(13);
         for _ in 0..500 {
-            fs::write(&path, random.mutate(&original)).unwrap();
+            fs::write(&path, random.mutated(&original)).unwrap();
             Replay::default().read(&path, false).unwrap();
         }
     }

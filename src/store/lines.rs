@@ -97,8 +97,8 @@ mod tests {
     use std::fs;
 
     use super::super::atomic::tests::TempDir;
-    use super::super::mutation::Mutator;
     use super::*;
+    use crate::sys::testing::Random;
 
     fn backward(dir: &TempDir, content: &[u8], max: usize) -> Vec<String> {
         fs::write(dir.join("f"), content).unwrap();
@@ -133,7 +133,7 @@ mod tests {
     #[test]
     fn lines_longer_than_a_chunk() {
         let dir = TempDir::new("lines-long");
-        let mut random = Mutator::new(3);
+        let mut random = Random(3);
         for _ in 0..20 {
             let lines: Vec<String> =
                 (0..random.below(12)).map(|n| n.to_string().repeat(random.below(3 * CHUNK))).collect();

@@ -34,8 +34,6 @@ pub mod writer;
 #[cfg(test)]
 mod devices_tests;
 #[cfg(test)]
-mod mutation;
-#[cfg(test)]
 mod sessions_tests;
 
 pub use devices::Devices;

@@ -295,8 +295,8 @@ fn push(copy: &mut Option<&mut Vec<u8>>, bytes: &[u8]) {
 mod tests {
     use std::io::BufReader;
 
-    use super::super::mutation::Mutator;
     use super::*;
+    use crate::sys::testing::Random;
 
     fn all(text: &[u8], buffer: usize) -> Result<Vec<(String, String, Option<String>)>, ScanError> {
         let mut out = Vec::new();
@@ -383,9 +383,9 @@ mod tests {
 
     #[test]
     fn mutated_files_never_panic() {
-        let mut random = Mutator::new(21);
+        let mut random = Random(21);
         for _ in 0..5000 {
-            let bytes = random.mutate(FILE.as_bytes());
+            let bytes = random.mutated(FILE.as_bytes());
             let _ = all(&bytes, 16);
             let _ = fat_fields(&bytes);
             let _ = without_fat(&bytes);

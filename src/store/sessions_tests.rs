@@ -11,10 +11,10 @@ use serde_json::Value;
 use super::atomic::tests::TempDir;
 use super::entry::{Entry, NewEntry};
 use super::journal::journal_path;
-use super::mutation::Mutator;
 use super::sessions::{Query, Sessions, store_path};
 use super::writer::Store;
 use super::writer::tests::{quiet_store, until};
+use crate::sys::testing::Random;
 
 const LONG: Duration = Duration::from_secs(36_000);
 const NOW: u64 = 1_795_204_203_733;
@@ -535,9 +535,9 @@ fn ten_thousand_sessions() {
 fn mutated_files_never_panic_and_never_vanish() {
     let case = Case::with_file("sessions-mutated", RECORDED);
     let store = quiet_store(LONG);
-    let mut random = Mutator::new(17);
+    let mut random = Random(17);
     for n in 0..300 {
-        let content = random.mutate(RECORDED.as_bytes());
+        let content = random.mutated(RECORDED.as_bytes());
         fs::write(&case.path, &content).unwrap();
         let sessions = Sessions::open(&case.agents(), &store, n);
         sessions.list(Query::default(), &mut |_| true);

@@ -415,8 +415,8 @@ mod tests {
 
     use super::super::atomic::tests::TempDir;
     use super::super::message::{Assistant, Block};
-    use super::super::mutation::Mutator;
     use super::*;
+    use crate::sys::testing::Random;
 
     const NOW: u64 = 1_795_204_203_733;
     const ALL: ReadLimits = ReadLimits { messages: usize::MAX, bytes: usize::MAX };
@@ -573,9 +573,9 @@ mod tests {
         transcript.append_message(&Message::user("one", NOW), NOW).unwrap();
         drop(transcript);
         let original = fs::read(&path).unwrap();
-        let mut random = Mutator::new(9);
+        let mut random = Random(9);
         for _ in 0..500 {
-            fs::write(&path, random.mutate(&original)).unwrap();
+            fs::write(&path, random.mutated(&original)).unwrap();
             let mut transcript = Transcript::open(&path, "a", "/w", NOW).unwrap();
             transcript.append_message(&Message::user("last words", NOW), NOW).unwrap();
             let read = read_messages(&path, ALL).unwrap();

@@ -200,8 +200,8 @@ mod tests {
     use std::fs;
 
     use super::super::atomic::tests::TempDir;
-    use super::super::mutation::Mutator;
     use super::*;
+    use crate::sys::testing::Random;
 
     const ALL: ReadLimits = ReadLimits { messages: usize::MAX, bytes: usize::MAX };
 
@@ -273,10 +273,10 @@ mod tests {
         let a = message("a", "", "user", "a");
         let b = r#"{"type":"message","id":"b","parentId":"a","timestamp":"t","message":{"role":"assistant","content":[{"type":"toolCall","id":"t","name":"exec","arguments":{"x":[1]}}],"api":"p","usage":{"input":1,"cost":{"total":0.5}},"stopReason":"toolUse","timestamp":2}}"#;
         let original = [SESSION, &a, b, &a].join("\n");
-        let mut random = Mutator::new(5);
+        let mut random = Random(5);
         let path = dir.join("m.jsonl");
         for _ in 0..1000 {
-            fs::write(&path, random.mutate(original.as_bytes())).unwrap();
+            fs::write(&path, random.mutated(original.as_bytes())).unwrap();
             read_context(&path, ALL).unwrap();
             assert!(read_messages(&path, ReadLimits { messages: 2, bytes: 4096 }).unwrap().len() <= 2);
         }

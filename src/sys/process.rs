@@ -338,7 +338,7 @@ mod tests {
         let mut random = crate::sys::testing::Random(0x5eed_0001);
         for _ in 0..5_000 {
             let mut bytes = STAT.to_vec();
-            random.mutate(&mut bytes);
+            bytes = random.mutated(&bytes);
             let _ = parse_stat(&bytes);
             let _ = parse_command_line(&bytes);
             let _ = parse_passwd(&String::from_utf8_lossy(&bytes), 0);

@@ -191,7 +191,7 @@ mod tests {
         let mut random = Random(0x5eed_0002);
         for _ in 0..5_000 {
             let mut bytes = TABLE.as_bytes().to_vec();
-            random.mutate(&mut bytes);
+            bytes = random.mutated(&bytes);
             let _ = parse_table(&bytes, 0x5280);
         }
     }

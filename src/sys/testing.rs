@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-/// xorshift64*: the seeded randomness of the mutation tests of these rooms.
+/// xorshift64*: the seeded randomness of every mutation test.
 pub struct Random(pub u64);
 
 impl Random {
@@ -18,24 +18,27 @@ impl Random {
         (self.next() % n.max(1) as u64) as usize
     }
 
-    /// Flips, cuts, doubles or replaces a few bytes.
-    pub fn mutate(&mut self, bytes: &mut Vec<u8>) {
+    /// A copy with a few bytes flipped, replaced, inserted, removed, doubled or cut off; often by what parsers listen to.
+    pub fn mutated(&mut self, original: &[u8]) -> Vec<u8> {
+        const LOUD: &[u8] = b"\0\n\r\"\\{}[]',:0-9eu\xff\xc3 ";
+        let mut bytes = original.to_vec();
         for _ in 0..=self.below(4) {
             let at = self.below(bytes.len());
-            match self.below(5) {
-                _ if bytes.is_empty() => bytes.push(self.next() as u8),
-                0 => bytes[at] ^= 1 << self.below(8),
-                1 => bytes.truncate(at),
-                2 => {
-                    bytes.remove(at);
-                }
-                3 => bytes.insert(at, self.next() as u8),
+            match self.below(7) {
+                0 if !bytes.is_empty() => bytes[at] ^= 1 << self.below(8),
+                1 => bytes.insert(at, LOUD[self.below(LOUD.len())]),
+                2 if !bytes.is_empty() => drop(bytes.remove(at)),
+                3 => bytes.truncate(at),
+                4 if !bytes.is_empty() => bytes[at] = LOUD[self.below(LOUD.len())],
+                5 => bytes.insert(at, self.next() as u8),
                 _ => {
-                    let tail = bytes[at..].to_vec();
-                    bytes.extend_from_slice(&tail[..tail.len().min(64)]);
+                    let piece = bytes[at..(at + self.below(64)).min(bytes.len())].to_vec();
+                    let to = self.below(bytes.len());
+                    bytes.splice(to..to, piece);
                 }
             }
         }
+        bytes
     }
 }
 

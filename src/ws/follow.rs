@@ -239,15 +239,9 @@ mod tests {
 
     #[test]
     fn random_bytes_never_upset_it() {
-        let mut x = 0x9e37_79b9_7f4a_7c15u64;
+        let mut random = crate::sys::testing::Random(10);
         for round in 0..2000 {
-            let mut bytes = Vec::new();
-            for _ in 0..64 {
-                x ^= x << 13;
-                x ^= x >> 7;
-                x ^= x << 17;
-                bytes.push(x as u8);
-            }
+            let bytes: Vec<u8> = (0..64).map(|_| random.next() as u8).collect();
             let _ = run(&bytes, 1 + round % 9);
         }
     }

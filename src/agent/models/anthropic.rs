@@ -301,7 +301,7 @@ impl Answer {
 
 #[cfg(test)]
 mod tests {
-    use super::super::wire::tests::{Rng, join, mutate};
+    use super::super::wire::tests::{Ending, check_ending, ends_once, join};
     use super::*;
 
     const ANSWER: &str = concat!(
@@ -363,7 +363,6 @@ mod tests {
         let stop = |reason: &str| {
             format!("{start}data: {{\"type\":\"message_delta\",\"delta\":{{\"stop_reason\":\"{reason}\"}}}}\n\n")
         };
-        type Ending = Result<StopReason, (Reason, &'static str)>;
         let table: [(String, Ending); 9] = [
             (stop("end_turn"), Ok(StopReason::Stop)),
             (stop("pause_turn"), Ok(StopReason::Stop)),
@@ -382,27 +381,13 @@ mod tests {
         ];
         for (text, want) in table {
             let events = run(&[text.as_bytes()]);
-            match (events.last().unwrap(), want) {
-                (StreamEvent::Stop(got), Ok(want)) => assert_eq!(*got, want, "{text}"),
-                (StreamEvent::Error(got), Err((kind, part))) => {
-                    assert_eq!(got.kind, kind, "{text}");
-                    assert!(got.message.contains(part), "{text}: {}", got.message);
-                }
-                (got, want) => panic!("{text}: {got:?} instead of {want:?}"),
-            }
+            check_ending(&text, &events, want);
         }
     }
 
     #[test]
     fn mutated_streams_end_once_and_never_panic() {
-        let mut rng = Rng(12);
-        for _ in 0..3000 {
-            let bytes = mutate(&mut rng, ANSWER.as_bytes());
-            let cut = rng.below(bytes.len() + 1);
-            let events = run(&[&bytes[..cut], &bytes[cut..]]);
-            let ends = events.iter().filter(|e| matches!(e, StreamEvent::Stop(_) | StreamEvent::Error(_))).count();
-            assert_eq!(ends, 1, "{events:?}");
-        }
+        ends_once(12, &[ANSWER], run);
     }
 
     #[test]

@@ -284,8 +284,8 @@ pub fn short_text(body: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::wire::tests::{Rng, mutate};
     use super::*;
+    use crate::sys::testing::Random;
 
     #[test]
     fn error_bodies_of_providers() {
@@ -353,10 +353,10 @@ mod tests {
 
     #[test]
     fn hostile_error_bodies_do_not_panic() {
-        let mut rng = Rng(7);
+        let mut random = Random(7);
         let seed = r#"{"type":"error","error":{"type":"authentication_error","message":"ünïcode 🦞 key"}}"#;
         for _ in 0..3000 {
-            let body = mutate(&mut rng, seed.as_bytes());
+            let body = random.mutated(seed.as_bytes());
             let error = ModelError::from_status(400, &body, true);
             assert!(!error.user_text("p").is_empty());
             assert!(error.raw_text().len() < 4096);

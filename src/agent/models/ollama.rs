@@ -239,7 +239,7 @@ pub fn quote_big_integers(text: &str) -> Cow<'_, str> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::wire::tests::{Rng, join, mutate};
+    use super::super::wire::tests::{ends_once, join};
     use super::*;
 
     const ANSWER: &str = concat!(
@@ -312,14 +312,7 @@ mod tests {
 
     #[test]
     fn mutated_streams_end_once_and_never_panic() {
-        let mut rng = Rng(13);
-        for _ in 0..4000 {
-            let bytes = mutate(&mut rng, ANSWER.as_bytes());
-            let cut = rng.below(bytes.len() + 1);
-            let events = run(&[&bytes[..cut], &bytes[cut..]]);
-            let ends = events.iter().filter(|e| matches!(e, StreamEvent::Stop(_) | StreamEvent::Error(_))).count();
-            assert_eq!(ends, 1, "{events:?}");
-        }
+        ends_once(13, &[ANSWER], run);
     }
 
     #[test]

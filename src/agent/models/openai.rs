@@ -291,7 +291,7 @@ fn read_usage(usage: &Value) -> Usage {
 
 #[cfg(test)]
 mod tests {
-    use super::super::wire::tests::{Rng, join, mutate};
+    use super::super::wire::tests::{Ending, check_ending, ends_once, join};
     use super::*;
 
     const TALK: &str = concat!(
@@ -376,7 +376,6 @@ mod tests {
     #[test]
     fn endings() {
         let first = "data: {\"choices\":[{\"delta\":{\"content\":\"a\"}}]}\n\n";
-        type Ending = Result<StopReason, (Reason, &'static str)>;
         let table: [(String, Ending); 11] = [
             (
                 format!("{first}data: {{\"choices\":[{{\"delta\":{{}},\"finish_reason\":\"length\"}}]}}\n\n"),
@@ -401,29 +400,13 @@ mod tests {
         ];
         for (text, want) in table {
             let events = run(&[text.as_bytes()]);
-            match (events.last().unwrap(), want) {
-                (StreamEvent::Stop(got), Ok(want)) => assert_eq!(*got, want, "{text}"),
-                (StreamEvent::Error(got), Err((kind, part))) => {
-                    assert_eq!(got.kind, kind, "{text}");
-                    assert!(got.message.contains(part), "{text}: {}", got.message);
-                }
-                (got, want) => panic!("{text}: {got:?} instead of {want:?}"),
-            }
+            check_ending(&text, &events, want);
         }
     }
 
     #[test]
     fn mutated_streams_end_once_and_never_panic() {
-        let mut rng = Rng(11);
-        for round in 0..4000 {
-            let seed = if round % 2 == 0 { TALK } else { CALLS };
-            let bytes = mutate(&mut rng, seed.as_bytes());
-            let cut = rng.below(bytes.len() + 1);
-            let events = run(&[&bytes[..cut], &bytes[cut..]]);
-            let ends = events.iter().filter(|e| matches!(e, StreamEvent::Stop(_) | StreamEvent::Error(_))).count();
-            assert_eq!(ends, 1, "{events:?}");
-            assert!(matches!(events.last(), Some(StreamEvent::Stop(_) | StreamEvent::Error(_))));
-        }
+        ends_once(11, &[TALK, CALLS], run);
     }
 
     #[test]

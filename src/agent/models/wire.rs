@@ -180,8 +180,9 @@ pub fn parse_arguments(text: &str) -> Result<Value, serde_json::Error> {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::sys::testing::Random;
 
-    /// A parser under test: feeds the bytes in the given pieces and collects what came out, adjacent texts joined.
+    /// What came out of a parser, adjacent texts joined.
     pub(crate) fn join(events: Vec<StreamEvent>) -> Vec<StreamEvent> {
         let mut out: Vec<StreamEvent> = Vec::new();
         for event in events {
@@ -194,42 +195,31 @@ pub(crate) mod tests {
         out
     }
 
-    /// xorshift64*.
-    pub(crate) struct Rng(pub u64);
-
-    impl Rng {
-        pub(crate) fn next(&mut self) -> u64 {
-            self.0 ^= self.0 >> 12;
-            self.0 ^= self.0 << 25;
-            self.0 ^= self.0 >> 27;
-            self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
-        }
-
-        pub(crate) fn below(&mut self, n: usize) -> usize {
-            (self.next() % n.max(1) as u64) as usize
+    /// Whatever was damaged, and wherever the network cut it: one end, and nothing after it.
+    pub(crate) fn ends_once(seed: u64, answers: &[&str], run: impl Fn(&[&[u8]]) -> Vec<StreamEvent>) {
+        let mut random = Random(seed);
+        for round in 0..4000 {
+            let bytes = random.mutated(answers[round % answers.len()].as_bytes());
+            let (first, rest) = bytes.split_at(random.below(bytes.len() + 1));
+            let events = run(&[first, rest]);
+            let is_end = |event: &&StreamEvent| matches!(event, StreamEvent::Stop(_) | StreamEvent::Error(_));
+            assert_eq!(events.iter().filter(is_end).count(), 1, "{events:?}");
+            assert!(events.last().as_ref().is_some_and(is_end), "{events:?}");
         }
     }
 
-    /// Damages `bytes`: flips, cuts, doubles, inserts.
-    pub(crate) fn mutate(rng: &mut Rng, bytes: &[u8]) -> Vec<u8> {
-        let mut out = bytes.to_vec();
-        for _ in 0..=rng.below(4) {
-            let at = rng.below(out.len());
-            match rng.below(5) {
-                0 if !out.is_empty() => out[at] ^= 1 << rng.below(8),
-                1 => out.truncate(at),
-                2 => {
-                    let tail = out[at..].to_vec();
-                    out.extend_from_slice(&tail);
-                }
-                3 => out.insert(at, rng.next() as u8),
-                _ if !out.is_empty() => {
-                    out.remove(at);
-                }
-                _ => {}
+    /// How a stream has to end: with this stop, or with an error of this kind that says this.
+    pub(crate) type Ending = Result<StopReason, (Reason, &'static str)>;
+
+    pub(crate) fn check_ending(stream: &str, events: &[StreamEvent], want: Ending) {
+        match (events.last().unwrap(), want) {
+            (StreamEvent::Stop(got), Ok(want)) => assert_eq!(*got, want, "{stream}"),
+            (StreamEvent::Error(got), Err((kind, part))) => {
+                assert_eq!(got.kind, kind, "{stream}");
+                assert!(got.message.contains(part), "{stream}: {}", got.message);
             }
+            (got, want) => panic!("{stream}: {got:?} instead of {want:?}"),
         }
-        out
     }
 
     #[test]
