@@ -643,6 +643,22 @@ mod tests {
         }
     }
 
+    #[test]
+    fn damaged_texts_become_what_is_wanted() {
+        let seed = "// a\n{\n  gateway: { mode: 'local', // b\n    remote: {}, },\n  ui: [1, { x: \"y\" }], /* c */\n  env: { A: 'z' }\n}\n";
+        let mut random = Random(7);
+        let mut done = 0;
+        for _ in 0..10_000 {
+            let Ok(text) = String::from_utf8(random.mutated(seed.as_bytes())) else { continue };
+            let Ok(mut wanted) = text::parse(&text) else { continue };
+            merge::patch(&mut wanted, &json!({"gateway":{"auth":{"token":"T"},"mode":null},"ui":["two"]}));
+            let new = rewrite(&text, &wanted);
+            assert!(same(&text::parse(&new).unwrap(), &wanted), "{text:?}\n{new:?}");
+            done += 1;
+        }
+        assert!(done > 500, "{done}");
+    }
+
     /// A random text whose comments say whose they are: `<path>` of what they go with, so that it can be said which of
     /// them an edit may take along.
     struct Author {

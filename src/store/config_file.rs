@@ -624,6 +624,10 @@ impl WriteError {
             WriteError::Io { error, path, .. } => {
                 let what = match error.kind() {
                     io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "Free some space".to_owned(),
+                    io::ErrorKind::ResourceBusy => {
+                        "The file is a mount of its own, which cannot be replaced: mount its directory instead"
+                            .to_owned()
+                    }
                     _ => format!("Check owner, mode and mount of {}", atomic::parent(path).display()),
                 };
                 Some(format!("{what}; the configuration is as it was."))
