@@ -10,6 +10,7 @@ use std::thread;
 use std::time::Duration;
 
 use openclaw::config::{self, Overrides, Paths, source::MemorySource};
+use openclaw::sys::process::Sig;
 use openclaw::{ids, limits};
 use serde_json::{Value, json};
 
@@ -395,6 +396,22 @@ fn a_signal_serves_what_was_planned_and_a_switched_off_one_does_not_matter() {
     client.call("config.patch", patch);
     wait_until("a restart although commands.restart is false", || gateway.count_lines("listening on ws://") == 2);
     gateway.wait_line("restarting as requested by config.patch");
+
+    let home = Home::new();
+    home.configure(json!({}));
+    let gateway = Gateway::start(&home, &[]);
+    let planned = |client: &mut Client, colour: &str| {
+        let raw = format!("{{ui:{{seamColor:'{colour}'}}}}");
+        let patch = json!({"raw": raw, "baseHash": hash(&home), "restartDelayMs": 60_000});
+        client.call("config.patch", patch)["restart"].clone()
+    };
+    let mut client = Client::connect(gateway.port);
+    planned(&mut client, "#111111");
+    assert_eq!(planned(&mut client, "#222222")["coalesced"], true);
+    gateway.signal(Sig::Usr1);
+    wait_until("a restart by signal", || gateway.count_lines("listening on ws://") == 2);
+    let next = planned(&mut Client::connect(gateway.port), "#333333");
+    assert_eq!(next["coalesced"], false, "nothing was left of the plan: {next}");
 }
 
 #[test]
