@@ -8,6 +8,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use parking_lot::RwLock;
 
 use super::jobs::Jobs;
+use super::restart::Restarts;
 use crate::agent::runs::RunsHandle;
 use crate::config::{Config, Paths};
 use crate::hub::HubHandle;
@@ -54,6 +55,8 @@ pub struct Context {
     pub runs: RunsHandle,
     pub jobs: Jobs,
     pub limiter: RateLimiter,
+    /// Of the whole process.
+    pub restarts: Arc<Restarts>,
     pub system_events: Arc<SystemEvents>,
     pub log: LogHandle,
     /// How much the log says of frames.

@@ -5,7 +5,7 @@
 //!
 //! | class | durable | for |
 //! |---|---|---|
-//! | *now* | synced before the call returns | pairing, tokens |
+//! | *now* | synced before the call returns | configuration, pairing, tokens |
 //! | *turn* | written at once, one fdatasync at the end of the turn | transcripts |
 //! | *soon* | at most once in `limits::SOON_WRITE` per file, and at stop | counters, last-used times |
 //!
@@ -14,6 +14,9 @@
 pub mod atomic;
 mod book;
 mod budget;
+mod config_audit;
+mod config_error;
+pub mod config_file;
 pub mod device_record;
 pub mod devices;
 pub mod entry;
@@ -31,6 +34,8 @@ mod transcript_read;
 mod user_text;
 pub mod writer;
 
+#[cfg(test)]
+mod config_file_tests;
 #[cfg(test)]
 mod devices_tests;
 #[cfg(test)]
