@@ -12,6 +12,7 @@ pub mod memory;
 pub mod notice;
 pub mod poll;
 pub mod process;
+pub mod sd_notify;
 pub mod signals;
 #[cfg(target_os = "linux")]
 mod sock_diag;
