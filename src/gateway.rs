@@ -241,7 +241,7 @@ fn begin(boot: &Boot, settings: Settings, bound: &Bound) -> Result<Life> {
     // Clients are served already; whoever waits for the next lines may rely on it that everything is written.
     bootstrap::keep_last_good(&boot.paths, &loaded);
     drop(loaded);
-    let model = crate::rpc::models::primary(&life.ctx, life.ctx.config().agents.default_id());
+    let model = crate::rpc::models::primary(&life.ctx);
     log::info!(target: "gateway", "agent model: {}/{}", model.provider, model.model);
     log::info!(target: "gateway", "listening on {} (PID {})", bound.describe(tls), std::process::id());
     match boot.log.file_path() {

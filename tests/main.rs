@@ -17,6 +17,8 @@ mod presence;
 mod process;
 mod providers;
 mod reload;
+mod reload_restart;
+mod reload_storm;
 mod smoke;
 mod source;
 mod state;

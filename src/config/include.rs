@@ -233,7 +233,7 @@ mod tests {
         // One that is missing or broken is waited for, one outside is none of ours.
         assert_eq!(files(json!({"$include":["a.json","no.json"]})), [Path::new("/c/a.json"), Path::new("/c/no.json")]);
         assert_eq!(files(json!({"$include":"bad.json"})), [Path::new("/c/bad.json")]);
-        assert_eq!(files(json!({"$include":"../x.json"})), [Path::new(""); 0]);
+        assert!(files(json!({"$include":"../x.json"})).is_empty());
     }
 
     #[test]

@@ -147,9 +147,11 @@ impl Watcher {
         let mut watch = Watch::new(Instant::now(), self.stamps());
         let mut wait = Duration::ZERO;
         loop {
-            let asked = match questions.recv_timeout(wait) {
+            let question = questions.recv_timeout(wait);
+            let stamps = self.stamps();
+            let asked = match question {
                 Ok(first) => questions.try_iter().fold(first, Asked::and),
-                Err(RecvTimeoutError::Timeout) => match watch.look(Instant::now(), self.stamps(), self.debounce) {
+                Err(RecvTimeoutError::Timeout) => match watch.look(Instant::now(), &stamps, self.debounce) {
                     Step::Wait(time) => {
                         wait = time;
                         continue;
@@ -159,7 +161,7 @@ impl Watcher {
                 Err(RecvTimeoutError::Disconnected) => return,
             };
             let files = self.files.clone();
-            let retry = self.read(asked);
+            let retry = self.read(asked, &stamps);
             if asked.anybody() || files != self.files {
                 // Read in the middle of a change, perhaps: once more when it is still.
                 watch = Watch::new(Instant::now(), self.stamps());
@@ -175,9 +177,9 @@ impl Watcher {
         watch::stamps(self.files.iter().map(PathBuf::as_path))
     }
 
-    /// Some: the file is missing and looked for again after this pause.
-    fn read(&mut self, asked: Asked) -> Option<Duration> {
-        let before = self.stamps();
+    /// `before` is how the files looked before anything of them is read. Some: the file is missing and looked for again
+    /// after this pause.
+    fn read(&mut self, asked: Asked, before: &[Stamp]) -> Option<Duration> {
         let loaded = config::load(&self.paths, &FsSource);
         // What moved meanwhile may have been read half old and half new; the watch sees it and comes back.
         if !asked.anybody() && before != self.stamps() {

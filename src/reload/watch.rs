@@ -70,9 +70,9 @@ impl Watch {
     }
 
     /// `stamps` are those of now; `debounce` counts from the moment in which everything has been still long enough.
-    pub fn look(&mut self, now: Instant, stamps: Vec<Stamp>, debounce: Duration) -> Step {
+    pub fn look(&mut self, now: Instant, stamps: &[Stamp], debounce: Duration) -> Step {
         if stamps != self.last {
-            self.last = stamps;
+            self.last = stamps.to_vec();
             self.state = State::Settling(now);
         }
         if let State::Settling(since) = self.state
@@ -116,7 +116,7 @@ mod tests {
         watch.state = State::Quiet;
         let (mut ms, mut out) = (0, Vec::new());
         while ms <= until {
-            match watch.look(start + Duration::from_millis(ms), seen(at(ms)), debounce) {
+            match watch.look(start + Duration::from_millis(ms), &seen(at(ms)), debounce) {
                 Step::Wait(time) => ms += time.as_millis() as u64,
                 Step::Read => out.push(ms),
             }
@@ -156,13 +156,13 @@ mod tests {
         let start = Instant::now();
         let mut watch = Watch::new(start, seen(1));
         let after = |ms| start + Duration::from_millis(ms);
-        assert_eq!(watch.look(start, seen(1), DEBOUNCE), Step::Wait(RELOAD_LOOK_CLOSELY));
-        assert_eq!(watch.look(after(200), seen(1), DEBOUNCE), Step::Wait(RELOAD_LOOK_CLOSELY));
-        assert_eq!(watch.look(after(500), seen(1), DEBOUNCE), Step::Read);
+        assert_eq!(watch.look(start, &seen(1), DEBOUNCE), Step::Wait(RELOAD_LOOK_CLOSELY));
+        assert_eq!(watch.look(after(200), &seen(1), DEBOUNCE), Step::Wait(RELOAD_LOOK_CLOSELY));
+        assert_eq!(watch.look(after(500), &seen(1), DEBOUNCE), Step::Read);
         watch.read_at(after(650));
-        assert_eq!(watch.look(after(640), seen(1), DEBOUNCE), Step::Wait(Duration::from_millis(10)));
-        assert_eq!(watch.look(after(650), seen(1), DEBOUNCE), Step::Read);
-        assert_eq!(watch.look(after(700), seen(1), DEBOUNCE), Step::Wait(RELOAD_LOOK));
+        assert_eq!(watch.look(after(640), &seen(1), DEBOUNCE), Step::Wait(Duration::from_millis(10)));
+        assert_eq!(watch.look(after(650), &seen(1), DEBOUNCE), Step::Read);
+        assert_eq!(watch.look(after(700), &seen(1), DEBOUNCE), Step::Wait(RELOAD_LOOK));
     }
 
     #[cfg(unix)]
