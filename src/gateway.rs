@@ -3,6 +3,7 @@
 pub mod bootstrap;
 pub mod life;
 mod machine;
+mod reload;
 pub mod settings;
 
 use std::sync::atomic::AtomicBool;
@@ -29,7 +30,7 @@ use crate::server::lock::{self, Lock, LockError};
 use crate::server::port_report::{self, Wording};
 use crate::store::source::FsSource;
 use crate::sys::signals::{self, Signal};
-use crate::sys::{exec, fds, notice, process, sockets};
+use crate::sys::{exec, fds, notice, process, sd_notify, sockets};
 
 /// What the command line said for `gateway [run]` (cli 3), unchecked: the checks are part of the start order.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -70,6 +71,8 @@ pub enum Control {
     Died(&'static str),
     /// A request asked for a restart: when it is due, and what asked.
     RestartAt(Instant, &'static str),
+    /// The configuration was read.
+    Reading,
 }
 
 /// Once per process; every life of the gateway borrows it.
@@ -127,11 +130,10 @@ fn refuse(log: &LogHandle, quiet: bool, error: Error) -> Result<u8> {
 fn start_log(options: &RunOptions, config: &Config) -> Result<LogHandle> {
     let (file_level, console_level) = settings::log_levels(options, config);
     let logging = &config.logging;
-    let style = logging.console_style.as_deref().and_then(crate::log::console::Style::parse);
     let started = crate::log::init(crate::log::Options {
         file_level,
         console_level,
-        style,
+        style: log_style(config),
         file: log_file(config),
         max_file_bytes: logging.max_file_bytes,
         redact: !logging.redact_off,
@@ -144,6 +146,11 @@ fn start_log(options: &RunOptions, config: &Config) -> Result<LogHandle> {
     let log = started.map_err(|e| Error::new(format!("Gateway failed to start: Error: log: {e}")))?;
     crate::log::install_panic_hook();
     Ok(log)
+}
+
+/// `logging.consoleStyle`
+fn log_style(config: &Config) -> Option<crate::log::console::Style> {
+    config.logging.console_style.as_deref().and_then(crate::log::console::Style::parse)
 }
 
 /// `logging.file`, with the operator's home for `~`.
@@ -210,11 +217,11 @@ fn boot(
         made_token,
     };
     let bound = bind(&boot.paths, &settings)?;
-    let effective = settings.loaded.effective.clone();
+    let loaded = settings.loaded.clone();
     // From here on there is something to end in order.
     signals::next_interrupt_exits(false);
     let first = begin(&boot, settings, &bound)?;
-    Machine::new(&boot, lock, bound, first, effective).run()
+    Machine::new(&boot, lock, bound, first, loaded)?.run()
 }
 
 /// The instance lock: one gateway per configuration file.
@@ -253,12 +260,13 @@ fn begin(boot: &Boot, settings: Settings, bound: &Bound) -> Result<Life> {
     // Clients are served already; whoever waits for the next lines may rely on it that everything is written.
     bootstrap::keep_last_good(&boot.paths, &loaded);
     drop(loaded);
-    let model = crate::rpc::models::primary(&life.ctx, life.ctx.config().agents.default_id());
+    let model = crate::rpc::models::primary(&life.ctx);
     log::info!(target: "gateway", "agent model: {}/{}", model.provider, model.model);
     log::info!(target: "gateway", "listening on {} (PID {})", bound.describe(tls), std::process::id());
     match boot.log.file_path() {
         Some(path) => log::info!(target: "gateway", "log file: {}", path.display()),
         None => log::info!(target: "gateway", "log file: none (the last lines are kept in memory)"),
     }
+    sd_notify::ready();
     Ok(life)
 }

@@ -228,6 +228,18 @@ pub const CLOSED_DOOR: Duration = Duration::from_millis(200);
 /// After this, memory that only the start needed is given back; the clients that waited for the start come first.
 pub const LIFE_SETTLES: Duration = Duration::from_secs(1);
 pub const RESTART_DRAIN: Duration = Duration::from_secs(90);
+/// How often a restart that waits for runs looks whether they have ended.
+pub const RESTART_LOOK: Duration = Duration::from_millis(500);
+/// How often the configuration's files are looked at; and while they change.
+pub const RELOAD_LOOK: Duration = Duration::from_millis(250);
+pub const RELOAD_LOOK_CLOSELY: Duration = Duration::from_millis(50);
+/// A change is read when nothing has moved for this long, and the debounce time is over.
+pub const RELOAD_STABLE: Duration = Duration::from_millis(200);
+/// A file that is missing is looked for again, this often and in this distance.
+pub const RELOAD_RETRIES: u32 = 2;
+pub const RELOAD_RETRY: Duration = Duration::from_millis(150);
+/// Included files that are watched; the others are read with them, but their own changes are not seen.
+pub const WATCHED_FILES: usize = 64;
 pub const WRITERS_AT_STOP: Duration = Duration::from_secs(1);
 pub const LOCK_WAIT: Duration = Duration::from_secs(5);
 pub const LOCK_POLL: Duration = Duration::from_millis(100);

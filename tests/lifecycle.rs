@@ -434,7 +434,9 @@ fn another_address_is_bound_before_or_after_the_old_one_goes() {
     let taken = TcpListener::bind(("127.0.0.1", one)).unwrap();
     home.configure(json!({"gateway": {"port": one}}));
     gateway.signal(Sig::Hup);
-    gateway.wait_line("restart refused, the old address stays: ");
+    gateway.wait_line(
+        "[reload] config restart failed: Gateway failed to start: another gateway instance is already listening",
+    );
     client.call("health", json!({}));
     drop(taken);
     // The same port on an address that overlaps: closed, then bound.

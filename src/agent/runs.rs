@@ -50,6 +50,8 @@ enum Order {
     Agent(Box<AgentParams>, Caller, Reply),
     Chat(Box<ChatSendParams>, Caller, Reply),
     Inject(ChatInjectParams, Reply),
+    /// The number of slots may be another one.
+    Lanes,
     Stop,
 }
 
@@ -92,6 +94,12 @@ impl RunsHandle {
         self.send(Order::Inject(params, reply));
     }
 
+    /// The configuration changed: turns that wait may have a slot now (`agents.defaults.maxConcurrent`).
+    pub fn lanes_changed(&self) {
+        // With a full queue the next order does the same.
+        let _ = self.orders.try_send(Order::Lanes);
+    }
+
     /// Turns that have a slot.
     pub fn active(&self) -> usize {
         self.counts.active.load(Ordering::SeqCst)
@@ -122,7 +130,7 @@ impl RunsHandle {
             Order::Agent(_, _, reply) | Order::Chat(_, _, reply) | Order::Inject(_, reply) => {
                 reply.err(&error.retry_after(RETRY_MS));
             }
-            Order::Stop => {}
+            Order::Lanes | Order::Stop => {}
         }
     }
 }
@@ -218,6 +226,7 @@ impl Owner {
                     Ok(Order::Agent(params, caller, reply)) => self.agent(*params, caller, reply),
                     Ok(Order::Chat(params, caller, reply)) => self.chat(*params, caller, reply),
                     Ok(Order::Inject(params, reply)) => self.inject(params, reply),
+                    Ok(Order::Lanes) => self.schedule(),
                     Ok(Order::Stop) | Err(_) if stop_by.is_none() => {
                         stop_by = Some(Instant::now() + STOP_BUDGET);
                         self.abort_all();

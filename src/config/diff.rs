@@ -1,6 +1,6 @@
-//! Which settings differ between two effective configurations (config A5).
+//! Which settings differ between two effective configurations, and a mixture of the two (config A5).
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 /// Dotted paths, in the order of the old configuration, new keys last. Objects are entered; a node that is present
 /// on one side only gives its own path (the shallowest); arrays are compared as a whole.
@@ -27,6 +27,33 @@ fn walk(old: &Value, new: &Value, path: &mut String, out: &mut Vec<String>) {
         }
         path.truncate(here);
     }
+}
+
+/// `old` with those differences to `new` taken over whose path is `wanted`: the part of a change that may be applied
+/// while the rest has to wait.
+pub fn blend(old: &Value, new: &Value, wanted: &dyn Fn(&str) -> bool) -> Value {
+    mix(old, new, &mut String::new(), wanted)
+}
+
+fn mix(old: &Value, new: &Value, path: &mut String, wanted: &dyn Fn(&str) -> bool) -> Value {
+    let (Value::Object(a), Value::Object(b)) = (old, new) else {
+        return if same(old, new) || !wanted(path) { old.clone() } else { new.clone() };
+    };
+    let added = b.keys().filter(|key| !a.contains_key(*key));
+    let mut out = Map::new();
+    for key in a.keys().chain(added) {
+        let here = path.len();
+        super::schema::push_step(path, key);
+        let kept = match (a.get(key), b.get(key)) {
+            (Some(x), Some(y)) => Some(mix(x, y, path, wanted)),
+            (x, y) => if wanted(path) { y } else { x }.cloned(),
+        };
+        path.truncate(here);
+        if let Some(value) = kept {
+            out.insert(key.clone(), value);
+        }
+    }
+    Value::Object(out)
 }
 
 /// Equal as JSON: `1` and `1.0` are the same number.
@@ -71,5 +98,33 @@ mod tests {
         for (new, expected) in table {
             assert_eq!(changed_paths(&base, &new), expected, "{new}");
         }
+    }
+
+    #[test]
+    fn a_mixture_takes_what_is_wanted_and_leaves_the_rest() {
+        let old = json!({"gateway":{"port":1,"auth":{"token":"a"}},"ui":{"x":1,"gone":2},"agents":{"list":[1]}});
+        let new =
+            json!({"gateway":{"port":2,"auth":{"token":"b"},"tls":{}},"ui":{"x":2,"y":3},"agents":{"list":[1,2]}});
+        let table = [
+            (&["ui"][..], json!({"gateway":old["gateway"],"ui":new["ui"],"agents":old["agents"]})),
+            (&["gateway"], json!({"gateway":new["gateway"],"ui":old["ui"],"agents":old["agents"]})),
+            (&["gateway.port", "agents"], {
+                let mut out = old.clone();
+                out["gateway"]["port"] = json!(2);
+                out["agents"] = new["agents"].clone();
+                out
+            }),
+            (&[], old.clone()),
+            (&[""], new.clone()),
+        ];
+        for (prefixes, expected) in table {
+            let wanted = |path: &str| prefixes.iter().any(|prefix| path.starts_with(prefix));
+            let blended = blend(&old, &new, &wanted);
+            assert_eq!(blended, expected, "{prefixes:?}");
+            // What was not taken is what differs now.
+            assert!(changed_paths(&blended, &new).iter().all(|path| !wanted(path)));
+        }
+        // A node that is no object on one side is one difference.
+        assert_eq!(blend(&json!({"a":1}), &json!({"a":{"b":2}}), &|path| path == "a"), json!({"a":{"b":2}}));
     }
 }

@@ -72,6 +72,11 @@ impl<'a> Env<'a> {
         env
     }
 
+    /// The same without reading: `added` comes from an earlier [`Env::new`].
+    pub fn with(source: &'a dyn Source, added: BTreeMap<String, String>) -> Self {
+        Env { source, added }
+    }
+
     /// `env.vars` and the texts directly below `env`. Values with `${…}` and dangerous names are left out.
     pub fn add_block(&mut self, config: &Value) {
         let Some(block) = config.get("env").and_then(Value::as_object) else { return };

@@ -13,14 +13,15 @@ const KEY: &str = "$include";
 /// Never taken from a file: they have a meaning of their own in the reference.
 const DROPPED_KEYS: [&str; 3] = ["__proto__", "prototype", "constructor"];
 
-/// The value with every `$include` replaced, and the files that were read for it (for the watch).
+/// The value with every `$include` replaced, and the files that it hangs on (for the watch): also one that could not be
+/// read, so that its coming is seen.
 pub struct Included {
-    pub value: Value,
+    pub value: Result<Value, String>,
     pub files: Vec<PathBuf>,
 }
 
 /// Resolves the includes of `value`, which was read from `config_path`.
-pub fn resolve(value: &Value, config_path: &Path, source: &dyn Source) -> Result<Included, String> {
+pub fn resolve(value: &Value, config_path: &Path, source: &dyn Source) -> Included {
     let root = config_path.parent().map(Path::to_path_buf).unwrap_or_default();
     let real_root = source.real_path(&root).unwrap_or_else(|_| root.clone());
     let mut reader = Reader {
@@ -32,7 +33,7 @@ pub fn resolve(value: &Value, config_path: &Path, source: &dyn Source) -> Result
         bytes: 0,
         depth: 0,
     };
-    Ok(Included { value: reader.walk(value)?, files: reader.files })
+    Included { value: reader.walk(value), files: reader.files }
 }
 
 /// Objects recurse, arrays are joined, otherwise the later value wins.
@@ -132,6 +133,9 @@ impl Reader<'_> {
         if self.chain.len() > INCLUDE_DEPTH {
             return Err(format!("Maximum include depth ({INCLUDE_DEPTH}) exceeded at: {shown}"));
         }
+        if !self.files.contains(&path) {
+            self.files.push(path.clone());
+        }
         let resolved = path.display();
         let unreadable = || format!("Failed to read include file: {shown} (resolved: {resolved})");
         let real = self.source.real_path(&path).map_err(|_| unreadable())?;
@@ -150,9 +154,6 @@ impl Reader<'_> {
         }
         let value = text::parse_bytes(&bytes)
             .map_err(|e| format!("Failed to parse include file: {shown} (resolved: {resolved}): {e}"))?;
-        if !self.files.contains(&path) {
-            self.files.push(path.clone());
-        }
         self.chain.push(path);
         let value = self.walk(&value);
         self.chain.pop();
@@ -197,7 +198,7 @@ mod tests {
     }
 
     fn run(value: Value) -> Result<Value, String> {
-        resolve(&value, Path::new("/c/openclaw.json"), &source()).map(|i| i.value)
+        resolve(&value, Path::new("/c/openclaw.json"), &source()).value
     }
 
     #[test]
@@ -219,16 +220,20 @@ mod tests {
         let source = MemorySource::new().with_file("/c/deep.json", &deep);
         let nested = text::parse(&deep.replace("[]", "[{ $include: 'deep.json' }]")).unwrap();
         assert_eq!(
-            resolve(&nested, Path::new("/c/x"), &source).err().as_deref(),
+            resolve(&nested, Path::new("/c/x"), &source).value.err().as_deref(),
             Some("Includes nest deeper than 64 levels at: /c/deep.json")
         );
     }
 
     #[test]
     fn files_for_the_watch() {
-        let files =
-            resolve(&json!({"$include":["sub/here.json","a.json"]}), Path::new("/c/x"), &source()).unwrap().files;
-        assert_eq!(files, [Path::new("/c/sub/here.json"), Path::new("/c/a.json")]);
+        let files = |value: Value| resolve(&value, Path::new("/c/x"), &source()).files;
+        let read = files(json!({"$include":["sub/here.json","a.json"]}));
+        assert_eq!(read, [Path::new("/c/sub/here.json"), Path::new("/c/a.json")]);
+        // One that is missing or broken is waited for, one outside is none of ours.
+        assert_eq!(files(json!({"$include":["a.json","no.json"]})), [Path::new("/c/a.json"), Path::new("/c/no.json")]);
+        assert_eq!(files(json!({"$include":"bad.json"})), [Path::new("/c/bad.json")]);
+        assert!(files(json!({"$include":"../x.json"})).is_empty());
     }
 
     #[test]

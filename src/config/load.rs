@@ -38,7 +38,7 @@ pub struct Loaded {
     pub legacy_issues: Vec<Issue>,
     /// Variables from `.env` files and the configuration, without those that the process has itself.
     pub env: BTreeMap<String, String>,
-    /// Files that were included.
+    /// Files that were included, or should have been.
     pub includes: Vec<PathBuf>,
 }
 
@@ -100,9 +100,9 @@ impl Loaded {
         let decoded = text::decode(bytes).map_err(|e| format!("JSON5 parse failed: {e}"))?;
         self.raw = Some(decoded.to_owned());
         self.parsed = text::parse(decoded)?;
-        let included = include::resolve(&self.parsed, &self.path, source)?;
+        let included = include::resolve(&self.parsed, &self.path, source);
         self.includes = included.files;
-        let mut value = included.value;
+        let mut value = included.value?;
         env.add_block(&value);
         env.substitute(&mut value, &mut self.warnings);
         let migrated = legacy::migrate(&mut value);
@@ -129,6 +129,19 @@ impl Loaded {
                 format!("Config was last written by a newer OpenClaw ({writer}); current version is {COMPAT_VERSION}.");
             self.warnings.push(Issue::new("meta.lastTouchedVersion", message));
         }
+    }
+
+    /// The same file with another effective configuration: a part of its changes has to wait (config A5).
+    pub fn with_effective(mut self, effective: Value, paths: &Paths, source: &dyn Source) -> Loaded {
+        let env = Env::with(source, self.env.clone());
+        self.config = typed::typed(&effective, &env, paths, &mut Vec::new());
+        self.effective = effective;
+        self
+    }
+
+    /// Whether the file says anything at all.
+    pub fn is_blank(&self) -> bool {
+        self.exists && self.resolved.as_object().is_some_and(Map::is_empty)
     }
 
     pub fn valid(&self) -> bool {

@@ -1,6 +1,7 @@
 //! One life of the gateway: everything between a start and the next stop or restart. Owners are started and stopped
 //! here and nowhere else.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -184,13 +185,27 @@ impl Life {
         late
     }
 
-    /// Takes a configuration over without a restart: what is read at use.
-    pub fn adopt(&self, settings: &Settings) {
+    /// Takes a configuration over without a restart: what is read at use, and what its owners are told. Auth, origins
+    /// and bounds stay as they are: whatever they hang on needs a restart, which ends the clients that they let in.
+    /// `env` are the variables; None: theirs wait for a restart, too.
+    pub fn adopt(&self, config: Arc<Config>, env: Option<BTreeMap<String, String>>) {
+        let before = self.ctx.live();
         // An agent has its sessions before a request can name it.
-        for (agent, path) in session_files(&settings.config, &self.ctx.paths) {
+        let files: BTreeMap<_, _> = session_files(&before.config, &self.ctx.paths).into_iter().collect();
+        for (agent, path) in session_files(&config, &self.ctx.paths) {
+            if files.get(&agent).is_some_and(|old| *old != path) {
+                log::warn!(target: "reload", "session.store: the sessions of agent {agent} move with the next restart");
+            }
             self.ctx.sessions.add_agent(&agent, &path, wall_ms());
         }
-        *self.ctx.live.write() = Arc::new(live(settings));
+        *self.ctx.live.write() = Arc::new(Live {
+            config,
+            auth: before.auth.clone(),
+            origins: before.origins.clone(),
+            env: env.unwrap_or_else(|| before.env.clone()),
+            max_buffered: before.max_buffered,
+        });
+        self.ctx.runs.lanes_changed();
         self.ctx.hub.send(Event::HealthChanged);
     }
 }

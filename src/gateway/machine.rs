@@ -9,24 +9,24 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, after, at, bounded, never};
+use crossbeam_channel::{Receiver, after, at, bounded, never};
 use parking_lot::Mutex;
-use serde_json::Value;
 
 use super::bootstrap::{self, Keep};
 use super::life::{End, Life};
+use super::reload::{Deferred, restart_mode};
 use super::settings::{self, Settings};
-use super::{Boot, Control, begin, bind, log_file};
-use crate::config::plan::Action;
-use crate::config::{self, Loaded, Plan, Source as _, diff};
+use super::{Boot, Control, begin, bind, log_file, log_style};
+use crate::config::Loaded;
+use crate::config::plan::Standing;
 use crate::error::{Error, Result};
 use crate::limits;
+use crate::reload::{Asked, Reading, Reload};
 use crate::server::closed::ClosedDoor;
 use crate::server::listen::{self, Bound};
 use crate::server::lock::Lock;
-use crate::store::source::FsSource;
 use crate::sys::signals::{self, Signal};
-use crate::sys::{exec, memory};
+use crate::sys::{exec, memory, sd_notify};
 
 /// What an `exec` of ourselves must not do a second time.
 const ONLY_ONCE: [&str; 2] = ["--reset", "--force"];
@@ -34,21 +34,32 @@ const ONLY_ONCE: [&str; 2] = ["--reset", "--force"];
 const DRAIN_LOOK: Duration = Duration::from_millis(50);
 
 pub struct Machine<'a> {
-    boot: &'a Boot,
+    pub(super) boot: &'a Boot,
     lock: Option<Lock>,
-    bound: Bound,
+    pub(super) bound: Bound,
     /// None: the last restart failed, the process waits for a better configuration.
-    life: Option<Life>,
+    pub(super) life: Option<Life>,
     /// Answers while there is no life.
     closed: Option<ClosedDoor>,
-    /// The configuration in force as a tree, what a changed file is compared with.
-    effective: Value,
-    /// SIGHUP came during a restart that had read the configuration already.
-    reread: bool,
+    reload: Reload,
+    /// What was read last and not considered yet: a newer reading takes the place of an older one.
+    pub(super) readings: Arc<Mutex<Option<Reading>>>,
+    /// What a changed file is compared with.
+    pub(super) standing: Standing,
+    /// Warnings about the configuration in force.
+    pub(super) warned: Vec<String>,
+    pub(super) deferred: Option<Deferred>,
     /// A restart that a request asked for, and what asked.
     planned: Option<(Instant, &'static str)>,
     /// Fires once when a new life has served its first clients.
     settled: Receiver<Instant>,
+}
+
+/// Who wants a restart: what is said when it cannot be had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Why {
+    Asked,
+    Config,
 }
 
 /// How the end of a life went.
@@ -60,21 +71,49 @@ struct Ended {
 }
 
 impl<'a> Machine<'a> {
-    pub fn new(boot: &'a Boot, lock: Lock, bound: Bound, life: Life, effective: Value) -> Machine<'a> {
-        let settled = after(limits::LIFE_SETTLES);
-        let life = Some(life);
-        Machine { boot, lock: Some(lock), bound, life, closed: None, effective, reread: false, planned: None, settled }
+    /// `first` is what the life goes by.
+    pub fn new(boot: &'a Boot, lock: Lock, bound: Bound, life: Life, first: Loaded) -> Result<Machine<'a>> {
+        let readings: Arc<Mutex<Option<Reading>>> = Arc::default();
+        let (slot, control, died) = (readings.clone(), boot.control.clone(), boot.control.clone());
+        let tell = move |mut reading: Reading| {
+            let mut slot = slot.lock();
+            if let Some(before) = slot.take() {
+                reading.asked = reading.asked.and(before.asked);
+            }
+            *slot = Some(reading);
+            drop(slot);
+            let _ = control.send(Control::Reading);
+        };
+        let on_death = move || drop(died.send(Control::Died("reload")));
+        let reload = Reload::start(boot.paths.clone(), &first, Box::new(tell), Box::new(on_death))
+            .map_err(|e| Error::new(format!("Gateway failed to start: Error: reload thread: {e}")))?;
+        Ok(Machine {
+            boot,
+            lock: Some(lock),
+            bound,
+            life: Some(life),
+            closed: None,
+            reload,
+            readings,
+            warned: first.warning_lines(),
+            standing: Standing::new(first.effective),
+            deferred: None,
+            planned: None,
+            settled: after(limits::LIFE_SETTLES),
+        })
     }
 
     /// Runs until a stop; the exit code.
     pub fn run(mut self) -> Result<u8> {
         loop {
+            let look = self.deferred.as_ref().map_or_else(never, Deferred::looks);
             let stop = crossbeam_channel::select! {
                 recv(self.boot.signals) -> signal => match signal {
                     Ok(signal) => self.obey(signal),
                     Err(_) => Some(0),
                 },
                 recv(self.boot.control_rx) -> message => message.ok().and_then(|message| self.hear(message)),
+                recv(look) -> _ => self.look_at_deferred(),
                 recv(self.planned.map_or_else(never, |(due, _)| at(due))) -> _ => self.planned_restart(),
                 recv(self.settled) -> _ => {
                     memory::trim();
@@ -82,11 +121,8 @@ impl<'a> Machine<'a> {
                     None
                 }
             };
-            let stop = match stop {
-                None if std::mem::take(&mut self.reread) => self.reload(),
-                stop => stop,
-            };
-            if let Some(code) = stop {
+            // Also what came during a restart.
+            if let Some(code) = stop.or_else(|| self.take_reading()) {
                 return self.stop(code);
             }
         }
@@ -99,6 +135,8 @@ impl<'a> Machine<'a> {
                 crate::fatal!(target: "gateway", "thread {who} died; stopping so that a supervisor can start anew");
                 Some(70)
             }
+            // Taken by the loop, after a restart that is under way.
+            Control::Reading => None,
             Control::RestartAt(due, reason) => {
                 // A restart that began meanwhile has served it.
                 self.planned = self.boot.restarts.is_planned(due).then_some((due, reason)).or(self.planned);
@@ -123,7 +161,11 @@ impl<'a> Machine<'a> {
                 log::info!(target: "gateway", "received {name}; shutting down");
                 Some(0)
             }
-            Signal::Hangup => self.reload(),
+            Signal::Hangup => {
+                sd_notify::reloading();
+                self.reload.ask(Asked::RELOAD);
+                None
+            }
             Signal::User1 if self.may_restart() => {
                 log::info!(target: "gateway", "received {name}; restarting");
                 self.restart()
@@ -152,6 +194,7 @@ impl<'a> Machine<'a> {
     /// Stops within the budget, whatever happens: the process must not outlive it.
     fn stop(mut self, code: u8) -> Result<u8> {
         signals::next_interrupt_exits(true);
+        sd_notify::stopping();
         self.closed = None;
         if let Some(life) = self.life.take() {
             let late = self.end(life, End::Stop).late;
@@ -211,104 +254,72 @@ impl<'a> Machine<'a> {
             (Signal::User2, _) => self.boot.log.reopen(),
             (Signal::Hangup, End::Restart) => {
                 log::info!(target: "gateway", "received {name} during restart; the configuration is read again after it");
-                self.reread = true;
+                self.reload.ask(Asked::RELOAD);
             }
             (_, End::Restart) => log::info!(target: "gateway", "received {name} during restart; ignoring"),
             (_, End::Stop) => log::info!(target: "gateway", "received {name} during shutdown; ignoring"),
         }
     }
 
-    // ── Reload ─────────────────────────────────────────────────────────────────────────────────────────
+    // ── Restart ────────────────────────────────────────────────────────────────────────────────────────
 
-    /// SIGHUP: reads the configuration and takes over what it can. Some: the process has to stop with this code.
-    fn reload(&mut self) -> Option<u8> {
-        let loaded = config::load(&self.boot.paths, &FsSource);
-        if !loaded.valid() {
-            log::warn!(target: "reload", "{}", loaded.reload_skipped());
-            return None;
-        }
-        if self.life.is_none() {
-            return self.restart();
-        }
-        let mode = loaded.config.gateway.reload_mode;
-        let changed = diff::changed_paths(&self.effective, &loaded.effective);
-        let plan = Plan::of(changed.clone());
-        for (warn, line) in plan.log_lines(mode, &changed) {
-            match warn {
-                true => log::warn!(target: "reload", "{line}"),
-                false => log::info!(target: "reload", "{line}"),
-            }
-        }
-        match plan.action(mode) {
-            Action::Nothing => log::info!(target: "reload", "configuration read; nothing changed"),
-            Action::Disabled => self.effective = loaded.effective,
-            Action::Restart => return self.restart(),
-            Action::Apply => match self.prepare(loaded) {
-                Ok(settings) => self.adopt(settings),
-                Err(e) => log::warn!(target: "reload", "config reload failed: {e}"),
-            },
-        }
-        None
-    }
-
-    fn adopt(&mut self, settings: Settings) {
-        self.set_logging(&settings);
-        if let Some(life) = &self.life {
-            life.adopt(&settings);
-        }
-        bootstrap::keep_last_good(&self.boot.paths, &settings.loaded);
-        self.effective = settings.loaded.effective;
-    }
-
-    fn set_logging(&self, settings: &Settings) {
+    pub(super) fn set_logging(&self, settings: &Settings) {
         let logging = &settings.config.logging;
         let (file, console) = settings::log_levels(&self.boot.options, &settings.config);
         self.boot.log.set_levels(file, console);
+        self.boot.log.set_style(log_style(&settings.config));
         self.boot.log.set_redaction(!logging.redact_off, &logging.redact_patterns);
         self.boot.log.set_file(log_file(&settings.config).as_deref(), logging.max_file_bytes);
     }
 
-    /// Checks everything that can be checked before anything stops.
-    fn prepare(&self, loaded: Loaded) -> Result<Settings> {
+    /// Command line, environment and configuration put together, with the token that was made at the start.
+    pub(super) fn read_settings(&self, loaded: Loaded) -> Result<Settings> {
         let mut settings = Settings::read(&self.boot.options, &self.boot.paths, loaded)?;
         let keep = Keep::InMemory("only a start saves one");
         if let Some(line) = bootstrap::first_token(&self.boot.paths, &mut settings, keep, &self.boot.made_token) {
             log::warn!(target: "gateway", "{line}");
         }
+        Ok(settings)
+    }
+
+    /// Checks everything that can be checked before anything stops.
+    pub(super) fn prepare(&self, loaded: Loaded) -> Result<Settings> {
+        let mut settings = self.read_settings(loaded)?;
         settings.plan_sockets()?;
         Ok(settings)
     }
 
-    // ── Restart ────────────────────────────────────────────────────────────────────────────────────────
-
-    /// A restart in this process: same pid, listeners kept where their plan has not changed. Some: the process has to
-    /// stop with this code.
+    /// Restarts as soon as the configuration has been read.
     fn restart(&mut self) -> Option<u8> {
+        self.reload.ask(Asked::RESTART);
+        None
+    }
+
+    /// A restart in this process: same pid, listeners kept where their plan has not changed. Runs that have begun may
+    /// take as long as `patience`. Some: the process has to stop with this code.
+    pub(super) fn restart_with(&mut self, loaded: Loaded, why: Why, patience: Duration) -> Option<u8> {
+        self.deferred = None;
         // What was planned is served by this one, too: it reads the same file.
         self.planned = None;
         self.boot.restarts.begins();
         // Whatever can be refused is refused while the old life still works.
-        let settings = match settings::load(&self.boot.paths).and_then(|loaded| self.prepare(loaded)) {
+        let settings = match self.prepare(loaded) {
             Ok(settings) => settings,
-            Err(e) => return say_failed(&e),
+            Err(e) => return self.restart_refused(why, &e),
         };
+        sd_notify::reloading();
         let mut next = None;
         if !self.bound.serves(&settings.plan) && !overlap(&self.bound.addresses(), &settings.plan.addresses) {
             match bind(&self.boot.paths, &settings) {
                 Ok(bound) => next = Some(bound),
-                Err(e) => {
-                    log::error!(target: "gateway", "restart refused, the old address stays: {e}");
-                    return None;
-                }
+                Err(e) => return self.restart_refused(why, &e),
             }
         }
-        if let Some(code) = self.drain() {
+        if let Some(code) = self.drain(patience) {
             return Some(code);
         }
         self.boot.restarts.happened(Instant::now());
-        let no_respawn = FsSource.var("OPENCLAW_NO_RESPAWN").as_deref() == Some("1");
-        let asked = if no_respawn { " (OPENCLAW_NO_RESPAWN)" } else { "" };
-        log::info!(target: "gateway", "restart mode: in-process restart{asked}");
+        log::info!(target: "gateway", "{}", restart_mode());
         if let Some(life) = self.life.take() {
             let Ended { late, stop } = self.end(life, End::Restart);
             if stop {
@@ -329,16 +340,34 @@ impl<'a> Machine<'a> {
             return self.close_door(&e);
         }
         self.set_logging(&settings);
-        let effective = settings.loaded.effective.clone();
+        let (effective, warned) = (settings.loaded.effective.clone(), settings.loaded.warning_lines());
         match begin(self.boot, settings, &self.bound) {
             Ok(life) => {
                 self.life = Some(life);
-                self.effective = effective;
+                self.standing = Standing::new(effective);
+                self.warned = warned;
                 self.settled = after(limits::LIFE_SETTLES);
                 None
             }
             Err(e) => self.close_door(&e),
         }
+    }
+
+    /// A restart that cannot be had changes nothing: what serves goes on serving, what waits goes on waiting.
+    pub(super) fn restart_refused(&self, why: Why, error: &Error) -> Option<u8> {
+        if self.life.is_none() || why == Why::Asked {
+            say_failed(error);
+        } else {
+            log::error!(target: "reload", "config restart failed: {error}");
+            log::info!(
+                target: "reload",
+                "the gateway goes on as before; change the configuration, or send SIGHUP to try again"
+            );
+        }
+        if self.life.is_some() {
+            sd_notify::ready();
+        }
+        None
     }
 
     /// Threads that are left would live on as ghosts: the program starts anew under the same pid. The lock stays ours.
@@ -354,7 +383,8 @@ impl<'a> Machine<'a> {
     /// No life, but the process stays: whoever connects gets 503 until SIGHUP or SIGUSR1 finds something better.
     fn close_door(&mut self, error: &Error) -> Option<u8> {
         self.closed = Some(ClosedDoor::start(&self.bound.listeners));
-        say_failed(error)
+        say_failed(error);
+        None
     }
 
     /// The same port on an overlapping address: close, bind, and the old address again if that fails.
@@ -368,14 +398,14 @@ impl<'a> Machine<'a> {
         })
     }
 
-    /// Waits for runs before a planned restart. Some: a stop was asked for meanwhile.
-    fn drain(&mut self) -> Option<u8> {
+    /// Waits for runs before a planned restart. Some: the process has to stop with this code.
+    fn drain(&mut self, patience: Duration) -> Option<u8> {
         let ctx = self.life.as_ref()?.ctx.clone();
         // From here on there is no way back to the old life: nothing more is refused.
         ctx.runs.drain();
         ctx.ready.store(false, Ordering::Release);
         let left = || ctx.runs.active() + ctx.runs.queued();
-        if left() == 0 {
+        if left() == 0 || patience.is_zero() {
             return None;
         }
         log::info!(
@@ -383,23 +413,30 @@ impl<'a> Machine<'a> {
             "draining {} active task(s) and {} active embedded run(s) before restart (timeout {}ms)",
             left(),
             ctx.runs.active(),
-            limits::RESTART_DRAIN.as_millis(),
+            patience.as_millis(),
         );
-        let deadline = Instant::now() + limits::RESTART_DRAIN;
+        let until = Instant::now() + patience;
         while left() > 0 {
-            let wait = deadline.saturating_duration_since(Instant::now()).min(DRAIN_LOOK);
+            let wait = until.saturating_duration_since(Instant::now()).min(DRAIN_LOOK);
             if wait.is_zero() {
                 log::warn!(target: "gateway", "drain timeout reached; proceeding with restart");
                 return None;
             }
-            match self.boot.signals.recv_timeout(wait) {
-                Ok(signal @ (Signal::Interrupt | Signal::Terminate)) => {
-                    log::info!(target: "gateway", "received {}; shutting down", signal.name());
-                    return Some(0);
+            crossbeam_channel::select! {
+                recv(self.boot.signals) -> signal => match signal {
+                    Ok(signal @ (Signal::Interrupt | Signal::Terminate)) => {
+                        log::info!(target: "gateway", "received {}; shutting down", signal.name());
+                        return Some(0);
+                    }
+                    Ok(signal) => self.during_restart(signal, End::Restart),
+                    Err(_) => return Some(0),
+                },
+                recv(self.boot.control_rx) -> message => {
+                    if let Some(code) = message.ok().and_then(|message| self.hear(message)) {
+                        return Some(code);
+                    }
                 }
-                Ok(signal) => self.during_restart(signal, End::Restart),
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return Some(0),
+                default(wait) => {}
             }
         }
         log::info!(target: "gateway", "all active work drained");
@@ -407,14 +444,14 @@ impl<'a> Machine<'a> {
     }
 }
 
-fn say_failed(error: &Error) -> Option<u8> {
+fn say_failed(error: &Error) {
     let text = error.to_string();
     let text = text.trim_start_matches("Gateway failed to start: ").trim_end_matches('.');
     log::error!(
         target: "gateway",
         "gateway startup failed: {text}. Process will stay alive; fix the issue and restart."
     );
-    None
+    sd_notify::status(&format!("startup failed: {text}"));
 }
 
 /// Whether an address of the new plan cannot be bound while the old ones are.

@@ -64,7 +64,11 @@ pub fn check_words(options: &RunOptions) -> Result<Detail> {
 
 /// Step 4. Err carries the block of an invalid configuration.
 pub fn load(paths: &Paths) -> Result<Loaded> {
-    let loaded = config::load(paths, &FsSource);
+    valid(paths, config::load(paths, &FsSource))
+}
+
+/// The same for a configuration that was read already.
+pub fn valid(paths: &Paths, loaded: Loaded) -> Result<Loaded> {
     if loaded.valid() {
         return Ok(loaded);
     }
@@ -116,8 +120,12 @@ impl Settings {
     pub fn plan_sockets(&mut self) -> Result<()> {
         let tailnet = crate::sys::host::tailnet_ipv4();
         let custom = self.config.gateway.custom_bind_host.as_deref();
-        let failed = |text: String| Error::new(format!("Gateway failed to start: Error: {text}"));
         self.plan = bind_plan::plan(self.bind, custom, self.port, tailnet, &listen::can_bind).map_err(failed)?;
+        self.check_plan()
+    }
+
+    /// The second half, for a plan that is there.
+    pub fn check_plan(&mut self) -> Result<()> {
         start::check_runtime(&self.facts()).map_err(|refusal| failed(refusal.lines.join("\n")))?;
         let assumed = start::assumed_origins(&self.facts());
         if !assumed.is_empty() {
@@ -162,6 +170,10 @@ impl Settings {
             stray_gateway_token: self.loaded.parsed.pointer("/gateway/token").is_some(),
         }
     }
+}
+
+fn failed(text: String) -> Error {
+    Error::new(format!("Gateway failed to start: Error: {text}"))
 }
 
 fn refused(refusal: StartRefusal) -> Error {

@@ -252,21 +252,48 @@ impl Streams {
         None
     }
 
-    /// How each stream (stdout, stderr) is written to.
-    pub fn looks(&self, options: &super::Options) -> [Look; 2] {
+    /// What decides how each of them is written to.
+    pub fn surfaces(&self, options: &super::Options) -> Surfaces {
         let env = |name: &str| std::env::var(name).ok();
         let journal = env("JOURNAL_STREAM").unwrap_or_default();
-        // logd of OpenWrt adds a time of its own.
-        let procd = options.supervised && crate::sys::process::parent_is_procd();
-        let main_terminal = self.out.is_terminal();
-        [&self.out, &self.err].map(|file| {
-            let terminal = file.is_terminal();
-            let style = options.style.unwrap_or(if main_terminal { Style::Pretty } else { Style::Compact });
-            let priorities = style != Style::Json && is_journal(file, &journal);
+        Surfaces {
+            main_terminal: self.out.is_terminal(),
+            // logd of OpenWrt adds a time of its own.
+            procd: options.supervised && crate::sys::process::parent_is_procd(),
+            streams: [&self.out, &self.err].map(|file| {
+                let terminal = file.is_terminal();
+                let color = wants_color(options.no_color, &env, terminal);
+                Surface { terminal, color, journal: is_journal(file, &journal) }
+            }),
+        }
+    }
+}
+
+/// Where stdout and stderr lead; asked once, the style may change.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Surfaces {
+    main_terminal: bool,
+    procd: bool,
+    streams: [Surface; 2],
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Surface {
+    terminal: bool,
+    color: bool,
+    journal: bool,
+}
+
+impl Surfaces {
+    /// How each stream (stdout, stderr) is written to in a style (`logging.consoleStyle`).
+    pub fn looks(&self, style: Option<Style>) -> [Look; 2] {
+        let style = style.unwrap_or(if self.main_terminal { Style::Pretty } else { Style::Compact });
+        self.streams.map(|stream| {
+            let priorities = style != Style::Json && stream.journal;
             Look {
                 style,
-                color: style != Style::Json && !priorities && wants_color(options.no_color, &env, terminal),
-                timestamps: !priorities && (terminal || !procd),
+                color: style != Style::Json && !priorities && stream.color,
+                timestamps: !priorities && (stream.terminal || !self.procd),
                 priorities,
             }
         })

@@ -124,6 +124,11 @@ impl LogHandle {
         }
     }
 
+    /// Takes over a changed `logging.consoleStyle`.
+    pub fn set_style(&self, style: Option<console::Style>) {
+        let _ = self.control.try_send(Control::Style(style));
+    }
+
     /// Only these subsystems on the console; None: all.
     pub fn set_console_only(&self, only: Option<Vec<String>>) {
         let _ = self.control.try_send(Control::ConsoleOnly(only));
@@ -286,13 +291,14 @@ fn start(options: Options, streams: Option<Streams>) -> io::Result<(Front, LogHa
     *shared.path.lock() = place.path(&today);
     let (queue, entries) = bounded(limits::LOG_QUEUE);
     let (control, commands) = bounded(16);
-    let looks = streams.as_ref().map(|streams| streams.looks(&options));
+    let surfaces = streams.as_ref().map(|streams| streams.surfaces(&options));
     let worker = Worker {
         shared: shared.clone(),
         queue: entries,
         control: commands,
         file: LogFile::new(place, options.max_file_bytes.unwrap_or_else(sys::memory::log_file_bytes)),
-        looks: looks.unwrap_or([console::PLAIN; 2]),
+        looks: surfaces.map_or([console::PLAIN; 2], |surfaces| surfaces.looks(options.style)),
+        surfaces,
         console: streams.map(Console::start).transpose()?,
         console_only: options.console_only,
         redactor,

@@ -10,7 +10,7 @@ use crossbeam_channel::{Receiver, Sender, select};
 use jiff::tz::TimeZone;
 use parking_lot::Mutex;
 
-use super::console::{self, Console, Look};
+use super::console::{self, Console, Look, Surfaces};
 use super::entry::{Entry, Level};
 use super::file::{LogFile, Place};
 use super::redact::Redactor;
@@ -57,6 +57,7 @@ pub(super) enum Control {
     Redactor(Redactor),
     Place(Place, u64),
     ConsoleOnly(Option<Vec<String>>),
+    Style(Option<console::Style>),
     /// Two answers: one when the file is written, one when the console is.
     Flush(Sender<()>),
 }
@@ -68,6 +69,8 @@ pub(super) struct Worker {
     pub file: LogFile,
     /// None: there is no console.
     pub console: Option<Console>,
+    /// None: there is no console.
+    pub surfaces: Option<Surfaces>,
     pub looks: [Look; 2],
     pub console_only: Option<Vec<String>>,
     pub redactor: Redactor,
@@ -113,6 +116,11 @@ impl Worker {
             Control::Redactor(redactor) => self.redactor = redactor,
             Control::Place(place, cap) => self.file.set_place(place, cap),
             Control::ConsoleOnly(only) => self.console_only = only,
+            Control::Style(style) => {
+                if let Some(surfaces) = &self.surfaces {
+                    self.looks = surfaces.looks(style);
+                }
+            }
             Control::Flush(done) => {
                 let _ = done.try_send(());
                 match &self.console {

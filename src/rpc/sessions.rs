@@ -14,7 +14,8 @@ use crate::store::sessions::Query;
 /// Newest first.
 pub fn list(ctx: &Context, _caller: &Caller, params: Value) -> Result<Payload, ErrorShape> {
     let params: SessionsListParams = read("sessions.list", params)?;
-    let (now, config) = (wall_ms(), ctx.config());
+    let (now, live) = (wall_ms(), ctx.live());
+    let config = &live.config;
     let since = params.active_minutes.map_or(0, |m| now.saturating_sub(m.saturating_mul(60_000)));
     let query =
         Query { agent: params.agent_id.as_deref(), updated_since: since, limit: params.limit.map(|n| n as usize) };
@@ -27,11 +28,11 @@ pub fn list(ctx: &Context, _caller: &Caller, params: Value) -> Result<Payload, E
             && params.spawned_by.as_ref().is_none_or(|by| e.spawned_by.as_ref() == Some(by))
             && search.as_ref().is_none_or(|text| matches_search(e, text))
     });
-    let defaults = models::defaults(ctx);
+    let defaults = models::defaults(ctx, &live);
     let rows = entries.iter().map(|e| {
         let mut row = list_row(e, &defaults);
         if params.include_last_message == Some(true) {
-            let told = history::previews(&ctx.sessions, &config, &ctx.paths, &[e.key.to_string()], Some(1), None);
+            let told = history::previews(&ctx.sessions, config, &ctx.paths, &[e.key.to_string()], Some(1), None);
             if let Some(text) = told.pointer("/0/items/0/text") {
                 row.insert("lastMessagePreview".into(), text.clone());
             }

@@ -40,11 +40,12 @@ pub fn system_event(ctx: &Arc<Context>, _caller: &Arc<Caller>, params: Value, re
 
 /// Callers without operator.admin see counts, not paths or sessions (protocol 12).
 pub fn status(ctx: &Context, caller: &Caller, _params: Value) -> Answer {
-    let config = ctx.config();
+    let live = ctx.live();
+    let config = &live.config;
     let now = wall_ms();
     let full = caller.scopes.covers(roles::ADMIN);
     let summary = ctx.sessions.summary();
-    let defaults = models::defaults(ctx);
+    let defaults = models::defaults(ctx, &live);
     let hidden = || json!([]);
     let by_agent: Vec<Value> = summary
         .agents
@@ -63,7 +64,7 @@ pub fn status(ctx: &Context, caller: &Caller, _params: Value) -> Answer {
     recent.sort_by_key(|e| std::cmp::Reverse(e.updated_at));
     let recent: Vec<Value> = recent.into_iter().take(10).map(|e| sessions::status_row(e, now)).collect();
     let paths: Vec<String> = summary.agents.iter().map(|a| a.path.to_string_lossy().into_owned()).collect();
-    let main = agent::keys::main_of(config.agents.default_id(), &config).key;
+    let main = agent::keys::main_of(config.agents.default_id(), config).key;
     Ok(json!({
         "runtimeVersion": COMPAT_VERSION,
         "heartbeat": {

@@ -13,6 +13,7 @@ pub mod notice;
 pub mod poll;
 pub mod process;
 pub mod rename;
+pub mod sd_notify;
 pub mod signals;
 #[cfg(target_os = "linux")]
 mod sock_diag;

@@ -43,6 +43,10 @@ impl Home {
         Ok(home)
     }
 
+    pub fn config(&self) -> PathBuf {
+        self.state().join("openclaw.json")
+    }
+
     fn state(&self) -> PathBuf {
         self.root.join(".openclaw")
     }

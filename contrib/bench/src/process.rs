@@ -130,6 +130,19 @@ impl Server {
         Ok(sum)
     }
 
+    /// Processor time of the threads of this name that live.
+    pub fn thread_cpu(&self, name: &str) -> Result<Duration> {
+        let mut nanos = 0;
+        for task in fs::read_dir(format!("/proc/{}/task", self.pid()))? {
+            let folder = task?.path();
+            if fs::read_to_string(folder.join("comm")).is_ok_and(|comm| comm.trim() == name) {
+                let times = fs::read_to_string(folder.join("schedstat")).unwrap_or_default();
+                nanos += times.split(' ').next().and_then(|n| n.parse::<u64>().ok()).unwrap_or(0);
+            }
+        }
+        Ok(Duration::from_nanos(nanos))
+    }
+
     pub fn threads(&self) -> Result<u64> {
         Ok(field(&self.read("status")?, "Threads:"))
     }

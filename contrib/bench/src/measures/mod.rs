@@ -4,6 +4,7 @@
 mod load;
 mod memory;
 mod process;
+mod reload;
 mod turns;
 
 use std::time::{Duration, Instant};
@@ -25,6 +26,7 @@ pub const MODES: &[(&str, Measure)] = &[
     ("big", memory::big),
     ("cli", process::cli),
     ("stop", process::stop),
+    ("reload", reload::reload),
     ("sessions10k", turns::sessions10k),
 ];
 

@@ -1,0 +1,245 @@
+//! Thread `reload`: watches the configuration's files, reads and checks them when they have changed or somebody asks,
+//! and hands what it found to `main`, which compares and applies. One for the process: it must also see the change that
+//! mends a restart that failed.
+//!
+//! Every reading of a running gateway comes from here, so they reach `main` in the order in which the files were. Waits
+//! for its clock and for questions; a file system that hangs holds this thread and nobody else.
+
+mod watch;
+
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
+
+use self::watch::{Stamp, Step, Watch};
+use crate::config::{self, Loaded, Paths};
+use crate::limits::{RELOAD_RETRIES, RELOAD_RETRY, WATCHED_FILES};
+use crate::store::source::FsSource;
+
+/// Who wants to know.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Asked {
+    /// SIGHUP: read now, and say something in any case.
+    pub reload: bool,
+    /// A restart goes by what is read now.
+    pub restart: bool,
+}
+
+impl Asked {
+    pub const RELOAD: Asked = Asked { reload: true, restart: false };
+    pub const RESTART: Asked = Asked { reload: false, restart: true };
+
+    pub fn anybody(self) -> bool {
+        self.reload || self.restart
+    }
+
+    pub fn and(self, other: Asked) -> Asked {
+        Asked { reload: self.reload || other.reload, restart: self.restart || other.restart }
+    }
+}
+
+/// What was found.
+pub struct Reading {
+    pub found: Found,
+    pub asked: Asked,
+}
+
+pub enum Found {
+    /// Valid, and not empty.
+    Config(Box<Loaded>),
+    Invalid(Box<Loaded>),
+    /// It was there, and said something: never taken for an empty configuration.
+    Missing,
+    Empty,
+}
+
+impl Found {
+    /// The log line of a reload that does not happen (config A5).
+    pub fn skipped(&self) -> Option<String> {
+        match self {
+            Found::Config(_) => None,
+            Found::Invalid(loaded) => Some(loaded.reload_skipped()),
+            Found::Missing => Some("config reload skipped (config file not found)".into()),
+            Found::Empty => Some("config reload skipped (config file is empty)".into()),
+        }
+    }
+}
+
+/// Where readings go.
+pub type Tell = Box<dyn Fn(Reading) + Send>;
+
+/// The way to the thread; dropped, it ends.
+pub struct Reload {
+    asks: Sender<Asked>,
+}
+
+impl Reload {
+    /// Starts the thread. `first` is what the gateway goes by; `on_death` is called when the thread panics.
+    pub fn start(paths: Paths, first: &Loaded, tell: Tell, on_death: Box<dyn FnOnce() + Send>) -> io::Result<Reload> {
+        let (asks, questions) = unbounded();
+        let mut watcher = Watcher {
+            files: Vec::new(),
+            debounce: first.config.gateway.reload_debounce,
+            says: Says::of(first),
+            retries: 0,
+            pending: Asked::default(),
+            refused: None,
+            too_many: false,
+            paths,
+            tell,
+        };
+        watcher.watch_files(first);
+        thread::Builder::new().name("reload".into()).spawn(move || {
+            if catch_unwind(AssertUnwindSafe(|| watcher.work(&questions))).is_err() {
+                on_death();
+            }
+        })?;
+        Ok(Reload { asks })
+    }
+
+    /// Asks for a reading; the answer comes as all of them do.
+    pub fn ask(&self, asked: Asked) {
+        // Without the thread the gateway stops anyway.
+        let _ = self.asks.send(asked);
+    }
+}
+
+/// What the file was when it was last accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Says {
+    NoFile,
+    Nothing,
+    Something,
+}
+
+impl Says {
+    fn of(loaded: &Loaded) -> Says {
+        match loaded.exists {
+            false => Says::NoFile,
+            true if loaded.is_blank() => Says::Nothing,
+            true => Says::Something,
+        }
+    }
+}
+
+struct Watcher {
+    paths: Paths,
+    tell: Tell,
+    /// The main file and those that it includes.
+    files: Vec<PathBuf>,
+    debounce: Duration,
+    says: Says,
+    /// How often a missing file was looked for.
+    retries: u32,
+    /// Who waits for the end of that.
+    pending: Asked,
+    /// Hash and reason of what was refused last; the same again is not worth a word.
+    refused: Option<(String, String)>,
+    too_many: bool,
+}
+
+impl Watcher {
+    fn work(mut self, questions: &Receiver<Asked>) {
+        let mut watch = Watch::new(Instant::now(), self.stamps());
+        let mut wait = Duration::ZERO;
+        loop {
+            let question = questions.recv_timeout(wait);
+            let stamps = self.stamps();
+            let asked = match question {
+                Ok(first) => questions.try_iter().fold(first, Asked::and),
+                Err(RecvTimeoutError::Timeout) => match watch.look(Instant::now(), &stamps, self.debounce) {
+                    Step::Wait(time) => {
+                        wait = time;
+                        continue;
+                    }
+                    Step::Read => Asked::default(),
+                },
+                Err(RecvTimeoutError::Disconnected) => return,
+            };
+            let files = self.files.clone();
+            let retry = self.read(asked, &stamps);
+            if asked.anybody() || files != self.files {
+                // Read in the middle of a change, perhaps: once more when it is still.
+                watch = Watch::new(Instant::now(), self.stamps());
+            }
+            if let Some(pause) = retry {
+                watch.read_at(Instant::now() + pause);
+            }
+            wait = Duration::ZERO;
+        }
+    }
+
+    fn stamps(&self) -> Vec<Stamp> {
+        watch::stamps(self.files.iter().map(PathBuf::as_path))
+    }
+
+    /// `before` is how the files looked before anything of them is read. Some: the file is missing and looked for again
+    /// after this pause.
+    fn read(&mut self, asked: Asked, before: &[Stamp]) -> Option<Duration> {
+        let loaded = config::load(&self.paths, &FsSource);
+        // What moved meanwhile may have been read half old and half new; the watch sees it and comes back.
+        if !asked.anybody() && before != self.stamps() {
+            return None;
+        }
+        let asked = asked.and(std::mem::take(&mut self.pending));
+        if !loaded.exists && self.says != Says::NoFile && !asked.restart && self.retries < RELOAD_RETRIES {
+            self.retries += 1;
+            log::info!(target: "reload", "config reload retry ({}/{RELOAD_RETRIES}): config file not found", self.retries);
+            self.pending = asked;
+            return Some(RELOAD_RETRY);
+        }
+        self.retries = 0;
+        self.watch_files(&loaded);
+        let hash = loaded.hash.clone();
+        let found = self.judge(loaded);
+        if let Some(line) = found.skipped() {
+            let refused = (hash, line);
+            let again = self.refused.as_ref() == Some(&refused);
+            self.refused = Some(refused);
+            if again && !asked.anybody() {
+                return None;
+            }
+        }
+        (self.tell)(Reading { found, asked });
+        None
+    }
+
+    fn judge(&mut self, loaded: Loaded) -> Found {
+        let says = Says::of(&loaded);
+        if !loaded.valid() {
+            return Found::Invalid(Box::new(loaded));
+        }
+        match (self.says, says) {
+            (Says::Nothing | Says::Something, Says::NoFile) => Found::Missing,
+            (Says::Something, Says::Nothing) => Found::Empty,
+            _ => {
+                self.says = says;
+                self.refused = None;
+                self.debounce = loaded.config.gateway.reload_debounce;
+                Found::Config(Box::new(loaded))
+            }
+        }
+    }
+
+    /// The files to watch from now on. A file that cannot be parsed does not say what it includes: those of before.
+    fn watch_files(&mut self, loaded: &Loaded) {
+        if !loaded.valid() && loaded.includes.is_empty() && !self.files.is_empty() {
+            return;
+        }
+        let files = [&self.paths.config_path].into_iter().chain(&loaded.includes);
+        self.files = files.take(WATCHED_FILES + 1).cloned().collect();
+        let too_many = loaded.includes.len() > WATCHED_FILES;
+        if too_many && !self.too_many {
+            log::warn!(
+                target: "reload",
+                "{} files are included, {WATCHED_FILES} of them are watched; after a change of the others send SIGHUP",
+                loaded.includes.len()
+            );
+        }
+        self.too_many = too_many;
+    }
+}
