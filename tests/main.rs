@@ -16,6 +16,7 @@ mod methods;
 mod presence;
 mod process;
 mod providers;
+mod secrets;
 mod smoke;
 mod source;
 mod state;

@@ -10,6 +10,7 @@ use super::env::Env;
 use super::issue::{Issue, issues_json};
 use super::model::Config;
 use super::paths::Paths;
+use super::secret_ref::{self, Origin, Resolved};
 use super::source::Source;
 use super::{check, defaults, get_path, include, legacy, redact, text, typed};
 use crate::ids::sha256_hex;
@@ -40,6 +41,8 @@ pub struct Loaded {
     pub env: BTreeMap<String, String>,
     /// Files that were included.
     pub includes: Vec<PathBuf>,
+    /// What references to secrets lead to: variables from the start, files and programs once they were asked.
+    pub secrets: Resolved,
 }
 
 /// Reads, checks and types the configuration at `paths.config_path`. A missing file is a valid empty one.
@@ -70,7 +73,9 @@ pub fn load_bytes(paths: &Paths, source: &dyn Source, bytes: Option<&[u8]>) -> L
     }
     loaded.effective = loaded.resolved.clone();
     defaults::apply(&mut loaded.effective, &mut loaded.warnings);
-    loaded.config = typed::typed(&loaded.effective, &env, paths, &mut loaded.warnings);
+    loaded.secrets = secret_ref::from_variables(&loaded.effective, paths, &|name| env.get(name));
+    loaded.config = typed::typed(&loaded.effective, &loaded.secrets, paths, &mut loaded.warnings);
+    loaded.missing_variables();
     loaded.env = env.added;
     loaded.env.retain(|name, _| source.var(name).is_none_or(|v| v.trim().is_empty()));
     loaded
@@ -92,6 +97,24 @@ impl Loaded {
             legacy_issues: Vec::new(),
             env: BTreeMap::new(),
             includes: Vec::new(),
+            secrets: Resolved::new(),
+        }
+    }
+
+    /// Takes over what files and programs answered.
+    pub fn use_secrets(&mut self, secrets: Resolved, paths: &Paths) {
+        // The first reading has said already what it had to warn of.
+        self.config = typed::typed(&self.effective, &secrets, paths, &mut Vec::new());
+        self.secrets = secrets;
+    }
+
+    fn missing_variables(&mut self) {
+        for wanted in secret_ref::wanted(&self.effective) {
+            let Ok(reference) = wanted.reference else { continue };
+            if reference.origin == Origin::Env && wanted.inactive.is_none() && !self.secrets.contains_key(&reference) {
+                let message = format!("SecretRef env variable \"{}\" is not available", reference.id);
+                self.warnings.push(Issue::new(wanted.path, message));
+            }
         }
     }
 

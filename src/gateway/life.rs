@@ -25,7 +25,7 @@ use crate::limits;
 use crate::policy::rate_limit::RateLimiter;
 use crate::protocol::COMPAT_VERSION;
 use crate::protocol::presence::SelfInfo;
-use crate::rpc::context::wall_ms;
+use crate::rpc::context::{SecretsInForce, wall_ms};
 use crate::rpc::health::Health;
 use crate::rpc::jobs::Jobs;
 use crate::rpc::{Context, Live};
@@ -277,6 +277,7 @@ fn live(settings: &Settings) -> Live {
         auth: settings.auth.clone(),
         origins: settings.origins.clone(),
         env: settings.env.clone(),
+        secrets: SecretsInForce::of(&settings.loaded.effective, &settings.loaded.secrets),
         max_buffered: settings::max_buffered(&settings.config),
     }
 }
