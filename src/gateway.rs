@@ -5,9 +5,9 @@ pub mod life;
 mod machine;
 pub mod settings;
 
-use std::sync::OnceLock;
 use std::sync::atomic::AtomicBool;
-use std::time::Duration;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
@@ -21,6 +21,7 @@ use crate::error::{Error, Result};
 use crate::limits;
 use crate::log::ws_lines::Detail;
 use crate::log::{Level, LogHandle};
+use crate::rpc::restart::Restarts;
 use crate::secret::Secret;
 use crate::server::force;
 use crate::server::listen::{self, BindError, Bound};
@@ -67,6 +68,8 @@ pub struct RunOptions {
 pub enum Control {
     /// An owner's thread panicked: its state is gone.
     Died(&'static str),
+    /// A request asked for a restart: when it is due, and what asked.
+    RestartAt(Instant, &'static str),
 }
 
 /// Once per process; every life of the gateway borrows it.
@@ -79,6 +82,7 @@ pub struct Boot {
     /// The dev profile or `gateway --dev`: without a provider the echo model answers.
     pub dev: bool,
     pub handshake_timeout: Duration,
+    pub restarts: Arc<Restarts>,
     control_rx: Receiver<Control>,
     signals: Receiver<Signal>,
     /// A token that was made here and could not be saved: it stays the same until the process ends.
@@ -189,7 +193,22 @@ fn boot(
     let (control, control_rx) = unbounded();
     let millis = FsSource.var("OPENCLAW_HANDSHAKE_TIMEOUT_MS").and_then(|v| v.trim().parse::<u64>().ok());
     let handshake_timeout = millis.map_or(limits::HANDSHAKE_TIMEOUT, |ms| Duration::from_millis(ms.max(1)));
-    let boot = Boot { options, paths, log, control, ws_log, dev, handshake_timeout, control_rx, signals, made_token };
+    let to_main = control.clone();
+    let due = move |at: Instant, reason| drop(to_main.send(Control::RestartAt(at, reason)));
+    let restarts = Arc::new(Restarts::new(Box::new(due)));
+    let boot = Boot {
+        options,
+        paths,
+        log,
+        control,
+        ws_log,
+        dev,
+        handshake_timeout,
+        restarts,
+        control_rx,
+        signals,
+        made_token,
+    };
     let bound = bind(&boot.paths, &settings)?;
     let effective = settings.loaded.effective.clone();
     // From here on there is something to end in order.

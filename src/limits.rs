@@ -131,6 +131,11 @@ pub const RATE_ENTRIES: usize = 4096;
 pub const CONTROL_PLANE_CALLS: u32 = 3;
 pub const CONTROL_PLANE_WINDOW: Duration = Duration::from_secs(60);
 
+/// Restarts that a request asks for: the delay it did not name, the longest it may, and the pause after the last one.
+pub const RESTART_DELAY: Duration = Duration::from_secs(2);
+pub const RESTART_DELAY_MAX: Duration = Duration::from_secs(60);
+pub const RESTART_COOLDOWN: Duration = Duration::from_secs(30);
+
 // ── Runs ───────────────────────────────────────────────────────────────────────────────────────────────
 pub const LANE_MAIN: usize = 4;
 pub const DEDUPE_TTL: Duration = Duration::from_secs(300);
@@ -233,6 +238,8 @@ pub const LOCK_FILE_BYTES: u64 = 16 * 1024;
 pub const FORCE_TERM_WAIT: Duration = Duration::from_millis(700);
 pub const FORCE_TOTAL: Duration = Duration::from_secs(2);
 pub const FORCE_BIND_WAIT: Duration = Duration::from_secs(3);
+/// `logs/config-audit.jsonl`; when it is full it is put aside as `.1` and a new one begins.
+pub const CONFIG_AUDIT_BYTES: u64 = 1024 * 1024;
 /// `config.openclaw.json`, an include, a state file: larger than this is refused.
 pub const CONFIG_BYTES: u64 = 8 * 1024 * 1024;
 pub const INCLUDE_BYTES: u64 = 2 * 1024 * 1024;

@@ -325,8 +325,11 @@ fn a_token_that_cannot_or_must_not_be_saved_stays_in_memory() {
     };
     let local = r#"{"gateway":{"mode":"local"}}"#;
     unsaved(local, &["--auth", "token"], &|_| {}, "--auth was given");
-    let block = |home: &Home| fs::create_dir_all(home.state().join("openclaw.json.bak").join("x")).unwrap();
-    unsaved(local, &[], &block, "backup: ");
+    let block = |home: &Home| {
+        fs::write(home.state().join("openclaw.json.bak.3"), "{}").unwrap();
+        fs::create_dir_all(home.state().join("openclaw.json.bak.4").join("x")).unwrap();
+    };
+    unsaved(local, &[], &block, "cannot rotate the backups: ");
     // `--auth none` needs none.
     let home = Home::new();
     home.write_config(local);

@@ -1,15 +1,17 @@
-//! `openclaw config file|get|validate`: reads the file, writes nothing, needs no gateway.
+//! `openclaw config file|get|set|unset|validate`: works on the file and needs no gateway; one that runs sees the change.
 
 use serde_json::{Value, json};
 
 use super::Context;
 use super::help;
 use super::output::{json_pretty, plain, write_err};
-use super::tree::{Config, ConfigCommand, ConfigGet};
+use super::tree::{Config, ConfigCommand, ConfigGet, ConfigSet, ConfigUnset};
 use crate::config::load::Loaded;
-use crate::config::{get_path, redact};
+use crate::config::{Issue, get_path, redact, text as json5};
 use crate::error::{Error, Result};
-use crate::out;
+use crate::store::config_file::{self, Edit, WriteError, WriteOptions};
+use crate::store::source::FsSource;
+use crate::{err, out};
 
 pub fn run(cx: &Context, args: &Config) -> Result<u8> {
     match &args.command {
@@ -18,6 +20,8 @@ pub fn run(cx: &Context, args: &Config) -> Result<u8> {
             Ok(0)
         }
         Some(ConfigCommand::Get(args)) => get(cx, args),
+        Some(ConfigCommand::Set(args)) => set(cx, args),
+        Some(ConfigCommand::Unset(args)) => unset(cx, args),
         Some(ConfigCommand::Validate(args)) => validate(cx, args.json),
         None => {
             write_err(&help::help(&["config".to_string()]));
@@ -47,6 +51,77 @@ fn text(value: &Value) -> String {
         Value::String(text) => plain(text),
         other => json_pretty(other),
     }
+}
+
+fn set(cx: &Context, args: &ConfigSet) -> Result<u8> {
+    let path = parse(&args.path)?;
+    let value = match json5::parse(&args.value) {
+        Ok(value) => value,
+        Err(message) if args.json || args.strict_json => {
+            let message = json5::bare_syntax_error(&message);
+            return Err(Error::new(format!("Error: Failed to parse JSON5 value: {message}")));
+        }
+        Err(_) => Value::String(args.value.clone()),
+    };
+    write(cx, Edit::Set { path, value }, args.replace)?;
+    out!("Updated {}. Restart the gateway to apply.", plain(&args.path));
+    Ok(0)
+}
+
+fn unset(cx: &Context, args: &ConfigUnset) -> Result<u8> {
+    write(cx, Edit::Unset { path: parse(&args.path)? }, args.replace)?;
+    out!("Removed {}. Restart the gateway to apply.", plain(&args.path));
+    Ok(0)
+}
+
+fn parse(path: &str) -> Result<Vec<String>> {
+    get_path::parse_path(path).map_err(|error| Error::new(error.to_string()))
+}
+
+fn write(cx: &Context, edit: Edit, replace: bool) -> Result<()> {
+    let options = WriteOptions { replace, ..WriteOptions::default() };
+    let written = config_file::write(&cx.paths, &FsSource, &[edit], &options).map_err(refusal)?;
+    for line in &written.lines {
+        err!("{line}");
+    }
+    Ok(())
+}
+
+fn refusal(error: WriteError) -> Error {
+    let hint = error.hint();
+    let mut told = match &error {
+        WriteError::NotFound(_) => Error::new(plain(&error.to_string())),
+        WriteError::Invalid { issues, .. } => invalid(issues),
+        _ => Error::new(plain(&format!("Error: {error}"))),
+    };
+    told.hints.extend(hint);
+    told
+}
+
+/// The first issue in the line that scripts know, the others below it.
+fn invalid(issues: &[Issue]) -> Error {
+    let mut lines = issues.iter().map(|issue| plain(&issue.line()));
+    let first = lines.next().unwrap_or_default();
+    let mut error = Error::new(format!("Error: Config validation failed: {first}"));
+    error.hints.extend(lines.map(|line| format!("  {line}")));
+    for issue in issues {
+        error.hints.extend(open_dm_hint(issue));
+    }
+    error
+}
+
+/// Everybody may write to the bot, and the list of those who may does not say so: what to do about it.
+fn open_dm_hint(issue: &Issue) -> Vec<String> {
+    let named = issue.message.split_once("=\"open\" requires ");
+    let Some((policy, list)) = named.and_then(|(policy, rest)| Some((policy, rest.split_once(" to include \"*\"")?.0)))
+    else {
+        return Vec::new();
+    };
+    vec![
+        String::new(),
+        format!("To let everybody in:      openclaw config set {list} '[\"*\"]'"),
+        format!("To ask for pairing first: openclaw config set {policy} pairing"),
+    ]
 }
 
 fn validate(cx: &Context, json: bool) -> Result<u8> {

@@ -30,7 +30,7 @@ fn walk(old: &Value, new: &Value, path: &mut String, out: &mut Vec<String>) {
 }
 
 /// Equal as JSON: `1` and `1.0` are the same number.
-fn same(a: &Value, b: &Value) -> bool {
+pub fn same(a: &Value, b: &Value) -> bool {
     match (a, b) {
         (Value::Number(x), Value::Number(y)) => x == y || x.as_f64() == y.as_f64(),
         (Value::Array(x), Value::Array(y)) => x.len() == y.len() && x.iter().zip(y).all(|(x, y)| same(x, y)),

@@ -188,7 +188,7 @@ fn has_reference(text: &str) -> bool {
 }
 
 /// `${NAME}` → its value, `$${NAME}` → `${NAME}`, everything else as it is.
-fn expand(text: &str, get: &mut dyn FnMut(&str) -> Option<String>, missing: &mut Vec<String>) -> String {
+pub fn expand(text: &str, get: &mut dyn FnMut(&str) -> Option<String>, missing: &mut Vec<String>) -> String {
     let (mut out, mut rest) = (String::with_capacity(text.len()), text);
     while let Some(at) = rest.find("${") {
         let name = rest[at + 2..].find('}').map(|end| &rest[at + 2..at + 2 + end]).filter(|name| valid_name(name));

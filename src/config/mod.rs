@@ -1,12 +1,14 @@
 //! The configuration as data: JSON5 text to checked, typed settings, through a `Source` for files and environment.
 //!
 //! Way of a file (config A4): `text` (bytes → JSON5 value) → `include` → `env` (variables, `${NAME}`) → `legacy` →
-//! `check` (against `schema`) → `defaults` → `typed` (→ [`Config`]). `load` walks it. Everything here is pure: it runs on
-//! whichever thread asks and touches the world only through [`Source`].
+//! `check` (against `schema`) → `defaults` → `typed` (→ [`Config`]). `load` walks it. The way back is `merge` (what is to
+//! change, as a tree) → `edit` (the text that says so, comments kept). Everything here is pure: it runs on whichever thread
+//! asks and touches the world only through [`Source`].
 
 pub mod check;
 pub mod defaults;
 pub mod diff;
+pub mod edit;
 pub mod env;
 pub mod get_path;
 pub mod include;
@@ -14,6 +16,7 @@ pub mod issue;
 pub mod keys;
 pub mod legacy;
 pub mod load;
+pub mod merge;
 pub mod model;
 pub mod paths;
 pub mod plan;

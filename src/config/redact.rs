@@ -58,13 +58,32 @@ pub fn redact_raw(raw: &str, parsed: &Value) -> String {
         .unwrap_or_else(|| format!("{wanted:#}\n"))
 }
 
+/// Puts comments back that [`redact_raw`] had masked, when a client sends its text again. Only when all of them are
+/// still there: which is which is told by their order.
+pub fn restore_comments(raw: &str, old: &str) -> String {
+    let (Some(new_spans), Some(old_spans)) = (scan(raw), scan(old)) else { return raw.to_owned() };
+    let masked: Vec<_> = new_spans.comments.iter().filter(|c| raw[(*c).clone()].contains(SENTINEL)).collect();
+    let hidden: Vec<_> = old_spans.comments.iter().filter(|c| tells(&old[(*c).clone()])).collect();
+    if masked.len() != hidden.len() {
+        return raw.to_owned();
+    }
+    let (mut out, mut from) = (String::with_capacity(raw.len()), 0);
+    for (masked, hidden) in masked.into_iter().zip(hidden) {
+        out.push_str(&raw[from..masked.start]);
+        out.push_str(&old[hidden.clone()]);
+        from = masked.end;
+    }
+    out.push_str(&raw[from..]);
+    out
+}
+
 fn in_place(raw: &str, parsed: &Value) -> Option<String> {
     let spans = scan(raw)?;
     let mut cuts = Vec::new();
     mark(raw, &spans.root, &mut Vec::new(), &mut cuts);
     for comment in &spans.comments {
         // A setting that was commented out is as secret as one that is in force.
-        if raw[comment.clone()].split(|c: char| !c.is_ascii_alphanumeric() && c != '_').any(names_secret) {
+        if tells(&raw[comment.clone()]) {
             cuts.push(comment.clone());
         }
     }
@@ -85,6 +104,11 @@ fn in_place(raw: &str, parsed: &Value) -> Option<String> {
     collect(parsed, &mut Vec::new(), &mut secrets);
     let leaks = secrets.iter().any(|secret| secret.len() >= 6 && out.contains(secret.as_str()));
     (!leaks).then_some(out)
+}
+
+/// A comment that names a secret may hold one.
+fn tells(comment: &str) -> bool {
+    comment.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').any(names_secret)
 }
 
 fn mark<'n>(raw: &str, node: &'n Node, path: &mut Vec<&'n str>, cuts: &mut Vec<std::ops::Range<usize>>) {
@@ -280,6 +304,17 @@ mod tests {
                 "{{ // mine\n  gateway: {{ auth: {{ token: \"{SENTINEL}\", mode: \"token\" }}, remote: {{ token: '${{T}}' }} }},\n  env: {{ vars: {{ A: \"{SENTINEL}\" }}, }},\n  // {SENTINEL}\n}}\n"
             )
         );
+    }
+
+    #[test]
+    fn masked_comments_come_back() {
+        let old = "{ // token: 'a'\n  a: 1, // plain\n  /* password b */ b: 2 }";
+        let shown = redact_raw(old, &text::parse(old).unwrap());
+        assert_eq!(shown.matches(SENTINEL).count(), 2);
+        assert_eq!(restore_comments(&shown, old), old);
+        assert_eq!(restore_comments(&shown.replace("a: 1", "a: 5"), old), old.replace("a: 1", "a: 5"));
+        let fewer = shown.replacen(&format!("// {SENTINEL}"), "", 1);
+        assert_eq!(restore_comments(&fewer, old), fewer);
     }
 
     #[test]

@@ -54,6 +54,12 @@ pub fn parse(text: &str) -> Result<Value, String> {
     })
 }
 
+/// A message of [`parse`] as it stands where the text is not a file: `SyntaxError: JSON5: … at 1:14`.
+pub fn bare_syntax_error(message: &str) -> &str {
+    let bare = message.trim_start_matches("JSON5 parse failed: ");
+    bare.split_once(" (what begins at ").map_or(bare, |(bare, _)| bare)
+}
+
 /// [`decode`] and [`parse`].
 pub fn parse_bytes(bytes: &[u8]) -> Result<Value, String> {
     parse(decode(bytes).map_err(|e| format!("JSON5 parse failed: {e}"))?)

@@ -7,11 +7,14 @@ use std::sync::OnceLock;
 
 use super::settings::Settings;
 use crate::agent::workspace;
+use crate::config::get_path::lookup;
 use crate::config::{AuthMode, Loaded, Paths, render};
 use crate::error::{Error, Result};
 use crate::rpc::context::wall_ms;
 use crate::secret::Secret;
 use crate::store::atomic;
+use crate::store::config_file::{self, Edit, WriteOptions};
+use crate::store::source::FsSource;
 use crate::{ids, limits};
 
 /// `gateway --dev`, or the dev profile: configuration and workspace, if there is no configuration.
@@ -20,12 +23,13 @@ pub fn prepare_dev(paths: &Paths) -> Result<Vec<String>> {
         return Ok(Vec::new());
     }
     let dir = paths.dev_workspace();
-    let text = render::dev_config(&dir);
-    let failed = |what: &str, e: std::io::Error| {
+    let text = render::print_file(&render::dev_config(&dir));
+    let failed = |what: &str, e: &dyn std::fmt::Display| {
         Error::new(format!("{what} cannot be created: {e}")).hint("Check the directory's owner and free space.")
     };
-    atomic::write(&paths.config_path, text.as_bytes()).map_err(|e| failed(&paths.tilde(&paths.config_path), e))?;
-    workspace::ensure_dev(&dir).map_err(|e| failed(&paths.tilde(&dir), e))?;
+    config_file::write(paths, &FsSource, &[Edit::Replace(text)], &WriteOptions::default())
+        .map_err(|e| failed(&paths.tilde(&paths.config_path), &e))?;
+    workspace::ensure_dev(&dir).map_err(|e| failed(&paths.tilde(&dir), &e))?;
     Ok(vec![
         format!("Dev config ready: {}", paths.tilde(&paths.config_path)),
         format!("Dev workspace ready: {}", paths.tilde(&dir)),
@@ -99,16 +103,23 @@ pub fn first_token(paths: &Paths, settings: &mut Settings, keep: Keep, made: &On
 }
 
 fn save(paths: &Paths, settings: &Settings, token: &str) -> Result<(), String> {
-    let old = settings.loaded.raw.as_deref();
-    let text = render::with_token(old, token).map_err(|e| e.to_string())?;
-    // Behind a symbolic link: the link stays one.
-    let path = fs::canonicalize(&paths.config_path).unwrap_or_else(|_| paths.config_path.clone());
-    if let Some(old) = old {
-        let mut backup = path.clone().into_os_string();
-        backup.push(".bak");
-        atomic::write(Path::new(&backup), old.as_bytes()).map_err(|e| format!("backup: {e}"))?;
+    let present = |path: &str| {
+        let value = lookup(&settings.loaded.parsed, path);
+        value.is_some_and(|v| !v.is_null() && v.as_str().is_none_or(|text| !text.trim().is_empty()))
+    };
+    if present("gateway.auth.token") {
+        return Err("gateway.auth.token is set already but has no usable value; correct or remove it by hand".into());
     }
-    atomic::write(&path, text.as_bytes()).map_err(|e| e.to_string())
+    let mut edits = Vec::new();
+    if !present("gateway.auth.mode") {
+        edits.push(Edit::set("gateway.auth.mode", "token"));
+    }
+    edits.push(Edit::set("gateway.auth.token", token));
+    let written = config_file::write(paths, &FsSource, &edits, &WriteOptions::default()).map_err(|e| e.to_string())?;
+    for line in &written.lines {
+        log::warn!(target: "", "{line}");
+    }
+    Ok(())
 }
 
 /// Where the configuration of the last successful start or reload is kept (DECISIONS 77).

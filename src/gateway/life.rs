@@ -28,7 +28,7 @@ use crate::protocol::presence::SelfInfo;
 use crate::rpc::context::{SecretsInForce, wall_ms};
 use crate::rpc::health::Health;
 use crate::rpc::jobs::Jobs;
-use crate::rpc::{Context, Live};
+use crate::rpc::{Context, Live, restart};
 use crate::server::Doors;
 use crate::server::accept::Acceptor;
 use crate::server::listen::Bound;
@@ -79,6 +79,7 @@ impl Life {
         let devices = Devices::open(state, &store, now);
         let live = Arc::new(RwLock::new(Arc::new(live(&settings))));
         let system_events = Arc::<SystemEvents>::default();
+        restart::take_note(state, &config, &system_events);
         let budget = Budget::new(memory::total_buffered());
         let (closed_tx, closed_rx) = unbounded();
         let (hub, hub_thread) = hub::start(hub::Setup {
@@ -108,6 +109,7 @@ impl Life {
             runs: runs.handle.clone(),
             jobs,
             limiter: RateLimiter::new(&config.gateway.auth.rate_limit),
+            restarts: boot.restarts.clone(),
             system_events,
             log: boot.log.clone(),
             ws_log: boot.ws_log,

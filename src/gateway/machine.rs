@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, after, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, after, at, bounded, never};
 use parking_lot::Mutex;
 use serde_json::Value;
 
@@ -45,6 +45,8 @@ pub struct Machine<'a> {
     effective: Value,
     /// SIGHUP came during a restart that had read the configuration already.
     reread: bool,
+    /// A restart that a request asked for, and what asked.
+    planned: Option<(Instant, &'static str)>,
     /// Fires once when a new life has served its first clients.
     settled: Receiver<Instant>,
 }
@@ -60,7 +62,8 @@ struct Ended {
 impl<'a> Machine<'a> {
     pub fn new(boot: &'a Boot, lock: Lock, bound: Bound, life: Life, effective: Value) -> Machine<'a> {
         let settled = after(limits::LIFE_SETTLES);
-        Machine { boot, lock: Some(lock), bound, life: Some(life), closed: None, effective, reread: false, settled }
+        let life = Some(life);
+        Machine { boot, lock: Some(lock), bound, life, closed: None, effective, reread: false, planned: None, settled }
     }
 
     /// Runs until a stop; the exit code.
@@ -71,10 +74,8 @@ impl<'a> Machine<'a> {
                     Ok(signal) => self.obey(signal),
                     Err(_) => Some(0),
                 },
-                recv(self.boot.control_rx) -> message => message.ok().map(|Control::Died(who)| {
-                    crate::fatal!(target: "gateway", "thread {who} died; stopping so that a supervisor can start anew");
-                    70
-                }),
+                recv(self.boot.control_rx) -> message => message.ok().and_then(|message| self.hear(message)),
+                recv(self.planned.map_or_else(never, |(due, _)| at(due))) -> _ => self.planned_restart(),
                 recv(self.settled) -> _ => {
                     memory::trim();
                     memory::release_code();
@@ -89,6 +90,28 @@ impl<'a> Machine<'a> {
                 return self.stop(code);
             }
         }
+    }
+
+    /// Some: the process has to stop with this code.
+    fn hear(&mut self, message: Control) -> Option<u8> {
+        match message {
+            Control::Died(who) => {
+                crate::fatal!(target: "gateway", "thread {who} died; stopping so that a supervisor can start anew");
+                Some(70)
+            }
+            Control::RestartAt(due, reason) => {
+                // A restart that began meanwhile has served it.
+                self.planned = self.boot.restarts.is_planned(due).then_some((due, reason)).or(self.planned);
+                None
+            }
+        }
+    }
+
+    /// The time has come. It was allowed when it was asked for: `commands.restart` is about signals.
+    fn planned_restart(&mut self) -> Option<u8> {
+        let (_, reason) = self.planned.take()?;
+        log::info!(target: "gateway", "restarting as requested by {reason}");
+        self.restart()
     }
 
     /// Some: the process has to stop with this code.
@@ -176,7 +199,7 @@ impl<'a> Machine<'a> {
                     Ok(signal) => self.during_restart(signal, end),
                     Err(_) => thread::sleep(limits::STOP_HURRIED),
                 },
-                recv(crossbeam_channel::at(deadline)) -> _ => return Ended { late: vec!["stop"], stop },
+                recv(at(deadline)) -> _ => return Ended { late: vec!["stop"], stop },
             }
         }
     }
@@ -261,6 +284,9 @@ impl<'a> Machine<'a> {
     /// A restart in this process: same pid, listeners kept where their plan has not changed. Some: the process has to
     /// stop with this code.
     fn restart(&mut self) -> Option<u8> {
+        // What was planned is served by this one, too: it reads the same file.
+        self.planned = None;
+        self.boot.restarts.begins();
         // Whatever can be refused is refused while the old life still works.
         let settings = match settings::load(&self.boot.paths).and_then(|loaded| self.prepare(loaded)) {
             Ok(settings) => settings,
@@ -279,6 +305,7 @@ impl<'a> Machine<'a> {
         if let Some(code) = self.drain() {
             return Some(code);
         }
+        self.boot.restarts.happened(Instant::now());
         let no_respawn = FsSource.var("OPENCLAW_NO_RESPAWN").as_deref() == Some("1");
         let asked = if no_respawn { " (OPENCLAW_NO_RESPAWN)" } else { "" };
         log::info!(target: "gateway", "restart mode: in-process restart{asked}");

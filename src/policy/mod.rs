@@ -7,6 +7,7 @@ pub mod auth_failure;
 pub mod connect_order;
 #[cfg(test)]
 mod connect_order_tests;
+pub mod control_plane;
 pub mod device;
 pub mod net;
 pub mod pairing;

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use self::Params::{Lenient, Strict};
 use self::Runs::{Inline, Owner, Pool};
-use super::params::{agent, agents, chat, cron, devices, secrets, sessions, system};
+use super::params::{agent, agents, chat, config, cron, devices, secrets, sessions, system};
 use super::roles::{self, Role, Scopes};
 use super::schema::{EMPTY, Object};
 use super::{ErrorCode, ErrorShape};
@@ -76,6 +76,15 @@ pub static METHODS: &[Method] = &[
     method("usage.status", READ, Inline, Lenient, "Quota windows of the model providers."),
     method("usage.cost", READ, Inline, Lenient, "Tokens and cost by day."),
     method("config.get", READ, Pool, NOTHING, "The configuration with its secrets masked."),
+    method(
+        "config.set",
+        ADMIN,
+        Pool,
+        Strict(&config::SET),
+        "Writes the configuration anew; what changed takes effect.",
+    ),
+    method("config.apply", ADMIN, Pool, Strict(&config::APPLY), "Writes the configuration anew and restarts."),
+    method("config.patch", ADMIN, Pool, Strict(&config::APPLY), "Merges a patch into the configuration and restarts."),
     method("config.schema", ADMIN, Pool, NOTHING, "JSON Schema of the configuration and hints for editors."),
     method("exec.approvals.get", ADMIN, Pool, NOTHING, "Rules for commands that run on the gateway host."),
     method("models.list", READ, Inline, NOTHING, "Models that a run may use."),
@@ -108,6 +117,7 @@ pub static METHODS: &[Method] = &[
     method("chat.send", WRITE, Owner, Strict(&chat::CHAT_SEND), "Sends a message to a session; the answer is events."),
     quiet("connect", ADMIN, Inline, Lenient, "The handshake; an error when it comes again."),
     quiet("sessions.usage", READ, Pool, Strict(&sessions::SESSIONS_USAGE), "Tokens and cost by session."),
+    quiet("config.openFile", ADMIN, Inline, NOTHING, "Says where the configuration is; nothing is opened here."),
     quiet("chat.inject", ADMIN, Pool, Strict(&chat::CHAT_INJECT), "Writes an assistant message without a run."),
 ];
 
@@ -176,6 +186,9 @@ static ELSEWHERE: &[(Access, &[&str])] = &[
         ],
     ),
 ];
+
+/// Methods that change the gateway as a whole: together a few calls a minute, failed ones included (protocol 5).
+pub const CONTROL_PLANE: [&str; 3] = ["config.apply", "config.patch", "update.run"];
 
 pub fn find(name: &str) -> Option<&'static Method> {
     METHODS.iter().find(|method| method.name == name)
@@ -282,7 +295,7 @@ mod tests {
         let places: Vec<usize> = advertised().map(|name| order.iter().position(|n| *n == name).expect(name)).collect();
         assert!(places.is_sorted(), "{places:?}");
         let quiet: Vec<&str> = METHODS.iter().filter(|m| !m.advertised).map(|m| m.name).collect();
-        assert_eq!(quiet, ["connect", "sessions.usage", "chat.inject"]);
+        assert_eq!(quiet, ["connect", "sessions.usage", "config.openFile", "chat.inject"]);
         let here: Vec<&str> = METHODS.iter().map(|m| m.name).collect();
         for (_, names) in ELSEWHERE {
             assert!(names.iter().all(|name| !here.contains(name)), "{names:?}");
@@ -294,7 +307,8 @@ mod tests {
 
     #[test]
     fn everything_the_control_ui_calls_is_there() {
-        for name in "agent.identity.get agents.list channels.status chat.history chat.send config.get config.schema \
+        for name in "agent.identity.get agents.list channels.status chat.history chat.send config.apply config.get config.openFile \
+            config.schema config.set \
             connect cron.list cron.runs cron.status device.pair.list exec.approvals.get health last-heartbeat \
             logs.tail models.list node.list sessions.list sessions.usage skills.status status system-presence \
             usage.cost"

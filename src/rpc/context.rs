@@ -9,6 +9,7 @@ use parking_lot::RwLock;
 use serde_json::Value;
 
 use super::jobs::Jobs;
+use super::restart::Restarts;
 use crate::agent::runs::RunsHandle;
 use crate::config::secret_ref::{self, Resolved};
 use crate::config::{Config, Paths};
@@ -73,6 +74,8 @@ pub struct Context {
     pub runs: RunsHandle,
     pub jobs: Jobs,
     pub limiter: RateLimiter,
+    /// Of the whole process.
+    pub restarts: Arc<Restarts>,
     pub system_events: Arc<SystemEvents>,
     pub log: LogHandle,
     /// How much the log says of frames.

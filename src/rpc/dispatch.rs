@@ -70,6 +70,9 @@ fn hand_on(
     if method == "connect" {
         return Err(methods::connect_again());
     }
+    if methods::CONTROL_PLANE.contains(&method) {
+        ctx.restarts.admit(method, caller)?;
+    }
     let handler = HANDLERS.iter().find(|(name, _)| *name == method).map(|(_, handler)| *handler);
     let known = methods::find(method).zip(handler);
     let (method, handler) = known.ok_or_else(|| methods::unknown_method(method))?;

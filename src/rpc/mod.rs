@@ -10,6 +10,7 @@ pub mod dispatch;
 pub mod health;
 pub mod jobs;
 pub mod models;
+pub mod restart;
 pub mod secrets;
 pub mod sessions;
 pub mod system;
@@ -43,7 +44,11 @@ pub static HANDLERS: &[(&str, Handler)] = &[
     ("usage.status", Answer(system::usage_status)),
     ("usage.cost", Answer(system::usage_cost)),
     ("config.get", Answer(config::get)),
+    ("config.set", Answer(config::set)),
+    ("config.apply", Answer(config::apply)),
+    ("config.patch", Answer(config::patch)),
     ("config.schema", Answer(config::schema)),
+    ("config.openFile", Answer(config::open_file)),
     ("exec.approvals.get", Answer(system::exec_approvals_get)),
     ("models.list", Answer(models::list)),
     ("agents.list", Answer(agents::list)),

@@ -65,6 +65,18 @@ impl Staged {
         }
     }
 
+    /// As `commit_without_directory`, for a target that is there: gives the bytes that stood in it at that very moment.
+    /// None where the system cannot tell.
+    pub fn swap(self) -> io::Result<Option<Vec<u8>>> {
+        self.file().sync_all()?;
+        match crate::sys::rename::exchange(&self.temporary, &self.target) {
+            // Dropped, it removes what it holds now.
+            Ok(()) => read_limited(&self.temporary, crate::limits::CONFIG_BYTES).map(Some),
+            Err(e) if e.kind() == io::ErrorKind::Unsupported => self.commit_without_directory().map(|()| None),
+            Err(e) => Err(e),
+        }
+    }
+
     /// fsync and rename; the caller syncs the directory (once for several files).
     pub fn commit_without_directory(mut self) -> io::Result<()> {
         let file = self.file.take().expect("commit consumes the value");

@@ -5,7 +5,7 @@
 //!
 //! | class | durable | for |
 //! |---|---|---|
-//! | *now* | synced before the call returns | pairing, tokens |
+//! | *now* | synced before the call returns | configuration, pairing, tokens |
 //! | *turn* | written at once, one fdatasync at the end of the turn | transcripts |
 //! | *soon* | at most once in `limits::SOON_WRITE` per file, and at stop | counters, last-used times |
 //!
@@ -14,6 +14,8 @@
 pub mod atomic;
 mod book;
 mod budget;
+mod config_audit;
+pub mod config_file;
 pub mod device_record;
 pub mod devices;
 pub mod entry;

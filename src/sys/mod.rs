@@ -13,6 +13,7 @@ pub mod memory;
 pub mod notice;
 pub mod poll;
 pub mod process;
+pub mod rename;
 pub mod signals;
 #[cfg(target_os = "linux")]
 mod sock_diag;

@@ -256,7 +256,7 @@ system_command! {
 // ── config ─────────────────────────────────────────────────────────────────────────────────────────────
 
 #[derive(Debug, PartialEq, FromArgs, ArgsInfo)]
-/// Read and check the configuration file.
+/// Read, change and check the configuration file.
 #[argh(subcommand, name = "config", help_triggers("-h", "--help"), example = "openclaw config validate")]
 pub struct Config {
     #[argh(subcommand)]
@@ -267,6 +267,8 @@ pub struct Config {
 #[argh(subcommand)]
 pub enum ConfigCommand {
     Get(ConfigGet),
+    Set(ConfigSet),
+    Unset(ConfigUnset),
     File(ConfigFile),
     Validate(ConfigValidate),
 }
@@ -281,6 +283,39 @@ pub struct ConfigGet {
     /// print JSON
     #[argh(switch)]
     pub json: bool,
+}
+
+#[derive(Debug, Default, PartialEq, FromArgs, ArgsInfo)]
+/// Set one value of the configuration; comments and order stay.
+#[argh(subcommand, name = "set", help_triggers("-h", "--help"), example = "openclaw config set gateway.port 18789")]
+pub struct ConfigSet {
+    /// path of the value, with dots or brackets
+    #[argh(positional)]
+    pub path: String,
+    /// JSON5, or else a text
+    #[argh(positional)]
+    pub value: String,
+    /// the value must be JSON5
+    #[argh(switch)]
+    pub json: bool,
+    /// the same as --json
+    #[argh(switch)]
+    pub strict_json: bool,
+    /// allow to lose gateway.mode or more than half of the file
+    #[argh(switch)]
+    pub replace: bool,
+}
+
+#[derive(Debug, Default, PartialEq, FromArgs, ArgsInfo)]
+/// Take one value out of the configuration.
+#[argh(subcommand, name = "unset", help_triggers("-h", "--help"), example = "openclaw config unset logging.level")]
+pub struct ConfigUnset {
+    /// path of the value, with dots or brackets
+    #[argh(positional)]
+    pub path: String,
+    /// allow to lose gateway.mode or more than half of the file
+    #[argh(switch)]
+    pub replace: bool,
 }
 
 #[derive(Debug, Default, PartialEq, FromArgs, ArgsInfo)]

@@ -97,6 +97,9 @@ mod tests {
         reads::<chat::ChatHistoryParams>("chat.history");
         reads::<chat::ChatAbortParams>("chat.abort");
         reads::<chat::ChatInjectParams>("chat.inject");
+        reads::<config::ConfigSetParams>("config.set");
+        reads::<config::ConfigApplyParams>("config.apply");
+        reads::<config::ConfigApplyParams>("config.patch");
         reads::<cron::CronListParams>("cron.list");
         reads::<cron::CronRunsParams>("cron.runs");
         reads::<devices::PairRequestParams>("device.pair.approve");
