@@ -336,6 +336,31 @@ fn the_gateways_own_token_may_be_a_reference_for_both_sides() {
 }
 
 #[test]
+fn a_new_token_behind_its_reference_restarts_the_gateway() {
+    let home = Home::new();
+    let file = place(&home, "token", SECRET, 0o600);
+    home.write_config(
+        &json!({
+            "gateway": {"mode": "local", "auth": {"mode": "token", "token": reference("file", "p", "value")}},
+            "secrets": {"providers": {"p": {"source": "file", "path": file, "mode": "singleValue"}}},
+        })
+        .to_string(),
+    );
+    let gateway = Gateway::start(&home, &[]);
+    let with = |token: &str| Hello { token: Some(token.into()), ..Hello::default() };
+    let (mut client, _) = Client::connect_as(gateway.port, &with(SECRET), None);
+    fs::write(&file, "another-token-0123456789-0123456789").expect("a new token");
+    assert_eq!(client.call("secrets.reload", json!({})), json!({"ok": true, "warningCount": 1}));
+    let end = client.end();
+    assert_eq!(end, crate::common::client::End::Close(1012, "service restart".into()));
+    wait_until("the new life", || gateway.count_lines("listening on ws://") == 2);
+    let (mut client, _) = Client::connect_as(gateway.port, &with("another-token-0123456789-0123456789"), None);
+    client.call("health", json!({}));
+    let mut late = Client::open(gateway.port);
+    assert_eq!(late.hello(&with(SECRET), None)["ok"], false, "the old token");
+}
+
+#[test]
 fn secrets_reload_swaps_all_or_nothing() {
     let home = Home::new();
     let file = place(&home, "key", "first-key-0123456789", 0o600);

@@ -1,6 +1,7 @@
 //! secrets.reload and secrets.resolve: what references in the configuration lead to (protocol 12, config A2).
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use serde_json::{Value, json};
 
@@ -9,6 +10,7 @@ use super::context::{Caller, Context, Live, SecretsInForce};
 use crate::config::env::Env;
 use crate::config::schema::{Schema, steps};
 use crate::config::{redact, secret_ref, typed};
+use crate::limits;
 use crate::protocol::ErrorShape;
 use crate::protocol::params::read;
 use crate::protocol::params::secrets::SecretsResolveParams;
@@ -32,9 +34,11 @@ pub fn reload(ctx: &Context, _caller: &Caller, _params: Value) -> Result<Payload
     }
     let mut config = typed::typed(effective, &resolved, &ctx.paths, &mut Vec::new());
     if config.gateway.auth != seen.config.gateway.auth {
-        // Whoever came in with the old secret would stay: only a restart ends those sessions.
+        // Whoever came in with the old secret would stay: a restart ends those sessions (DECISIONS 81).
         config.gateway.auth = seen.config.gateway.auth.clone();
-        warnings.push("the gateway's own token or password has changed; it takes effect at the next restart".into());
+        ctx.restarts.schedule(limits::RESTART_DELAY, "secrets.reload", Instant::now());
+        warnings
+            .push("the gateway's own token or password has changed: restarting, everybody has to come in anew".into());
     }
     for line in &warnings {
         log::warn!(target: "secrets", "{line}");
@@ -63,7 +67,7 @@ pub fn resolve(ctx: &Context, _caller: &Caller, params: Value) -> Result<Payload
     let schema = Schema::new();
     let known = |id: &String| redact::is_secret(&steps(id).collect::<Vec<_>>()) && !schema.at(id).is_empty();
     if let Some(id) = params.target_ids.iter().find(|id| !known(id)) {
-        let id: String = id.chars().take(crate::limits::METHOD_NAME_CHARS).collect();
+        let id: String = id.chars().take(limits::METHOD_NAME_CHARS).collect();
         return Err(ErrorShape::invalid(format!("invalid secrets.resolve params: unknown target id \"{id}\"")));
     }
     let live = ctx.live();

@@ -6,6 +6,7 @@
 
 pub mod ask;
 pub mod dirs;
+pub mod disk;
 pub mod exec;
 pub mod fds;
 pub mod host;
