@@ -322,3 +322,24 @@ fn a_repair_that_cannot_be_made_is_said() {
     assert!(text.contains("was not written: another command is writing the config file"), "{text}");
     assert!(fs::read_to_string(home.config_path()).expect("a file").contains("foo: 1"));
 }
+
+#[test]
+fn a_person_is_asked_and_nobody_else() {
+    let home = healthy();
+    let broken = "{ foo: 1, gateway: { mode: 'local', auth: { mode: 'none' } } }";
+    let asked = |answer: &str, more: &str| {
+        home.write_config(broken);
+        let words = format!("{} doctor {more}", env!("CARGO_BIN_EXE_openclaw"));
+        let mut command =
+            home.program("sh", &["-c", &format!("printf '{answer}\\n' | script -qec '{words}' /dev/null")]);
+        command.env("TERM", "dumb");
+        let text = stdout(&finish(command));
+        (text.contains("[y/N]"), fs::read_to_string(home.config_path()).expect("a file") != broken)
+    };
+    assert_eq!(asked("y", ""), (true, true));
+    assert_eq!(asked("n", ""), (true, false));
+    assert_eq!(asked("", ""), (true, false));
+    assert_eq!(asked("y", "--non-interactive"), (false, false));
+    assert_eq!(asked("y", "--check"), (false, false));
+    assert_eq!(asked("n", "--fix --non-interactive"), (false, true));
+}

@@ -448,3 +448,37 @@ fn a_restart_resolves_anew_and_is_refused_when_it_cannot() {
     assert_eq!(last_key(&model), "Bearer second-key-0123456789");
     assert!(gateway.is_running());
 }
+
+#[test]
+fn a_reload_that_cannot_resolve_changes_nothing() {
+    let home = Home::new();
+    let model = Model::start(vec![Play::words("fine")]);
+    home.configure(model.config());
+    let gateway = Gateway::start(&home, &[]);
+    let mut config = model.config();
+    merge(
+        &mut config,
+        json!({
+            "models": {"providers": {"mock": {
+                "apiKey": reference("file", "gone", "/key"),
+                "headers": {"X-New": "must-not-arrive"},
+            }}},
+            "secrets": {"providers": {"gone": {"source": "file", "path": home.path().join("gone.json")}}},
+        }),
+    );
+    home.configure(config);
+    gateway.signal(openclaw::sys::process::Sig::Hup);
+    gateway.wait_line(
+        "config reload failed: SecretRef cannot be resolved: models.providers.mock.apiKey (file provider \"gone\")",
+    );
+    let mut client = Client::connect(gateway.port);
+    turn(&mut client, "agent:main:main", "one", "hello");
+    assert_eq!(last_key(&model), "Bearer mock-key");
+    assert_eq!(model.asked()[0].header("x-new"), None);
+    place(&home, "gone.json", &json!({"key": SECRET}).to_string(), 0o600);
+    gateway.signal(openclaw::sys::process::Sig::Hup);
+    wait_until("the new key", || {
+        turn(&mut client, "agent:main:main", &format!("again-{}", model.served()), "hello");
+        last_key(&model) == format!("Bearer {SECRET}")
+    });
+}

@@ -1,6 +1,7 @@
 //! References to secrets (config A2): what one looks like, which of them are in use, and what has to be asked of which
 //! provider. Nothing is read here but variables through a function; `store::secrets` asks files and programs.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -163,21 +164,30 @@ pub fn wanted(config: &Value) -> Vec<Wanted> {
     out
 }
 
-fn find(root: &Value, value: &Value, steps: &mut Vec<String>, out: &mut Vec<Wanted>) {
+/// Walks the whole tree at every load: names are borrowed, and only containers are entered.
+fn find<'v>(root: &'v Value, value: &'v Value, at: &mut Vec<Cow<'v, str>>, out: &mut Vec<Wanted>) {
     if let Some(reference) = SecretRef::parse(value) {
+        let steps: Vec<String> = at.iter().map(|step| step.clone().into_owned()).collect();
         let path = steps.join(".");
-        let inactive = inactive(root, steps, &path);
-        out.push(Wanted { steps: steps.clone(), path, reference, inactive });
+        let inactive = inactive(root, &steps, &path);
+        out.push(Wanted { steps, path, reference, inactive });
         return;
     }
-    let mut below = |step: &str, item: &Value| {
-        steps.push(step.to_owned());
-        find(root, item, steps, out);
-        steps.pop();
+    let mut below = |step: Cow<'v, str>, item: &'v Value| {
+        at.push(step);
+        find(root, item, at, out);
+        at.pop();
     };
+    let nested = |item: &Value| item.is_object() || item.is_array();
     match value {
-        Value::Object(map) => map.iter().filter(|(key, _)| *key != "secrets").for_each(|(key, item)| below(key, item)),
-        Value::Array(items) => items.iter().enumerate().for_each(|(n, item)| below(&n.to_string(), item)),
+        Value::Object(map) => {
+            let inside = map.iter().filter(|(key, item)| nested(item) && *key != "secrets");
+            inside.for_each(|(key, item)| below(key.into(), item));
+        }
+        Value::Array(items) => {
+            let inside = items.iter().enumerate().filter(|(_, item)| nested(item));
+            inside.for_each(|(n, item)| below(n.to_string().into(), item));
+        }
         _ => {}
     }
 }

@@ -295,7 +295,7 @@ mod tests {
             ("  \"token\": \"s3cr3t\",", "  \"token\": \"******\","),
             ("token: 'abc", "token: '***"),
             ("  port: 18789 x", "  port: 18789 x"),
-            ("key: sk-abcdefghijklmnop }", "key: ****************** }"),
+            ("key: sk-abcdefghijklmnop }", "key: ******************* }"),
             ("aVeryLongKeyNameIndeed : 1", "aVeryLongKeyNameIndeed : 1"),
         ] {
             assert_eq!(masked(line), shown);
