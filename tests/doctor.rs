@@ -193,11 +193,32 @@ fn without_a_last_good_one_a_broken_file_is_left_alone() {
     assert_eq!(output.status.code(), Some(1));
     assert!(stdout(&output).contains("there is no last good configuration"), "{}", stdout(&output));
     assert_eq!(fs::read_to_string(home.config_path()).expect("a file"), "{ gateway: ");
-    // The same where a person has to decide about old keys.
-    fs::write(home.config_path(), "{ foo: 1, routing: { agents: { a: {} } } }").expect("a file");
+    // Half a repair is none: nothing is written while a value is wrong that only a person can mend.
+    let text = "{ foo: 1, gateway: { mode: 'local', port: 'x' } }";
+    fs::write(home.config_path(), text).expect("a file");
     let seen = report(&home, &["--fix"]);
-    assert_eq!(wrong(&seen), ["config.invalid"], "{seen:#}");
-    assert_eq!(fs::read_to_string(home.config_path()).expect("a file"), "{ foo: 1, routing: { agents: { a: {} } } }");
+    assert_eq!(wrong(&seen), ["config.invalid", "config.unknown-keys"], "{seen:#}");
+    assert_eq!(fs::read_to_string(home.config_path()).expect("a file"), text);
+    // What is wrong in an included file is named, and left alone.
+    let text = "{ $include: './more.json', gateway: { mode: 'local' } }";
+    fs::write(home.config_path(), text).expect("a file");
+    fs::write(home.state().join("more.json"), "{ frob: 1 }").expect("a file");
+    let seen = report(&home, &["--fix"]);
+    assert_eq!(finding(&seen, "config.invalid")["detail"], json!(["<root>: Unrecognized key: \"frob\""]));
+    assert_eq!(fs::read_to_string(home.config_path()).expect("a file"), text);
+}
+
+#[test]
+fn old_keys_that_stop_the_start_are_settled() {
+    let home = healthy();
+    home.write_config(
+        "{ gateway: { mode: 'local', auth: { mode: 'token', token: 'a-token-of-old-days-0123456789' } }, routing: { agents: { ops: {} }, defaultAgentId: 'ops' } }",
+    );
+    set_mode(&home.config_path(), 0o600);
+    assert_eq!(home.run(&["config", "validate"]).status.code(), Some(1));
+    found_and_repaired(&home, &["config.old-keys"]);
+    let list: Value = serde_json::from_str(&stdout(&home.run(&["config", "get", "agents.list"]))).expect("JSON");
+    assert_eq!(list, json!([{"id": "ops", "default": true}]));
 }
 
 #[test]

@@ -66,7 +66,10 @@ pub fn invalid(facts: &Facts, out: &mut Vec<Finding>) {
     if cleanable && !facts.args.force {
         return;
     }
-    let issues: Vec<&Issue> = loaded.issues.iter().filter(|i| !i.message.starts_with("Unrecognized key")).collect();
+    // Unknown keys have a finding of their own, but for those in files that are included.
+    let listed = facts.cleaned.as_ref().is_some_and(|cleaned| !cleaned.removed.is_empty());
+    let is_listed = |issue: &&Issue| listed && issue.message.starts_with("Unrecognized key");
+    let issues: Vec<&Issue> = loaded.issues.iter().filter(|issue| !is_listed(issue)).collect();
     let title = "The configuration is not valid; the gateway does not start with it";
     let finding = Finding::new("config.invalid", Severity::Critical, title);
     out.push(broken(facts, finding.detail(list(issues.iter().map(|issue| issue.line())))));
@@ -84,12 +87,12 @@ pub fn unknown_keys(facts: &Facts, out: &mut Vec<Finding>) {
 
 pub fn old_keys(facts: &Facts, out: &mut Vec<Finding>) {
     let Some(cleaned) = facts.cleaned.as_ref().filter(|cleaned| !cleaned.moved.is_empty()) else { return };
-    let finding = Finding::new("config.old-keys", Severity::Warn, "Keys of earlier versions")
+    // Some are understood in memory, the others stop the start.
+    let severity = if facts.loaded.valid() { Severity::Warn } else { Severity::Critical };
+    let finding = Finding::new("config.old-keys", severity, "Keys of earlier versions")
         .detail(list(cleaned.moved.iter().map(|issue| issue.message.clone())));
     out.push(match cleaned.valid {
-        true => finding
-            .remedy("They are understood in memory. Run \"openclaw doctor --fix\" to rewrite the file.")
-            .fix(Some(Fix::Clean)),
+        true => finding.remedy("Run \"openclaw doctor --fix\" to rewrite the file.").fix(Some(Fix::Clean)),
         false => finding.remedy("Mend the values above first; then openclaw doctor --fix rewrites the file."),
     });
 }

@@ -41,14 +41,16 @@ pub fn clean(cx: &Context, loaded: &Loaded) -> Option<Cleaned> {
         return None;
     }
     let mut value = loaded.parsed.clone();
-    let migrated = legacy::migrate(&mut value);
-    // Old keys that need a person hide what else is wrong: nothing is taken out before they have moved.
-    let removed = if migrated.blocking.is_empty() { take_unknown_out(&mut value) } else { Vec::new() };
-    if migrated.warnings.is_empty() && removed.is_empty() {
+    let mut moved = legacy::migrate(&mut value).warnings;
+    moved.extend(legacy::settle(&mut value));
+    // What is empty now goes.
+    legacy::migrate(&mut value);
+    let removed = take_unknown_out(&mut value);
+    if moved.is_empty() && removed.is_empty() {
         return None;
     }
     let valid = load::load_bytes(&cx.paths, &FsSource, Some(value.to_string().as_bytes())).valid();
-    Some(Cleaned { value, removed, moved: migrated.warnings, valid })
+    Some(Cleaned { value, removed, moved, valid })
 }
 
 /// The text of the last good configuration, where it is valid and not what the file says anyway.
