@@ -10,6 +10,7 @@ use std::thread;
 use std::time::Duration;
 
 use openclaw::config::{self, Overrides, Paths, source::MemorySource};
+use openclaw::sys::process::Sig;
 use openclaw::{ids, limits};
 use serde_json::{Value, json};
 
@@ -395,6 +396,22 @@ fn a_signal_serves_what_was_planned_and_a_switched_off_one_does_not_matter() {
     client.call("config.patch", patch);
     wait_until("a restart although commands.restart is false", || gateway.count_lines("listening on ws://") == 2);
     gateway.wait_line("restarting as requested by config.patch");
+
+    let home = Home::new();
+    home.configure(json!({}));
+    let gateway = Gateway::start(&home, &[]);
+    let planned = |client: &mut Client, colour: &str| {
+        let raw = format!("{{ui:{{seamColor:'{colour}'}}}}");
+        let patch = json!({"raw": raw, "baseHash": hash(&home), "restartDelayMs": 60_000});
+        client.call("config.patch", patch)["restart"].clone()
+    };
+    let mut client = Client::connect(gateway.port);
+    planned(&mut client, "#111111");
+    assert_eq!(planned(&mut client, "#222222")["coalesced"], true);
+    gateway.signal(Sig::Usr1);
+    wait_until("a restart by signal", || gateway.count_lines("listening on ws://") == 2);
+    let next = planned(&mut Client::connect(gateway.port), "#333333");
+    assert_eq!(next["coalesced"], false, "nothing was left of the plan: {next}");
 }
 
 #[test]
@@ -605,7 +622,7 @@ fn a_killed_command_leaves_the_old_file_or_the_new_one() {
     let home = Home::new();
     home.write_config(COMMENTED);
     let mut last = value(&home)["gateway"]["port"].clone();
-    let mut both = BTreeSet::new();
+    let (mut new, mut left) = (0, 0);
     for (n, random) in kills(20).enumerate() {
         let port = json!(n + 1);
         let mut command = home.command(&["config", "set", "gateway.port", &port.to_string()]);
@@ -617,12 +634,13 @@ fn a_killed_command_leaves_the_old_file_or_the_new_one() {
         let now = loads(&bytes).expect("it loads")["gateway"]["port"].clone();
         assert!(now == last || now == port, "{now} is neither {last} nor {port}");
         assert!(text(&home).contains("// blue-ish"));
-        both.insert(now == port);
+        new += usize::from(now == port);
+        left += litter(&home).len();
         last = now;
     }
     set(&home, "gateway.port", "40000");
     assert!(litter(&home).is_empty(), "the next write removes what killed ones left");
-    assert!(!both.is_empty());
+    println!("{new} writes were through, {left} times a temporary file was left");
 }
 
 #[test]
@@ -630,6 +648,7 @@ fn a_gateway_killed_in_a_patch_leaves_a_file_that_loads() {
     let home = Home::new();
     home.write_config(COMMENTED);
     let mut last = "#aabbcc".to_owned();
+    let (mut new, mut left) = (0, 0);
     for (n, random) in kills(20).enumerate() {
         let mut gateway = Gateway::start(&home, &[]);
         // Three calls a minute is what one device has: each of these has its own.
@@ -643,8 +662,11 @@ fn a_gateway_killed_in_a_patch_leaves_a_file_that_loads() {
         let now = loads(&bytes).expect("it loads")["ui"]["seamColor"].as_str().expect("a colour").to_owned();
         assert!(now == last || now == colour, "{now} is neither {last} nor {colour}");
         assert!(text(&home).contains("// blue-ish"));
+        new += usize::from(now == colour);
+        left += litter(&home).len();
         last = now;
     }
+    println!("{new} patches were through, {left} times a temporary file was left");
     let mut gateway = Gateway::start(&home, &[]);
     assert_eq!(gateway.stop(), Some(0));
     assert!(litter(&home).is_empty(), "a start removes what killed writers left");

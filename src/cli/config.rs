@@ -155,3 +155,26 @@ fn verdict_json(loaded: &Loaded, path: &str) -> (String, u8) {
     let issues: Vec<Value> = loaded.issues.iter().map(crate::config::Issue::to_json).collect();
     (json_pretty(&json!({"valid": false, "path": path, "issues": issues})), 1)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_open_door_without_a_list_says_how_to_go_on() {
+        let rule = "channels.telegram.dmPolicy=\"open\" requires channels.telegram.allowFrom to include \"*\"";
+        let issue = |message: &str| Issue::new("channels.telegram.allowFrom", message);
+        assert_eq!(
+            invalid(&[issue(rule)]).to_string(),
+            format!(
+                "Error: Config validation failed: channels.telegram.allowFrom: {rule}\n\n\
+                 To let everybody in:      openclaw config set channels.telegram.allowFrom '[\"*\"]'\n\
+                 To ask for pairing first: openclaw config set channels.telegram.dmPolicy pairing"
+            )
+        );
+        assert_eq!(
+            invalid(&[issue("one"), issue("two")]).to_string(),
+            "Error: Config validation failed: channels.telegram.allowFrom: one\n  channels.telegram.allowFrom: two"
+        );
+    }
+}

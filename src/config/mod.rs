@@ -9,6 +9,8 @@ pub mod check;
 pub mod defaults;
 pub mod diff;
 pub mod edit;
+#[cfg(test)]
+mod edit_tests;
 pub mod env;
 pub mod get_path;
 pub mod include;

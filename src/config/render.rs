@@ -44,6 +44,8 @@ pub struct Style {
     pub trailing: bool,
     /// The whole file stands on one line.
     pub one_line: bool,
+    /// Lists of texts and numbers stand on one line.
+    flat_lists: bool,
     /// Blanks inside the brackets of an object on one line.
     padded: bool,
 }
@@ -62,6 +64,8 @@ struct Habits {
     bare_ends: usize,
     padded: usize,
     tight: usize,
+    flat_lists: usize,
+    broken_lists: usize,
     step: Option<String>,
 }
 
@@ -70,18 +74,24 @@ impl Style {
         let mut habits = Habits::default();
         habits.look(text, spans, &spans.root, None);
         let tight = habits.colons > 0 && habits.tight_colons * 2 > habits.colons;
+        let key_quote = match (habits.bare, habits.double_keys, habits.single_keys) {
+            (bare, double, single) if bare > double.max(single) => None,
+            (_, double, single) if single > double => Some('\''),
+            _ => Some('"'),
+        };
         Style {
             newline: if text.contains("\r\n") { "\r\n" } else { "\n" },
             step: habits.step.unwrap_or_else(|| "  ".into()),
-            key_quote: match (habits.bare, habits.double_keys, habits.single_keys) {
-                (bare, double, single) if bare > double.max(single) => None,
-                (_, double, single) if single > double => Some('\''),
-                _ => Some('"'),
-            },
+            key_quote,
             quote: if habits.single > habits.double { '\'' } else { '"' },
             colon: if tight { ":" } else { ": " },
             trailing: habits.trailing > habits.bare_ends,
             one_line: !text.trim_end().contains('\n') && habits.colons > 0,
+            // Without an example: as people write them, or as machines do.
+            flat_lists: match habits.flat_lists + habits.broken_lists {
+                0 => key_quote.is_none(),
+                _ => habits.flat_lists > habits.broken_lists,
+            },
             padded: if habits.padded + habits.tight == 0 { !tight } else { habits.padded >= habits.tight },
         }
     }
@@ -118,7 +128,7 @@ impl Style {
             Value::String(text) => quoted(text, quote.unwrap_or(self.quote)),
             Value::Object(map) if map.is_empty() => "{}".into(),
             Value::Array(items) if items.is_empty() => "[]".into(),
-            Value::Object(_) | Value::Array(_) if !lines => {
+            Value::Object(_) | Value::Array(_) if !lines || self.flat_lists && is_plain_list(value) => {
                 let flat = self.container(value, None);
                 let too_long = !self.one_line && flat.chars().count() > ONE_LINE_CHARS;
                 if too_long { self.container(value, Some(indent)) } else { flat }
@@ -194,6 +204,9 @@ impl Habits {
             }
             Kind::Array(items) => {
                 self.ends(text, spans, node, items.last());
+                if !items.is_empty() && items.iter().all(|item| matches!(item.kind, Kind::Text | Kind::Plain)) {
+                    *(if whole.contains('\n') { &mut self.broken_lists } else { &mut self.flat_lists }) += 1;
+                }
                 for item in items {
                     self.look(text, spans, item, own_line(text, item.span.start).or(outer));
                 }
@@ -214,6 +227,10 @@ impl Habits {
             *(if inside.starts_with([' ', '\t']) { &mut self.padded } else { &mut self.tight }) += 1;
         }
     }
+}
+
+fn is_plain_list(value: &Value) -> bool {
+    value.as_array().is_some_and(|items| items.iter().all(|item| !item.is_object() && !item.is_array()))
 }
 
 /// Blanks before this place when nothing else stands before it on its line, and it is not the first line.
@@ -265,13 +282,21 @@ mod tests {
             colon: ": ",
             trailing: false,
             one_line: false,
+            flat_lists: false,
             padded: true,
         };
         assert_eq!(style("{}"), plain);
         assert_eq!(style("{\n  \"a\": \"x\"\n}\n"), plain);
         assert_eq!(
             style("{\n\ta: 'x',\n\tb: { c: 'y' },\n}\n"),
-            Style { step: "\t".into(), key_quote: None, quote: '\'', trailing: true, ..plain.clone() }
+            Style {
+                step: "\t".into(),
+                key_quote: None,
+                quote: '\'',
+                trailing: true,
+                flat_lists: true,
+                ..plain.clone()
+            }
         );
         assert_eq!(
             style("{\r\n    'a': {x: 1}\r\n}"),
@@ -279,6 +304,7 @@ mod tests {
         );
         assert_eq!(style("{\"a\":{\"b\":1}}"), Style { colon: ":", one_line: true, padded: false, ..plain.clone() });
         assert!(!style("{\n  a: 1 // , no comma\n}").trailing);
+        assert!(style("{ \"a\": [1] }").flat_lists && !style("{ a: [\n1] }").flat_lists);
     }
 
     #[test]

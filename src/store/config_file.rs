@@ -5,7 +5,6 @@
 //! file is looked at once more. Whatever fails, the old file stays whole; a killed writer leaves at most a temporary
 //! file, which the next write or start removes.
 
-use std::fmt;
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -16,11 +15,13 @@ use serde_json::{Value, json};
 
 use super::atomic::{self, Staged};
 use super::config_audit::{self, Entry, Outcome};
+use super::config_error::SYNC;
+pub use super::config_error::WriteError;
 use super::transcript::iso_time;
 use crate::config::env::{self, Env};
 use crate::config::get_path::{get, lookup};
 use crate::config::merge::{self, InTheWay};
-use crate::config::{self, Issue, Loaded, Paths, Source, diff, edit, legacy, redact, render, spans, text};
+use crate::config::{self, Loaded, Paths, Source, diff, edit, legacy, redact, render, spans, text};
 use crate::limits;
 use crate::protocol::COMPAT_VERSION;
 
@@ -42,6 +43,8 @@ pub enum Edit {
     Unset {
         path: Vec<String>,
     },
+    /// Keys of earlier versions go to their new places. Any other change brings that about, too (DECISIONS 73).
+    MoveOldKeys,
     /// A merge patch (RFC 7396; lists of objects with `id` merge by it).
     Merge(Value),
     /// A whole text. Plain JSON is taken as a value and the text of the file is kept where it says the same; a text with
@@ -88,41 +91,6 @@ pub struct Written {
     pub race_lost: bool,
     /// For the log or standard error.
     pub lines: Vec<String>,
-}
-
-/// Why nothing was written (but see the steps of `Io`).
-#[derive(Debug)]
-pub enum WriteError {
-    BaseHashMissing,
-    BaseHashStale,
-    /// The file can be neither read nor hashed.
-    BaseHashUnavailable(io::Error),
-    /// The text of a `Replace` is no JSON5.
-    Syntax(String),
-    /// The result, or with `require_valid` the present file, is not valid.
-    Invalid {
-        issues: Vec<Issue>,
-        before: bool,
-    },
-    /// The present file cannot be read as an object; the place of the error.
-    Unreadable(String),
-    NotFound(String),
-    Refused {
-        reason: String,
-        /// `replace` would allow it.
-        replace_helps: bool,
-    },
-    /// A redaction sentinel with nothing behind it, by its path.
-    Sentinel(String),
-    /// The file changed while it was being changed here; nothing was written.
-    LostRace,
-    /// Another writer of ours holds the lock.
-    Locked,
-    Io {
-        step: &'static str,
-        path: PathBuf,
-        error: io::Error,
-    },
 }
 
 /// Changes the configuration file.
@@ -371,9 +339,6 @@ impl Plan {
     }
 }
 
-/// The last step; when it fails the new file is in place.
-const SYNC: &str = "sync the directory";
-
 /// What the file is to say, and the text to start from.
 fn wanted(old: &Present, edits: &[Edit], options: &WriteOptions<'_>) -> Result<(String, Value), WriteError> {
     let mut base = old.text().to_owned();
@@ -403,6 +368,7 @@ fn wanted(old: &Present, edits: &[Edit], options: &WriteOptions<'_>) -> Result<(
                     });
                 }
             }
+            Edit::MoveOldKeys => drop(legacy::migrate(&mut wanted)),
             Edit::Merge(patch) => merge::patch(&mut wanted, patch),
             Edit::Replace(raw) => {
                 let value = text::parse(raw.trim_start_matches('\u{feff}')).map_err(WriteError::Syntax)?;
@@ -481,7 +447,7 @@ fn check_includes(
         match edit {
             Edit::Set { path, .. } => touched.push(path.clone()),
             Edit::Merge(patch) => leaves(patch, &mut Vec::new(), &mut touched),
-            Edit::Unset { .. } | Edit::Replace(_) => {}
+            Edit::Unset { .. } | Edit::MoveOldKeys | Edit::Replace(_) => {}
         }
     }
     for path in touched {
@@ -613,62 +579,3 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
 fn io_error(step: &'static str, path: &Path, error: io::Error) -> WriteError {
     WriteError::Io { step, path: path.to_path_buf(), error }
 }
-
-impl WriteError {
-    /// What to do about it.
-    pub fn hint(&self) -> Option<String> {
-        match self {
-            WriteError::Io { step: SYNC, .. } => {
-                Some("The new file is in place, but a power cut may still undo it.".into())
-            }
-            WriteError::Io { error, path, .. } => {
-                let what = match error.kind() {
-                    io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "Free some space".to_owned(),
-                    _ => format!("Check owner, mode and mount of {}", atomic::parent(path).display()),
-                };
-                Some(format!("{what}; the configuration is as it was."))
-            }
-            WriteError::Unreadable(_) => {
-                Some("Mend the file by hand, or put a copy that worked in its place (openclaw.json.bak).".into())
-            }
-            WriteError::Refused { replace_helps: true, .. } => Some("Add --replace if that is meant.".into()),
-            WriteError::LostRace | WriteError::Locked => Some("Nothing was written; try again.".into()),
-            _ => None,
-        }
-    }
-
-    fn code(&self) -> Option<String> {
-        match self {
-            WriteError::Io { error, .. } => Some(error.raw_os_error().map_or_else(
-                || format!("{:?}", error.kind()),
-                |number| config_audit::errno_name(number).map_or_else(|| number.to_string(), str::to_owned),
-            )),
-            _ => None,
-        }
-    }
-}
-
-impl fmt::Display for WriteError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            WriteError::BaseHashMissing => f.write_str("config base hash required; re-run config.get and retry"),
-            WriteError::BaseHashStale => f.write_str("config changed since last load; re-run config.get and retry"),
-            WriteError::BaseHashUnavailable(error) => write!(f, "the config file cannot be read: {error}"),
-            WriteError::Syntax(message) | WriteError::Unreadable(message) => f.write_str(message),
-            WriteError::Invalid { issues, .. } => {
-                let lines: Vec<String> = issues.iter().map(Issue::line).collect();
-                write!(f, "Config validation failed: {}", lines.join("; "))
-            }
-            WriteError::NotFound(path) => write!(f, "Config path not found: {path}"),
-            WriteError::Refused { reason, .. } => write!(f, "Config write refused: {reason}"),
-            WriteError::Sentinel(key) => {
-                write!(f, "Sentinel value \"{}\" in key {key} is not valid as real data", redact::SENTINEL)
-            }
-            WriteError::LostRace => f.write_str("the config file was changed by another program meanwhile"),
-            WriteError::Locked => f.write_str("another command is writing the config file"),
-            WriteError::Io { step, path, error } => write!(f, "cannot {step}: {}: {error}", path.display()),
-        }
-    }
-}
-
-impl std::error::Error for WriteError {}

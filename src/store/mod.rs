@@ -15,6 +15,7 @@ pub mod atomic;
 mod book;
 mod budget;
 mod config_audit;
+mod config_error;
 pub mod config_file;
 pub mod device_record;
 pub mod devices;
@@ -34,6 +35,8 @@ mod transcript_read;
 mod user_text;
 pub mod writer;
 
+#[cfg(test)]
+mod config_file_tests;
 #[cfg(test)]
 mod devices_tests;
 #[cfg(test)]
