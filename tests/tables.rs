@@ -15,6 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
+use openclaw::cli::doctor;
 use openclaw::cli::tree::{self, CommandInfo, FlagInfo, FlagInfoKind};
 use openclaw::config::keys::{KEYS, Key};
 use openclaw::config::schema::Schema;
@@ -22,7 +23,8 @@ use openclaw::protocol::events::{Audience, EVENTS};
 use openclaw::protocol::methods::{Access, METHODS};
 
 /// Every page there is; a page that is not listed here, or listed and missing, fails the first test.
-const PAGES: &[&str] = &["openclaw-gateway.8", "openclaw-protocol.7", "openclaw.1", "openclaw.json.5"];
+const PAGES: &[&str] =
+    &["openclaw-doctor.8", "openclaw-gateway.8", "openclaw-protocol.7", "openclaw.1", "openclaw.json.5"];
 
 #[derive(Clone, Debug, PartialEq)]
 enum Limit {
@@ -200,6 +202,12 @@ fn options_are_those_of_the_pages() {
         .collect();
     on_page.retain(|words| words != "openclaw gateway");
     same(&with_a_section, &on_page);
+}
+
+#[test]
+fn checks_are_those_of_the_page() {
+    let table: Vec<String> = doctor::CHECKS.iter().map(|check| check.id.to_owned()).collect();
+    same(&table, &items(&read("man/openclaw-doctor.8"), "CHECKS"));
 }
 
 #[test]

@@ -13,9 +13,12 @@ use super::output::{self, Paint};
 use super::target::{self, Flags, Local, Target};
 use super::tree::Top;
 use crate::config::load::{self, Loaded};
+use crate::config::secret_ref::Wanted;
 use crate::config::{Config, Overrides, Paths, Source as _};
+use crate::err;
 use crate::error::{Error, Result};
 use crate::store::identity::Identity;
+use crate::store::secrets;
 use crate::store::source::FsSource;
 
 /// Milliseconds that most commands wait for an answer.
@@ -43,6 +46,8 @@ pub struct Context {
     pub paint: Paint,
     pub columns: usize,
     loaded: OnceCell<Loaded>,
+    /// The configuration with the gateway's secrets behind references, when a command needed them.
+    with_secrets: OnceCell<Config>,
     identity: OnceCell<Option<Identity>>,
 }
 
@@ -71,6 +76,7 @@ impl Context {
                 env("COLUMNS").filter(|_| terminal).as_deref(),
             ),
             loaded: OnceCell::new(),
+            with_secrets: OnceCell::new(),
             identity: OnceCell::new(),
         })
     }
@@ -114,12 +120,12 @@ impl Context {
     }
 
     pub fn target(&self, flags: Flags<'_>) -> Result<Target> {
-        self.with_local(None, |local| target::resolve(flags, local))
+        self.with_local(flags, None, |local| target::resolve(flags, local))
     }
 
     /// This machine's gateway, whatever `gateway.mode` says.
     pub fn local_target(&self, flags: Flags<'_>, port: Option<u16>) -> Result<Target> {
-        self.with_local(port, |local| target::resolve_local(flags, local))
+        self.with_local(flags, port, |local| target::resolve_local(flags, local))
     }
 
     /// For `--json`: the connection block names the file as programs need it.
@@ -128,8 +134,33 @@ impl Context {
         target
     }
 
-    fn with_local<T>(&self, port: Option<u16>, run: impl FnOnce(Local<'_>) -> T) -> T {
-        let config = &self.loaded().config;
+    /// The configuration for reaching a gateway: its token and password may be references to files and programs.
+    fn config_for(&self, flags: Flags<'_>) -> &Config {
+        if flags.has_secret() {
+            return &self.loaded().config;
+        }
+        self.with_secrets.get_or_init(|| {
+            let mut loaded = self.loaded().clone();
+            let remote = |path: &str| path.starts_with("gateway.remote.");
+            // On this machine a token for another one is only the last resort.
+            let must = loaded.config.gateway.mode.as_deref() == Some("remote");
+            let wants = |wanted: &Wanted| {
+                wanted.path.starts_with("gateway.") && (wanted.inactive.is_none() || remote(&wanted.path))
+            };
+            let var = |name: &str| self.var(name);
+            let outcome = secrets::resolve_where(&loaded.effective, &self.paths, &var, &wants);
+            for failure in outcome.failed.iter().filter(|failure| must || !remote(&failure.path)) {
+                err!("SecretRef cannot be resolved: {}", output::plain(&failure.to_string()));
+            }
+            let mut known = std::mem::take(&mut loaded.secrets);
+            known.extend(outcome.resolved);
+            loaded.use_secrets(known, Vec::new(), &self.paths);
+            loaded.config
+        })
+    }
+
+    fn with_local<T>(&self, flags: Flags<'_>, port: Option<u16>, run: impl FnOnce(Local<'_>) -> T) -> T {
+        let config = self.config_for(flags);
         let config_path = self.short(&self.paths.config_path);
         let tailnet = (config.gateway.bind == Some(crate::config::Bind::Tailnet))
             .then(crate::sys::host::tailnet_ipv4)

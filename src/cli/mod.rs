@@ -18,6 +18,7 @@ pub mod client;
 pub mod config;
 pub mod context;
 pub mod devices;
+pub mod doctor;
 pub mod gateway_status;
 pub mod health;
 pub mod help;
@@ -27,6 +28,7 @@ pub mod output;
 pub mod probe;
 pub mod service;
 pub mod sessions;
+pub mod setup;
 pub mod status;
 mod status_page;
 pub mod stop;
@@ -84,6 +86,8 @@ fn command(top: Top) -> Result<u8> {
         Command::Devices(args) => devices::run(&cx()?, &args),
         Command::System(args) => system::run(&cx()?, &args),
         Command::Config(args) => config::run(&cx()?, &args),
+        Command::Setup(args) => setup::run(&cx()?, &args),
+        Command::Doctor(args) => doctor::run(&cx()?, &args),
     }
 }
 

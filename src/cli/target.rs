@@ -18,7 +18,7 @@ pub struct Flags<'a> {
 }
 
 impl Flags<'_> {
-    fn has_secret(&self) -> bool {
+    pub fn has_secret(&self) -> bool {
         [self.token, self.password].into_iter().flatten().any(|text| !text.trim().is_empty())
     }
 }

@@ -6,8 +6,10 @@
 
 use argh::{ArgsInfo, FromArgs};
 
+mod care;
 mod operate;
 
+pub use care::*;
 pub use operate::*;
 
 pub use argh::{CommandInfoWithArgs as CommandInfo, FlagInfoKind, Optionality};
@@ -79,6 +81,8 @@ pub enum Command {
     Devices(Devices),
     System(System),
     Config(Config),
+    Setup(Setup),
+    Doctor(Doctor),
 }
 
 // ── gateway ────────────────────────────────────────────────────────────────────────────────────────────

@@ -65,16 +65,9 @@ impl<'a> Env<'a> {
         for file in dirs.map(|dir| dir.join(".env")) {
             let Ok(bytes) = source.read(&file) else { continue };
             let file_vars: BTreeMap<_, _> = parse_dotenv(&String::from_utf8_lossy(&bytes)).into_iter().collect();
-            for (name, value) in file_vars {
-                env.added.entry(name).or_insert(value);
-            }
+            file_vars.into_iter().for_each(|(name, value)| env.add(name, value));
         }
         env
-    }
-
-    /// The same without reading: `added` comes from an earlier [`Env::new`].
-    pub fn with(source: &'a dyn Source, added: BTreeMap<String, String>) -> Self {
-        Env { source, added }
     }
 
     /// `env.vars` and the texts directly below `env`. Values with `${…}` and dangerous names are left out.
@@ -91,7 +84,15 @@ impl<'a> Env<'a> {
             .filter(|(name, value)| !name.is_empty() && !value.trim().is_empty())
             .collect();
         for (name, value) in pairs.into_iter().filter(|(name, value)| !ignored(name) && !has_reference(value)) {
-            self.added.entry(name.to_owned()).or_insert_with(|| value.to_owned());
+            self.add(name.to_owned(), value.to_owned());
+        }
+    }
+
+    /// Nothing takes the place of a value that is set and not blank.
+    fn add(&mut self, name: String, value: String) {
+        let present = self.added.entry(name).or_default();
+        if present.trim().is_empty() {
+            *present = value;
         }
     }
 
@@ -285,11 +286,11 @@ mod tests {
         let source = MemorySource { current_dir: Some("/w".into()), ..MemorySource::new() }
             .with_var("REAL", "process")
             .with_var("BLANK", " ")
-            .with_file("/w/.env", "REAL=cwd\nCWD=cwd\nBLANK=cwd")
-            .with_file("/s/.env", "CWD=state\nSTATE=state");
+            .with_file("/w/.env", "REAL=cwd\nCWD=cwd\nBLANK=cwd\nEMPTY_CWD=\nEMPTY_ALL= ")
+            .with_file("/s/.env", "CWD=state\nSTATE=state\nEMPTY_CWD=state");
         let mut env = Env::new(&source, Path::new("/s"));
         env.add_block(&json!({"env":{
-            "vars": {"STATE":"config","VARS":"vars","BOTH":"vars","LD_PRELOAD":"x","HOME":"x","REF":"a${X}","EMPTY":""},
+            "vars": {"STATE":"config","VARS":"vars","BOTH":"vars","LD_PRELOAD":"x","HOME":"x","REF":"a${X}","EMPTY":"","EMPTY_ALL":"vars"},
             "BOTH":"direct", "DIRECT":"direct", "shellEnv": {"enabled":true}, "NUMBER": 5, "git_ssh":"x", "A B":"x"
         }}));
         let table = [
@@ -297,6 +298,8 @@ mod tests {
             ("BLANK", Some("cwd")),
             ("CWD", Some("cwd")),
             ("STATE", Some("state")),
+            ("EMPTY_CWD", Some("state")),
+            ("EMPTY_ALL", Some("vars")),
             ("VARS", Some("vars")),
             ("BOTH", Some("direct")),
             ("DIRECT", Some("direct")),

@@ -80,6 +80,87 @@ pub fn migrate(config: &mut Value) -> Migrated {
     out
 }
 
+/// Moves what needs somebody's word, in the way that suits most (`doctor --fix`). Comes after [`migrate`], which calls it
+/// blocking. One line per move.
+pub fn settle(config: &mut Value) -> Vec<Issue> {
+    let mut out = Vec::new();
+    let mut say = |path: &str, what: String| out.push(Issue::new(path, what));
+    let moved = |old: &str, new: &str| format!("{old} moved to {new}.");
+    if let Some(allowed) = remove(config, "routing.allowFrom") {
+        // It was WhatsApp's: for any other channel it would let the wrong people in.
+        let path = "routing.allowFrom";
+        let known = lookup(config, "channels.whatsapp").is_some_and(Value::is_object);
+        match lookup(config, "channels.whatsapp.allowFrom").is_some() {
+            _ if !known => say(path, format!("{path} went: channels.whatsapp is not configured.")),
+            true => say(path, format!("{path} went: channels.whatsapp.allowFrom is there.")),
+            false => {
+                insert(config, "channels.whatsapp.allowFrom", allowed);
+                say(path, moved(path, "channels.whatsapp.allowFrom"));
+            }
+        }
+    }
+    if let Some(Value::Object(agents)) = remove(config, "routing.agents") {
+        agents.into_iter().for_each(|(id, settings)| add_agent(config, &id, settings));
+        say("routing.agents", moved("routing.agents", "agents.list"));
+    }
+    if let Some(Value::String(id)) = remove(config, "routing.defaultAgentId") {
+        add_agent(config, &id, json!({}));
+        for agent in config.pointer_mut("/agents/list").and_then(Value::as_array_mut).into_iter().flatten() {
+            if let Some(agent) = agent.as_object_mut() {
+                agent.shift_remove("default");
+                if agent.get("id").and_then(Value::as_str) == Some(&id) {
+                    agent.insert("default".into(), json!(true));
+                }
+            }
+        }
+        say("routing.defaultAgentId", moved("routing.defaultAgentId", "agents.list[].default"));
+    }
+    if let Some(required) = remove(config, "routing.groupChat.requireMention") {
+        let path = "routing.groupChat.requireMention";
+        let all = ["whatsapp", "telegram", "imessage"].map(|id| format!("channels.{id}"));
+        let known: Vec<&String> = all.iter().filter(|at| lookup(config, at).is_some_and(Value::is_object)).collect();
+        for channel in &known {
+            let new = format!("{channel}.groups.*.requireMention");
+            if lookup(config, &new).is_none() {
+                insert(config, &new, required.clone());
+            }
+        }
+        match known.is_empty() {
+            true => say(path, format!("{path} went: none of its channels is configured.")),
+            false => say(path, moved(path, "channels.<channel>.groups.\"*\".requireMention")),
+        }
+    }
+    if let Some(old) = remove(config, "routing.transcribeAudio") {
+        let words: Vec<&Value> = old.get("command").and_then(Value::as_array).into_iter().flatten().collect();
+        let path = "routing.transcribeAudio";
+        match words.split_first() {
+            Some((command, args)) if lookup(config, "tools.media.audio.models").is_none() => {
+                let mut model = json!({"type": "cli", "command": command, "args": args});
+                if let Some(seconds) = old.get("timeoutSeconds") {
+                    model["timeoutSeconds"] = seconds.clone();
+                }
+                insert(config, "tools.media.audio.models", json!([model]));
+                say(path, moved(path, "tools.media.audio.models"));
+            }
+            _ => say(path, format!("{path} went: it names no command, or tools.media.audio.models is there.")),
+        }
+    }
+    out
+}
+
+/// An agent of the old map: what the list says of it already stays.
+fn add_agent(config: &mut Value, id: &str, settings: Value) {
+    if !lookup(config, "agents.list").is_some_and(Value::is_array) {
+        insert(config, "agents.list", json!([]));
+    }
+    let Some(list) = config.pointer_mut("/agents/list").and_then(Value::as_array_mut) else { return };
+    let own = |agent: &&mut Value| agent.get("id").and_then(Value::as_str) == Some(id);
+    match list.iter_mut().find(own) {
+        Some(agent) => *agent = deep_merge(settings, agent.take()),
+        None => list.push(deep_merge(json!({"id": id}), settings)),
+    }
+}
+
 impl Migrated {
     fn moved(&mut self, path: &str, message: String) {
         self.found.push(Issue::new(path, &message));
@@ -288,6 +369,50 @@ mod tests {
             assert_eq!(done.blocking.len(), 1, "{path}");
             assert_eq!(done.blocking[0].path, *path);
             assert!(!is_current(&config));
+        }
+    }
+
+    #[test]
+    fn settled() {
+        for (old, new) in [
+            (
+                json!({"routing":{"allowFrom":["+1"]},"channels":{"whatsapp":{}}}),
+                json!({"channels":{"whatsapp":{"allowFrom":["+1"]}}}),
+            ),
+            (
+                json!({"routing":{"allowFrom":["+1"]},"whatsapp":{"allowFrom":["+2"]}}),
+                json!({"channels":{"whatsapp":{"allowFrom":["+2"]}}}),
+            ),
+            (json!({"routing":{"allowFrom":["+1"]}}), json!({})),
+            (
+                json!({"routing":{"agents":{"a":{"workspace":"/old"},"b":{"workspace":"/b"}},"defaultAgentId":"b"},
+                    "agents":{"list":[{"id":"a","default":true,"workspace":"/new"}]}}),
+                json!({"agents":{"list":[{"id":"a","workspace":"/new"},{"id":"b","workspace":"/b","default":true}]}}),
+            ),
+            (json!({"routing":{"defaultAgentId":"x"}}), json!({"agents":{"list":[{"id":"x","default":true}]}})),
+            (
+                json!({"routing":{"groupChat":{"requireMention":false}},"telegram":{"botToken":"t"}}),
+                json!({"channels":{"telegram":{"botToken":"t","groups":{"*":{"requireMention":false}}}}}),
+            ),
+            (
+                json!({"routing":{"transcribeAudio":{"command":["whisper","-x"],"timeoutSeconds":9}}}),
+                json!({"tools":{"media":{"audio":{"models":[
+                    {"type":"cli","command":"whisper","args":["-x"],"timeoutSeconds":9}]}}}}),
+            ),
+        ] {
+            let mut config = old.clone();
+            let blocking = migrate(&mut config).blocking.len();
+            assert_eq!(settle(&mut config).len(), blocking, "{old}");
+            assert_eq!(migrate(&mut config), Migrated::default(), "{old}");
+            assert_eq!(config, new, "{old}");
+            assert_eq!(super::super::check::check(&config), [], "{old}");
+        }
+        for mut odd in
+            [json!([]), json!({"routing":{"agents":5,"allowFrom":{},"transcribeAudio":1,"defaultAgentId":[]}})]
+        {
+            migrate(&mut odd);
+            settle(&mut odd);
+            assert_eq!(migrate(&mut odd).blocking, []);
         }
     }
 

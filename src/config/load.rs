@@ -10,6 +10,7 @@ use super::env::Env;
 use super::issue::{Issue, issues_json};
 use super::model::Config;
 use super::paths::Paths;
+use super::secret_ref::{self, Origin, Resolved};
 use super::source::Source;
 use super::{check, defaults, get_path, include, legacy, redact, text, typed};
 use crate::ids::sha256_hex;
@@ -40,6 +41,10 @@ pub struct Loaded {
     pub env: BTreeMap<String, String>,
     /// Files that were included, or should have been.
     pub includes: Vec<PathBuf>,
+    /// What references to secrets lead to: variables from the start, files and programs once they were asked.
+    pub secrets: Resolved,
+    /// What was found when files and programs were asked: a line for each reference that nobody uses. None: not asked yet.
+    pub unused_secrets: Option<Vec<String>>,
 }
 
 /// Reads, checks and types the configuration at `paths.config_path`. A missing file is a valid empty one.
@@ -70,7 +75,9 @@ pub fn load_bytes(paths: &Paths, source: &dyn Source, bytes: Option<&[u8]>) -> L
     }
     loaded.effective = loaded.resolved.clone();
     defaults::apply(&mut loaded.effective, &mut loaded.warnings);
-    loaded.config = typed::typed(&loaded.effective, &env, paths, &mut loaded.warnings);
+    loaded.secrets = secret_ref::from_variables(&loaded.effective, paths, &|name| env.get(name));
+    loaded.config = typed::typed(&loaded.effective, &loaded.secrets, paths, &mut loaded.warnings);
+    loaded.missing_variables();
     loaded.env = env.added;
     loaded.env.retain(|name, _| source.var(name).is_none_or(|v| v.trim().is_empty()));
     loaded
@@ -92,6 +99,26 @@ impl Loaded {
             legacy_issues: Vec::new(),
             env: BTreeMap::new(),
             includes: Vec::new(),
+            secrets: Resolved::new(),
+            unused_secrets: None,
+        }
+    }
+
+    /// Takes over what files and programs answered, with a line for each reference that nobody uses.
+    pub fn use_secrets(&mut self, secrets: Resolved, unused: Vec<String>, paths: &Paths) {
+        // The first reading has said already what it had to warn of.
+        self.config = typed::typed(&self.effective, &secrets, paths, &mut Vec::new());
+        self.secrets = secrets;
+        self.unused_secrets = Some(unused);
+    }
+
+    fn missing_variables(&mut self) {
+        for wanted in secret_ref::wanted(&self.effective) {
+            let Ok(reference) = wanted.reference else { continue };
+            if reference.origin == Origin::Env && wanted.inactive.is_none() && !self.secrets.contains_key(&reference) {
+                let message = format!("SecretRef env variable \"{}\" is not available", reference.id);
+                self.warnings.push(Issue::new(wanted.path, message));
+            }
         }
     }
 
@@ -132,9 +159,12 @@ impl Loaded {
     }
 
     /// The same file with another effective configuration: a part of its changes has to wait (config A5).
-    pub fn with_effective(mut self, effective: Value, paths: &Paths, source: &dyn Source) -> Loaded {
-        let env = Env::with(source, self.env.clone());
-        self.config = typed::typed(&effective, &env, paths, &mut Vec::new());
+    /// What waits may still hang on secrets of before.
+    pub fn with_effective(mut self, effective: Value, before: &Resolved, paths: &Paths) -> Loaded {
+        for (reference, secret) in before {
+            self.secrets.entry(reference.clone()).or_insert_with(|| secret.clone());
+        }
+        self.config = typed::typed(&effective, &self.secrets, paths, &mut Vec::new());
         self.effective = effective;
         self
     }
@@ -167,7 +197,7 @@ impl Loaded {
                 }
                 None => format!("Config ({}): {}", self.path.display(), warning.line()),
             };
-        self.warnings.iter().map(line).collect()
+        self.warnings.iter().map(line).chain(self.unused_secrets.iter().flatten().cloned()).collect()
     }
 
     /// The log line of a reload that is refused; the old configuration stays (config A5).

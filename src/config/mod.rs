@@ -26,6 +26,7 @@ pub mod redact;
 pub mod render;
 pub mod schema;
 pub mod schema_doc;
+pub mod secret_ref;
 pub mod source;
 pub mod spans;
 pub mod text;

@@ -6,19 +6,20 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::env::Env;
 use super::get_path::lookup;
 use super::issue::Issue;
 use super::model::*;
 use super::paths::Paths;
+use super::secret_ref::{Resolved, SecretRef};
 use crate::secret::Secret;
 
 /// Model of an agent that names none (agent 11).
 pub const DEFAULT_MODEL: &str = "anthropic/claude-opus-4-6";
 
-/// Builds the typed view; warnings are about values that had to be changed or could not be had.
-pub fn typed(effective: &Value, env: &Env<'_>, paths: &Paths, warnings: &mut Vec<Issue>) -> Config {
-    let mut reader = Reader { env, paths, root: effective, warnings };
+/// Builds the typed view; references to secrets that are not in `secrets` count as absent. Warnings are about values
+/// that had to be changed.
+pub fn typed(effective: &Value, secrets: &Resolved, paths: &Paths, warnings: &mut Vec<Issue>) -> Config {
+    let mut reader = Reader { secrets, paths, root: effective, warnings };
     Config {
         gateway: reader.gateway(),
         agents: reader.agents(),
@@ -67,14 +68,14 @@ pub fn api_of(name: &str) -> Option<Api> {
     }
 }
 
-struct Reader<'a, 'e> {
-    env: &'a Env<'e>,
+struct Reader<'a> {
+    secrets: &'a Resolved,
     paths: &'a Paths,
     root: &'a Value,
     warnings: &'a mut Vec<Issue>,
 }
 
-impl Reader<'_, '_> {
+impl Reader<'_> {
     fn gateway(&mut self) -> Gateway {
         let at = At(self.root).at("gateway");
         let rate = at.at("auth.rateLimit");
@@ -88,8 +89,6 @@ impl Reader<'_, '_> {
             exempt_loopback: rate.at("exemptLoopback").bool().unwrap_or(defaults.exempt_loopback),
         };
         let mode = at.at("auth.mode").text().and_then(AuthMode::parse);
-        let needs_token = matches!(mode, None | Some(AuthMode::Token));
-        let needs_password = matches!(mode, None | Some(AuthMode::Password));
         let proxy = at.at("auth.trustedProxy");
         let ui = at.at("controlUi");
         let reload = at.at("reload");
@@ -100,8 +99,8 @@ impl Reader<'_, '_> {
             custom_bind_host: at.at("customBindHost").string(),
             auth: Auth {
                 mode,
-                token: self.secret("gateway.auth.token", needs_token),
-                password: self.secret("gateway.auth.password", needs_password),
+                token: self.secret("gateway.auth.token"),
+                password: self.secret("gateway.auth.password"),
                 allow_tailscale: at.at("auth.allowTailscale").bool(),
                 rate_limit,
                 trusted_proxy: proxy.0.is_object().then(|| TrustedProxy {
@@ -123,8 +122,8 @@ impl Reader<'_, '_> {
             tailscale_mode: at.at("tailscale.mode").string(),
             tailscale_reset_on_exit: at.at("tailscale.resetOnExit").bool().unwrap_or(false),
             remote_url: at.at("remote.url").string(),
-            remote_token: self.secret("gateway.remote.token", true),
-            remote_password: self.secret("gateway.remote.password", true),
+            remote_token: self.secret("gateway.remote.token"),
+            remote_password: self.secret("gateway.remote.password"),
             reload_mode: match reload.at("mode").text() {
                 Some("off") => ReloadMode::Off,
                 Some("hot") => ReloadMode::Hot,
@@ -181,7 +180,7 @@ impl Reader<'_, '_> {
     fn models(&mut self) -> Models {
         let mut models = Models::default();
         for (id, value) in At(self.root).at("models.providers").0.as_object().into_iter().flatten() {
-            let (at, path) = (At(value), format!("models.providers.{id}"));
+            let at = At(value);
             let id = normalize_provider(id);
             let api_name = at.at("api").string();
             let api = match &api_name {
@@ -189,16 +188,16 @@ impl Reader<'_, '_> {
                 None => Some(usual_api(&id)),
             };
             let mut list = Vec::new();
-            for (n, at) in at.at("models").items().enumerate() {
-                list.push(self.model(at, api, &format!("{path}.models.{n}")));
+            for at in at.at("models").items() {
+                list.push(self.model(at, api));
             }
             let provider = Provider {
                 base_url: at.at("baseUrl").string().unwrap_or_default(),
-                api_key: self.secret_at(at.at("apiKey"), &format!("{path}.apiKey"), true),
+                api_key: self.secret_at(at.at("apiKey")),
                 api_name,
                 api,
                 auth_header: at.at("authHeader").bool().unwrap_or(false),
-                headers: self.headers(at.at("headers"), &path),
+                headers: self.headers(at.at("headers")),
                 models: list,
             };
             models.providers.insert(id, provider);
@@ -206,7 +205,7 @@ impl Reader<'_, '_> {
         models
     }
 
-    fn model(&mut self, at: At<'_>, inherited: Option<Api>, path: &str) -> Model {
+    fn model(&self, at: At<'_>, inherited: Option<Api>) -> Model {
         let id = at.at("id").string().unwrap_or_default();
         let cost = at.at("cost");
         let price = |key: &str| cost.at(key).f64().unwrap_or(0.0);
@@ -224,7 +223,7 @@ impl Reader<'_, '_> {
                 cache_read: price("cacheRead"),
                 cache_write: price("cacheWrite"),
             },
-            headers: self.headers(at.at("headers"), path),
+            headers: self.headers(at.at("headers")),
             max_tokens_field: at.at("compat.maxTokensField").string(),
             supports_usage_in_streaming: at.at("compat.supportsUsageInStreaming").bool(),
             supports_store: at.at("compat.supportsStore").bool(),
@@ -249,60 +248,26 @@ impl Reader<'_, '_> {
         }
     }
 
-    fn hooks(&mut self) -> Hooks {
-        let at = At(self.root).at("hooks");
-        let enabled = at.at("enabled").bool().unwrap_or(false);
-        Hooks { enabled, token: self.secret("hooks.token", enabled) }
+    fn hooks(&self) -> Hooks {
+        let enabled = At(self.root).at("hooks.enabled").bool().unwrap_or(false);
+        Hooks { enabled, token: self.secret("hooks.token") }
     }
 
-    fn headers(&mut self, at: At<'_>, path: &str) -> Vec<(String, Secret)> {
+    fn headers(&self, at: At<'_>) -> Vec<(String, Secret)> {
         let pairs = at.0.as_object().into_iter().flatten();
-        pairs
-            .filter_map(|(name, value)| {
-                let secret = self.secret_at(At(value), &format!("{path}.headers.{name}"), true)?;
-                Some((name.clone(), secret))
-            })
-            .collect()
+        pairs.filter_map(|(name, value)| Some((name.clone(), self.secret_at(At(value))?))).collect()
     }
 
-    fn secret(&mut self, path: &str, needed: bool) -> Option<Secret> {
-        self.secret_at(At(self.root).at(path), path, needed)
+    fn secret(&self, path: &str) -> Option<Secret> {
+        self.secret_at(At(self.root).at(path))
     }
 
     /// A text, or a reference to a secret. Blank counts as absent.
-    fn secret_at(&mut self, at: At<'_>, path: &str, needed: bool) -> Option<Secret> {
-        let known = |text: &str| (!text.trim().is_empty()).then(|| Secret::new(text.trim()));
-        let source = match at.0 {
-            Value::String(text) if super::env::is_placeholder(text) => return None,
-            Value::String(text) => return known(text),
-            Value::Object(reference) => reference.get("source").and_then(Value::as_str)?,
-            _ => return None,
-        };
-        let id = at.at("id").text().unwrap_or_default();
-        let found = (source == "env" && self.env_allows(at.at("provider").text().unwrap_or("default"), id))
-            .then(|| self.env.get(id))
-            .flatten()
-            .and_then(|text| known(&text));
-        if found.is_none() && needed {
-            let message = match source {
-                "env" => format!("SecretRef env variable \"{id}\" is not available"),
-                other => {
-                    format!("SecretRef source \"{other}\" is not supported yet; use the value itself or source \"env\"")
-                }
-            };
-            self.warnings.push(Issue::new(path, message));
-        }
-        found
-    }
-
-    /// An env provider with an allow list hands out only what is on it; `default` exists without being written down.
-    fn env_allows(&self, provider: &str, id: &str) -> bool {
-        match lookup(self.root, "secrets.providers").and_then(|p| p.get(provider)) {
-            None => provider == "default",
-            Some(found) => match found.get("allowlist").and_then(Value::as_array) {
-                None => found.get("source").and_then(Value::as_str) == Some("env"),
-                Some(list) => list.iter().any(|name| name.as_str() == Some(id)),
-            },
+    fn secret_at(&self, at: At<'_>) -> Option<Secret> {
+        match at.0 {
+            Value::String(text) if super::env::is_placeholder(text) => None,
+            Value::String(text) => (!text.trim().is_empty()).then(|| Secret::new(text.trim())),
+            reference => self.secrets.get(&SecretRef::parse(reference)?.ok()?).cloned(),
         }
     }
 
@@ -401,16 +366,18 @@ fn base_path(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::super::paths::Overrides;
+    use super::super::secret_ref::Origin;
     use super::super::source::MemorySource;
     use super::*;
     use serde_json::json;
 
     fn read(value: Value) -> (Config, Vec<String>) {
-        let source = MemorySource::new().with_var("HOME", "/home/u").with_var("TOKEN", "from-env");
+        let source = MemorySource::new().with_var("HOME", "/home/u");
         let paths = Paths::resolve(&source, &Overrides::default()).unwrap();
-        let env = Env::new(&source, &paths.state_dir);
+        let reference = SecretRef { origin: Origin::Env, provider: "default".into(), id: "TOKEN".into() };
+        let secrets = [(reference, Secret::new("from-env"))].into();
         let mut warnings = Vec::new();
-        let config = typed(&value, &env, &paths, &mut warnings);
+        let config = typed(&value, &secrets, &paths, &mut warnings);
         (config, warnings.iter().map(Issue::line).collect())
     }
 
@@ -471,30 +438,18 @@ mod tests {
     }
 
     #[test]
-    fn secret_references() {
-        let reference = |source: &str, provider: &str, id: &str| json!({"source":source,"provider":provider,"id":id});
-        let table = [
-            (json!("x"), Some("x"), None),
-            (json!("  "), None, None),
-            (json!("${MISSING}"), None, None),
-            (reference("env", "default", "TOKEN"), Some("from-env"), None),
-            (reference("env", "listed", "TOKEN"), Some("from-env"), None),
-            (reference("env", "strict", "TOKEN"), None, Some("SecretRef env variable \"TOKEN\" is not available")),
-            (reference("env", "unknown", "TOKEN"), None, Some("SecretRef env variable \"TOKEN\" is not available")),
-            (reference("env", "default", "NONE"), None, Some("SecretRef env variable \"NONE\" is not available")),
-            (
-                reference("exec", "vault", "a"),
-                None,
-                Some("SecretRef source \"exec\" is not supported yet; use the value itself or source \"env\""),
-            ),
-        ];
-        for (token, expected, warning) in table {
-            let (config, warnings) = read(json!({
-                "gateway":{"auth":{"token":token}},
-                "secrets":{"providers":{"listed":{"source":"env"},"strict":{"source":"env","allowlist":["A"]}}}
-            }));
+    fn secrets() {
+        let reference = |id: &str| json!({"source":"env","provider":"default","id":id});
+        for (token, expected) in [
+            (json!(" x "), Some("x")),
+            (json!("  "), None),
+            (json!("${MISSING}"), None),
+            (reference("TOKEN"), Some("from-env")),
+            (reference("NONE"), None),
+            (json!(5), None),
+        ] {
+            let (config, _) = read(json!({"gateway":{"auth":{"token":token}}}));
             assert_eq!(config.gateway.auth.token.as_ref().map(Secret::expose), expected, "{token}");
-            assert_eq!(warnings, warning.map(|w| format!("gateway.auth.token: {w}")).into_iter().collect::<Vec<_>>());
         }
     }
 

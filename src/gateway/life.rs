@@ -26,7 +26,7 @@ use crate::limits;
 use crate::policy::rate_limit::RateLimiter;
 use crate::protocol::COMPAT_VERSION;
 use crate::protocol::presence::SelfInfo;
-use crate::rpc::context::wall_ms;
+use crate::rpc::context::{SecretsInForce, wall_ms};
 use crate::rpc::health::Health;
 use crate::rpc::jobs::Jobs;
 use crate::rpc::{Context, Live, restart};
@@ -188,7 +188,7 @@ impl Life {
     /// Takes a configuration over without a restart: what is read at use, and what its owners are told. Auth, origins
     /// and bounds stay as they are: whatever they hang on needs a restart, which ends the clients that they let in.
     /// `env` are the variables; None: theirs wait for a restart, too.
-    pub fn adopt(&self, config: Arc<Config>, env: Option<BTreeMap<String, String>>) {
+    pub fn adopt(&self, config: Arc<Config>, secrets: SecretsInForce, env: Option<BTreeMap<String, String>>) {
         let before = self.ctx.live();
         // An agent has its sessions before a request can name it.
         let files: BTreeMap<_, _> = session_files(&before.config, &self.ctx.paths).into_iter().collect();
@@ -203,6 +203,7 @@ impl Life {
             auth: before.auth.clone(),
             origins: before.origins.clone(),
             env: env.unwrap_or_else(|| before.env.clone()),
+            secrets,
             max_buffered: before.max_buffered,
         });
         self.ctx.runs.lanes_changed();
@@ -294,6 +295,7 @@ fn live(settings: &Settings) -> Live {
         auth: settings.auth.clone(),
         origins: settings.origins.clone(),
         env: settings.env.clone(),
+        secrets: SecretsInForce::of(&settings.loaded.effective, &settings.loaded.secrets),
         max_buffered: settings::max_buffered(&settings.config),
     }
 }

@@ -13,6 +13,7 @@ use crate::config::plan::{Action, Verdict};
 use crate::config::{Loaded, Source as _};
 use crate::limits;
 use crate::reload::{Asked, Found, Reading};
+use crate::rpc::context::SecretsInForce;
 use crate::store::source::FsSource;
 use crate::sys::sd_notify;
 
@@ -57,6 +58,7 @@ impl Machine<'_> {
             Found::Invalid(loaded) => settings::valid(&self.boot.paths, *loaded),
             Found::Missing => lost("is missing"),
             Found::Empty => lost("is empty"),
+            Found::Unresolved(e) => Err(e),
         };
         match checked {
             Ok(loaded) => {
@@ -112,7 +114,9 @@ impl Machine<'_> {
             true => loaded,
             false => {
                 let effective = self.standing.without_restart(&loaded.effective);
-                loaded.with_effective(effective, &self.boot.paths, &FsSource)
+                let before =
+                    self.life.as_ref().map(|life| life.ctx.live().secrets.resolved.clone()).unwrap_or_default();
+                loaded.with_effective(effective, &before, &self.boot.paths)
             }
         };
         match self.check(loaded) {
@@ -133,7 +137,8 @@ impl Machine<'_> {
         self.warn_anew(&settings.loaded);
         self.set_logging(&settings);
         if let Some(life) = &self.life {
-            life.adopt(settings.config.clone(), env);
+            let secrets = SecretsInForce::of(&settings.loaded.effective, &settings.loaded.secrets);
+            life.adopt(settings.config.clone(), secrets, env);
         }
         if let Some(line) = verdict.applied() {
             log::info!(target: "reload", "{line}");

@@ -15,8 +15,8 @@ use crate::policy::start::{self, StartFacts, StartRefusal};
 use crate::secret::Secret;
 use crate::server::bind_plan::{self, BindPlan};
 use crate::server::listen;
-use crate::store::atomic;
 use crate::store::source::FsSource;
+use crate::store::{atomic, secrets};
 use crate::sys::{notice, process};
 
 /// Largest password file.
@@ -82,17 +82,19 @@ pub fn valid(paths: &Paths, loaded: Loaded) -> Result<Loaded> {
 
 /// Steps 5 and 8 to 10 and 13; what has to happen between them (`--force`, lock, token) is the caller's.
 impl Settings {
-    pub fn read(options: &RunOptions, paths: &Paths, loaded: Loaded) -> Result<Settings> {
-        let config = Arc::new(loaded.config.clone());
+    pub fn read(options: &RunOptions, paths: &Paths, mut loaded: Loaded) -> Result<Settings> {
         let flag = options.port.as_deref().map(port_number).transpose()?;
-        let (port, _) = paths.port(&FsSource, flag, config.gateway.port);
+        let (port, _) = paths.port(&FsSource, flag, loaded.config.gateway.port);
         let bind_flag = options.bind.as_deref().map(bind_mode).transpose()?;
-        let bind = bind_flag.or(config.gateway.bind).unwrap_or(Bind::Loopback);
+        let bind = bind_flag.or(loaded.config.gateway.bind).unwrap_or(Bind::Loopback);
         let overrides = auth_overrides(options, &loaded)?;
-        let auth = auth::resolve_auth(&config.gateway, &overrides);
-        let tailscale_mode = overrides.tailscale_mode.clone().or(config.gateway.tailscale_mode.clone());
+        let tailscale_mode = overrides.tailscale_mode.clone().or(loaded.config.gateway.tailscale_mode.clone());
         let tailscale_mode = tailscale_mode.unwrap_or_else(|| "off".into());
         check_mode(options, paths, &loaded)?;
+        // Secrets last: asking for them takes time and may start programs.
+        secrets::activate(&mut loaded, paths, &FsSource)?;
+        let config = Arc::new(loaded.config.clone());
+        let auth = auth::resolve_auth(&config.gateway, &overrides);
         let mut settings = Settings {
             env: loaded.env.clone(),
             warnings: loaded.warning_lines(),
@@ -143,8 +145,10 @@ impl Settings {
 
     /// The file was changed by ourselves.
     pub fn reread(&mut self, paths: &Paths) {
-        let loaded = config::load(paths, &FsSource);
+        let mut loaded = config::load(paths, &FsSource);
         if loaded.valid() {
+            let unused = self.loaded.unused_secrets.take().unwrap_or_default();
+            loaded.use_secrets(std::mem::take(&mut self.loaded.secrets), unused, paths);
             self.config = Arc::new(loaded.config.clone());
             self.loaded = loaded;
         }

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use self::Params::{Lenient, Strict};
 use self::Runs::{Inline, Owner, Pool};
-use super::params::{agent, agents, chat, config, cron, devices, sessions, system};
+use super::params::{agent, agents, chat, config, cron, devices, secrets, sessions, system};
 use super::roles::{self, Role, Scopes};
 use super::schema::{EMPTY, Object};
 use super::{ErrorCode, ErrorShape};
@@ -90,6 +90,8 @@ pub static METHODS: &[Method] = &[
     method("models.list", READ, Inline, NOTHING, "Models that a run may use."),
     method("agents.list", READ, Inline, NOTHING, "Configured agents and which one is the default."),
     method("skills.status", READ, Inline, Strict(&agents::SKILLS_STATUS), "Skills of an agent."),
+    method("secrets.reload", ADMIN, Pool, NOTHING, "Asks for every secret in use anew; all of them or none."),
+    method("secrets.resolve", ADMIN, Pool, Strict(&secrets::SECRETS_RESOLVE), "Secrets that references lead to."),
     method("sessions.list", READ, Pool, Strict(&sessions::SESSIONS_LIST), "Sessions, newest first."),
     method("sessions.preview", READ, Pool, Strict(&sessions::SESSIONS_PREVIEW), "The last lines of some sessions."),
     method("last-heartbeat", READ, Inline, Lenient, "The last heartbeat event, or null."),

@@ -17,7 +17,10 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 
 use self::watch::{Stamp, Step, Watch};
 use crate::config::{self, Loaded, Paths};
+use crate::error::Error;
+use crate::ids::sha256_hex;
 use crate::limits::{RELOAD_RETRIES, RELOAD_RETRY, WATCHED_FILES};
+use crate::store::secrets;
 use crate::store::source::FsSource;
 
 /// Who wants to know.
@@ -55,6 +58,8 @@ pub enum Found {
     /// It was there, and said something: never taken for an empty configuration.
     Missing,
     Empty,
+    /// Valid, but a secret in it cannot be had.
+    Unresolved(Error),
 }
 
 impl Found {
@@ -65,6 +70,7 @@ impl Found {
             Found::Invalid(loaded) => Some(loaded.reload_skipped()),
             Found::Missing => Some("config reload skipped (config file not found)".into()),
             Found::Empty => Some("config reload skipped (config file is empty)".into()),
+            Found::Unresolved(e) => Some(format!("config reload failed: {e}")),
         }
     }
 }
@@ -84,6 +90,7 @@ impl Reload {
         let mut watcher = Watcher {
             files: Vec::new(),
             debounce: first.config.gateway.reload_debounce,
+            effective: sha256_hex(first.effective.to_string().as_bytes()),
             says: Says::of(first),
             retries: 0,
             pending: Asked::default(),
@@ -132,6 +139,8 @@ struct Watcher {
     /// The main file and those that it includes.
     files: Vec<PathBuf>,
     debounce: Duration,
+    /// Hash of what was accepted last, as far as it has an effect.
+    effective: String,
     says: Says,
     /// How often a missing file was looked for.
     retries: u32,
@@ -195,7 +204,7 @@ impl Watcher {
         self.retries = 0;
         self.watch_files(&loaded);
         let hash = loaded.hash.clone();
-        let found = self.judge(loaded);
+        let found = self.judge(loaded, asked);
         if let Some(line) = found.skipped() {
             let refused = (hash, line);
             let again = self.refused.as_ref() == Some(&refused);
@@ -208,7 +217,7 @@ impl Watcher {
         None
     }
 
-    fn judge(&mut self, loaded: Loaded) -> Found {
+    fn judge(&mut self, mut loaded: Loaded, asked: Asked) -> Found {
         let says = Says::of(&loaded);
         if !loaded.valid() {
             return Found::Invalid(Box::new(loaded));
@@ -217,6 +226,14 @@ impl Watcher {
             (Says::Nothing | Says::Something, Says::NoFile) => Found::Missing,
             (Says::Something, Says::Nothing) => Found::Empty,
             _ => {
+                // Whoever only edits a comment does not want a program to ask for a password again.
+                let effective = sha256_hex(loaded.effective.to_string().as_bytes());
+                if effective != self.effective || asked.anybody() {
+                    if let Err(e) = secrets::activate(&mut loaded, &self.paths, &FsSource) {
+                        return Found::Unresolved(e);
+                    }
+                    self.effective = effective;
+                }
                 self.says = says;
                 self.refused = None;
                 self.debounce = loaded.config.gateway.reload_debounce;

@@ -6,10 +6,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use parking_lot::RwLock;
+use serde_json::Value;
 
 use super::jobs::Jobs;
 use super::restart::Restarts;
 use crate::agent::runs::RunsHandle;
+use crate::config::secret_ref::{self, Resolved};
 use crate::config::{Config, Paths};
 use crate::hub::HubHandle;
 use crate::hub::system_events::SystemEvents;
@@ -30,7 +32,24 @@ pub struct Live {
     pub origins: OriginRules,
     /// Variables from `.env` files and the configuration.
     pub env: BTreeMap<String, String>,
+    pub secrets: SecretsInForce,
     pub max_buffered: usize,
+}
+
+/// What references to secrets led to when the configuration came into force.
+#[derive(Clone, Default)]
+pub struct SecretsInForce {
+    /// The configuration with its references; null when it has none.
+    pub config: Arc<Value>,
+    pub resolved: Arc<Resolved>,
+}
+
+impl SecretsInForce {
+    pub fn of(effective: &Value, resolved: &Resolved) -> SecretsInForce {
+        let some = !secret_ref::wanted(effective).is_empty();
+        let config = if some { effective.clone() } else { Value::Null };
+        SecretsInForce { config: config.into(), resolved: Arc::new(resolved.clone()) }
+    }
 }
 
 impl Live {

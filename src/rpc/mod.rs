@@ -11,6 +11,7 @@ pub mod health;
 pub mod jobs;
 pub mod models;
 pub mod restart;
+pub mod secrets;
 pub mod sessions;
 pub mod system;
 
@@ -52,6 +53,8 @@ pub static HANDLERS: &[(&str, Handler)] = &[
     ("models.list", Answer(models::list)),
     ("agents.list", Answer(agents::list)),
     ("skills.status", Answer(system::skills_status)),
+    ("secrets.reload", Answer(secrets::reload)),
+    ("secrets.resolve", Answer(secrets::resolve)),
     ("sessions.list", Answer(sessions::list)),
     ("sessions.preview", Answer(sessions::preview)),
     ("last-heartbeat", Answer(system::last_heartbeat)),

@@ -144,19 +144,19 @@ pub fn set_aside_corrupt(path: &Path, now_ms: u64) -> PathBuf {
 
 /// Removes temporary files that earlier processes left in `directory`; returns how many. Called once per directory at start.
 pub fn sweep_temporary(directory: &Path) -> usize {
-    let Ok(entries) = fs::read_dir(directory) else { return 0 };
-    let mut removed = 0;
-    for entry in entries.flatten() {
-        let Some(pid) = entry.file_name().to_str().and_then(pid_of_temporary) else { continue };
-        let old = entry
-            .metadata()
-            .and_then(|m| m.modified())
-            .is_ok_and(|at| SystemTime::now().duration_since(at).is_ok_and(|age| age > ABANDONED_AFTER));
-        if (old || !super::lock::is_alive(pid)) && fs::remove_file(entry.path()).is_ok() {
-            removed += 1;
-        }
-    }
-    removed
+    abandoned(directory).iter().filter(|path| fs::remove_file(path).is_ok()).count()
+}
+
+/// Temporary files of ours in `directory` that nobody will ever finish.
+pub fn abandoned(directory: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = fs::read_dir(directory) else { return Vec::new() };
+    let is_abandoned = |entry: &fs::DirEntry| {
+        let Some(pid) = entry.file_name().to_str().and_then(pid_of_temporary) else { return false };
+        let modified = entry.metadata().and_then(|meta| meta.modified());
+        let age = modified.ok().and_then(|at| SystemTime::now().duration_since(at).ok());
+        age.is_some_and(|age| age > ABANDONED_AFTER) || !super::lock::is_alive(pid)
+    };
+    entries.flatten().filter(is_abandoned).map(|entry| entry.path()).collect()
 }
 
 /// Creates `directory` and its missing parents, mode 0700.

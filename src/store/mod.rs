@@ -26,6 +26,7 @@ mod lines;
 pub mod lock;
 pub mod message;
 mod scan;
+pub mod secrets;
 pub mod sessions;
 mod sessions_write;
 pub mod source;

@@ -4,7 +4,9 @@
 //! platform cannot tell is `None`, an empty list or `ErrorKind::Unsupported`, never a guess.
 #![allow(unsafe_code)]
 
+pub mod ask;
 pub mod dirs;
+pub mod disk;
 pub mod exec;
 pub mod fds;
 pub mod host;

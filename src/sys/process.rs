@@ -103,6 +103,19 @@ fn send_number(pid: u32, number: libc::c_int) -> Result<(), SignalError> {
     })
 }
 
+/// Kills every process of the group that a child of ours leads; whoever is gone already is gone.
+pub fn kill_group(leader: u32) {
+    #[cfg(unix)]
+    if !is_untouchable(leader)
+        && let Ok(group) = libc::pid_t::try_from(leader)
+    {
+        // SAFETY: killpg touches no memory of ours; the group is a child's own, never 0 (ours) and never 1.
+        unsafe { libc::killpg(group, libc::SIGKILL) };
+    }
+    #[cfg(not(unix))]
+    let _ = leader;
+}
+
 #[cfg(not(unix))]
 fn send(_pid: u32, _sig: Sig) -> Result<(), SignalError> {
     Err(no_signals())
@@ -214,6 +227,13 @@ pub fn uid() -> Option<u32> {
     return Some(unsafe { libc::getuid() });
     #[cfg(not(unix))]
     None
+}
+
+/// The user whose rights we have.
+#[cfg(unix)]
+pub fn effective_uid() -> u32 {
+    // SAFETY: geteuid cannot fail.
+    unsafe { libc::geteuid() }
 }
 
 /// Name of a user; None when the user data base does not know it.

@@ -9,6 +9,7 @@ pub mod chat;
 pub mod config;
 pub mod cron;
 pub mod devices;
+pub mod secrets;
 pub mod sessions;
 pub mod system;
 
@@ -106,6 +107,7 @@ mod tests {
         reads::<devices::PairRemoveParams>("device.pair.remove");
         reads::<devices::TokenRotateParams>("device.token.rotate");
         reads::<devices::TokenRevokeParams>("device.token.revoke");
+        reads::<secrets::SecretsResolveParams>("secrets.resolve");
         reads::<sessions::SessionsListParams>("sessions.list");
         reads::<sessions::SessionsPreviewParams>("sessions.preview");
         reads::<sessions::SessionsUsageParams>("sessions.usage");

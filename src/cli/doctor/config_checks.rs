@@ -1,0 +1,311 @@
+//! Checks of the configuration file. They read facts and find; nothing is changed here.
+
+use super::{Facts, Finding, Fix};
+use crate::cli::audit::{self, Severity};
+use crate::cli::setup;
+use crate::config::schema::EXTRA_KEYS;
+use crate::config::{Issue, get_path, redact};
+use crate::store::secrets as secret_store;
+use crate::store::source::FsSource;
+
+/// Lines of a list that are shown.
+const SHOWN: usize = 12;
+/// Characters of a line of the file that are shown.
+const LINE: usize = 68;
+
+pub fn missing(facts: &Facts, out: &mut Vec<Finding>) {
+    if facts.loaded.exists {
+        return;
+    }
+    let path = facts.cx.short(&facts.cx.paths.config_path);
+    let finding = Finding::new("config.missing", Severity::Warn, format!("There is no configuration ({path})"));
+    out.push(match facts.last_good {
+        Some(_) => finding.remedy("openclaw doctor --fix puts the last good one back.").fix(Some(Fix::Restore)),
+        None => finding.remedy(format!("Run: {}", facts.cx.suggest("openclaw setup"))),
+    });
+}
+
+/// The file is no JSON5: its line and the place in it, with everything in quotes masked.
+pub fn syntax(facts: &Facts, out: &mut Vec<Finding>) {
+    let loaded = &facts.loaded;
+    if loaded.valid() || !loaded.parsed.is_null() && !is_unreadable(facts) {
+        return;
+    }
+    let Some(issue) = loaded.issues.first() else { return };
+    let empty = loaded.raw.as_deref().is_some_and(|text| text.trim().is_empty());
+    let title = if empty { "The configuration file is empty".to_owned() } else { issue.message.clone() };
+    let place = loaded.raw.as_deref().filter(|_| !empty).zip(place(&issue.message));
+    let shown = place.map(|(text, (line, column))| marked_line(text, line, column)).unwrap_or_default();
+    out.push(broken(facts, Finding::new("config.syntax", Severity::Critical, title).detail(shown)));
+}
+
+/// Nothing of the file is known: it could not be read, or is no text.
+fn is_unreadable(facts: &Facts) -> bool {
+    facts.loaded.exists && facts.loaded.raw.is_none()
+}
+
+fn broken(facts: &Facts, finding: Finding) -> Finding {
+    let last_good = facts.cx.short(&crate::gateway::bootstrap::last_good(&facts.cx.paths));
+    match facts.last_good {
+        Some(_) => finding
+            .remedy(format!(
+                "Mend the file, or let openclaw doctor --fix put {last_good} in its place (the broken text is kept as .bak)."
+            ))
+            .fix(Some(Fix::Restore)),
+        None => finding.remedy("Mend the file; there is no last good configuration to put in its place."),
+    }
+}
+
+/// Wrong values, and old keys that need a person.
+pub fn invalid(facts: &Facts, out: &mut Vec<Finding>) {
+    let loaded = &facts.loaded;
+    if loaded.valid() || loaded.parsed.is_null() || is_unreadable(facts) {
+        return;
+    }
+    let cleanable = facts.cleaned.as_ref().is_some_and(|cleaned| cleaned.valid);
+    if cleanable && !facts.args.force {
+        return;
+    }
+    // Unknown keys have a finding of their own, but for those in files that are included.
+    let listed = facts.cleaned.as_ref().is_some_and(|cleaned| !cleaned.removed.is_empty());
+    let is_listed = |issue: &&Issue| listed && issue.message.starts_with("Unrecognized key");
+    let issues: Vec<&Issue> = loaded.issues.iter().filter(|issue| !is_listed(issue)).collect();
+    let title = "The configuration is not valid; the gateway does not start with it";
+    let finding = Finding::new("config.invalid", Severity::Critical, title);
+    out.push(broken(facts, finding.detail(list(issues.iter().map(|issue| issue.line())))));
+}
+
+pub fn unknown_keys(facts: &Facts, out: &mut Vec<Finding>) {
+    let Some(cleaned) = facts.cleaned.as_ref().filter(|cleaned| !cleaned.removed.is_empty()) else { return };
+    let finding = Finding::new("config.unknown-keys", Severity::Critical, "Unknown config keys")
+        .detail(list(cleaned.removed.iter().cloned()));
+    out.push(match cleaned.valid {
+        true => finding.remedy("Run \"openclaw doctor --fix\" to remove these keys.").fix(Some(Fix::Clean)),
+        false => finding.remedy("Mend the values above first; then openclaw doctor --fix removes these keys."),
+    });
+}
+
+pub fn old_keys(facts: &Facts, out: &mut Vec<Finding>) {
+    let Some(cleaned) = facts.cleaned.as_ref().filter(|cleaned| !cleaned.moved.is_empty()) else { return };
+    // Some are understood in memory, the others stop the start.
+    let severity = if facts.loaded.valid() { Severity::Warn } else { Severity::Critical };
+    let finding = Finding::new("config.old-keys", severity, "Keys of earlier versions")
+        .detail(list(cleaned.moved.iter().map(|issue| issue.message.clone())));
+    out.push(match cleaned.valid {
+        true => finding.remedy("Run \"openclaw doctor --fix\" to rewrite the file.").fix(Some(Fix::Clean)),
+        false => finding.remedy("Mend the values above first; then openclaw doctor --fix rewrites the file."),
+    });
+}
+
+pub fn mode(facts: &Facts, out: &mut Vec<Finding>) {
+    let gateway = &facts.loaded.config.gateway;
+    if !editable(facts) || gateway.mode.is_some() {
+        return;
+    }
+    let title = "gateway.mode is unset; the gateway does not start";
+    let finding = Finding::new("config.mode", Severity::Warn, title);
+    out.push(match gateway.remote_url {
+        None => finding
+            .remedy("openclaw doctor --fix sets it to local: this machine runs the gateway.")
+            .fix(Some(Fix::LocalMode)),
+        Some(_) => finding.remedy("Set it to local or remote: openclaw config set gateway.mode local"),
+    });
+}
+
+pub fn token(facts: &Facts, out: &mut Vec<Finding>) {
+    let wanted = editable(facts) || facts.args.generate_gateway_token && facts.loaded.valid();
+    let remote = facts.loaded.config.gateway.mode.as_deref() == Some("remote");
+    if !wanted || remote || !setup::misses_token(&facts.loaded) {
+        return;
+    }
+    out.push(
+        Finding::new("config.token", Severity::Warn, "The gateway has no token yet; clients need one")
+            .remedy("openclaw doctor --fix (or --generate-gateway-token) makes one; so does the first start.")
+            .fix(Some(Fix::Token)),
+    );
+}
+
+/// A valid file, or one that becomes valid in the same write.
+fn editable(facts: &Facts) -> bool {
+    let becomes_valid = facts.cleaned.as_ref().is_some_and(|cleaned| cleaned.valid);
+    facts.loaded.exists && (facts.loaded.valid() || becomes_valid)
+}
+
+pub fn variables(facts: &Facts, out: &mut Vec<Finding>) {
+    let missing = facts.loaded.warnings.iter().filter_map(|warning| {
+        let name = warning.message.strip_prefix("Missing env var \"")?.split('"').next()?;
+        Some(format!("{name} at {}", warning.path))
+    });
+    let missing: Vec<String> = missing.collect();
+    if !missing.is_empty() {
+        let env = facts.cx.short(&facts.cx.paths.state_dir.join(".env"));
+        out.push(
+            Finding::new("config.variables", Severity::Warn, "Variables that are not set")
+                .detail(list(missing))
+                .remedy(format!("Put them into {env} (mode 0600) or the environment of the service.")),
+        );
+    }
+}
+
+pub fn secrets(facts: &Facts, out: &mut Vec<Finding>) {
+    if !facts.loaded.valid() {
+        return;
+    }
+    let outcome =
+        secret_store::resolve(&facts.loaded.effective, &facts.cx.paths, &|name| facts.loaded.var(&FsSource, name));
+    if !outcome.failed.is_empty() {
+        out.push(
+            Finding::new(
+                "config.secrets",
+                Severity::Critical,
+                "Secrets in use that cannot be had; the gateway does not start",
+            )
+            .detail(list(outcome.failed.iter().map(ToString::to_string)))
+            .remedy("Mend the provider below secrets.providers, or the reference; openclaw.json(5) has the rules."),
+        );
+    }
+}
+
+pub fn unused_secrets(facts: &Facts, out: &mut Vec<Finding>) {
+    let unused = crate::config::secret_ref::wanted(&facts.loaded.effective).into_iter();
+    let unused: Vec<String> = unused.filter_map(|w| Some(format!("{}: {}", w.path, w.inactive?))).collect();
+    if !unused.is_empty() {
+        let title = "References to secrets that are not in use";
+        out.push(Finding::new("config.unused-secrets", Severity::Info, title).detail(list(unused)));
+    }
+}
+
+pub fn newer(facts: &Facts, out: &mut Vec<Finding>) {
+    let newer = facts.loaded.warnings.iter().find(|warning| warning.path == "meta.lastTouchedVersion");
+    out.extend(newer.map(|warning| Finding::new("config.newer", Severity::Info, warning.message.clone())));
+}
+
+/// A configuration that was written for laxer defaults (DECISIONS 64).
+pub fn exec_defaults(facts: &Facts, out: &mut Vec<Finding>) {
+    let at = |path: &str| get_path::lookup(&facts.loaded.resolved, path);
+    let (security, ask, host) = (at("tools.exec.security"), at("tools.exec.ask"), at("tools.exec.host"));
+    let sandboxed = host.and_then(|host| host.as_str()) == Some("sandbox");
+    if at("tools").is_none() || security.is_some() && ask.is_some() && !sandboxed {
+        return;
+    }
+    out.push(
+        Finding::new("config.exec-defaults", Severity::Info, "Commands of agents are asked for")
+            .detail(["Unless tools.exec says otherwise, a command runs on this machine, must be on the allow list, \
+                and somebody is asked when it is not. OpenClaw on Node ran it in a sandbox."
+                .to_owned()])
+            .remedy("Set tools.exec.host, tools.exec.security and tools.exec.ask to what you want."),
+    );
+}
+
+/// Keys that only this program knows (DECISIONS 74).
+pub fn going_back(facts: &Facts, out: &mut Vec<Finding>) {
+    let paths = EXTRA_KEYS.iter().map(|(parent, name, _)| format!("{parent}.{name}"));
+    let ours: Vec<String> = paths.filter(|path| get_path::lookup(&facts.loaded.resolved, path).is_some()).collect();
+    if !ours.is_empty() {
+        out.push(
+            Finding::new("config.going-back", Severity::Info, "Before going back to OpenClaw on Node")
+                .detail(list(ours))
+                .remedy("It refuses a file with these keys: remove them then."),
+        );
+    }
+}
+
+/// The short security check of `openclaw status`; files have their own checks here.
+pub fn audit(facts: &Facts, out: &mut Vec<Finding>) {
+    if !facts.loaded.exists {
+        return;
+    }
+    let token = facts.loaded.config.gateway.auth.token.as_ref();
+    let seen = audit::Facts { token_chars: token.map(|t| t.expose().chars().count()), ..audit::Facts::default() };
+    for found in audit::look(&facts.loaded.config, &seen) {
+        let finding = Finding::new("security.audit", found.severity, found.title).detail([found.detail]);
+        out.push(Finding { remedy: found.fix, ..finding });
+    }
+}
+
+/// `… at 3:14` and `line 3, column 14` → 3, 14.
+fn place(message: &str) -> Option<(usize, usize)> {
+    let pair = message.rsplit(" at ").find_map(|end| {
+        let (line, rest) = end.split_once(':')?;
+        let digits = rest.split(|c: char| !c.is_ascii_digit()).next()?;
+        Some((line.parse().ok()?, digits.parse().ok()?))
+    });
+    pair.or_else(|| {
+        let (_, rest) = message.split_once("line ")?;
+        let (line, rest) = rest.split_once(", column ")?;
+        let digits = rest.split(|c: char| !c.is_ascii_digit()).next()?;
+        Some((line.parse().ok()?, digits.parse().ok()?))
+    })
+}
+
+/// The line with its number, and a caret below the column.
+fn marked_line(text: &str, line: usize, column: usize) -> Vec<String> {
+    let Some(content) = text.split('\n').nth(line - 1) else { return Vec::new() };
+    let masked: Vec<char> = masked(content.trim_end()).chars().collect();
+    // A long line is shown around its column.
+    let from = if masked.len() > LINE { column.saturating_sub(LINE * 3 / 4) } else { 0 };
+    let shown: String = masked.iter().skip(from).take(LINE).collect();
+    let number = format!("{line} | ");
+    let caret = format!("{}^", " ".repeat(number.len() + (column - 1).saturating_sub(from)));
+    vec![format!("{number}{shown}"), caret]
+}
+
+/// What stands in quotes might be a secret, and so might a long word: character by character a star, keys excepted.
+fn masked(line: &str) -> String {
+    let chars: Vec<char> = line.chars().collect();
+    let mut out = chars.clone();
+    let mut at = 0;
+    while at < chars.len() {
+        let quote = chars[at];
+        if matches!(quote, '"' | '\'' | '`') {
+            let end = (at + 1..chars.len()).find(|&i| chars[i] == quote && chars[i - 1] != '\\').unwrap_or(chars.len());
+            let key = chars[(end + 1).min(chars.len())..].iter().find(|c| !c.is_whitespace()) == Some(&':');
+            if !key {
+                out[at + 1..end].fill('*');
+            }
+            at = end + 1;
+        } else {
+            let word = |c: &char| c.is_alphanumeric() || "_-+/=.".contains(*c);
+            let end = (at..chars.len()).find(|&i| !word(&chars[i])).unwrap_or(chars.len());
+            let key = chars[end..].iter().find(|c| !c.is_whitespace()) == Some(&':');
+            if !key && end - at >= 12 {
+                out[at..end].fill('*');
+            }
+            at = end.max(at + 1);
+        }
+    }
+    out.into_iter().collect()
+}
+
+pub(super) fn list(lines: impl IntoIterator<Item = String>) -> Vec<String> {
+    let mut lines: Vec<String> = lines.into_iter().collect();
+    let more = lines.len().saturating_sub(SHOWN);
+    if more > 0 {
+        lines.truncate(SHOWN);
+        lines.push(format!("and {more} more"));
+    }
+    debug_assert!(lines.iter().all(|line| !line.contains(redact::SENTINEL)));
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_line_is_shown_without_what_might_be_secret() {
+        for (line, shown) in [
+            ("  \"token\": \"s3cr3t\",", "  \"token\": \"******\","),
+            ("token: 'abc", "token: '***"),
+            ("  port: 18789 x", "  port: 18789 x"),
+            ("key: sk-abcdefghijklmnop }", "key: ******************* }"),
+            ("aVeryLongKeyNameIndeed : 1", "aVeryLongKeyNameIndeed : 1"),
+        ] {
+            assert_eq!(masked(line), shown);
+        }
+        assert_eq!(marked_line("{\n  a: 1\n  b: 2\n}", 3, 3), ["3 |   b: 2", "      ^"]);
+        assert_eq!(place("x invalid character 'b' (E) at 3:14"), Some((3, 14)));
+        assert_eq!(place("end of input at 9:1 (what begins at 1:1 does not end)"), Some((1, 1)));
+        assert_eq!(place("byte 0xe9 at line 1, column 7 is not UTF-8"), Some((1, 7)));
+    }
+}

@@ -1,0 +1,201 @@
+//! A short-lived program that is asked one question: input on its standard input, the answer on its standard output.
+//!
+//! Nothing is inherited: the environment is what the caller gives, standard error goes nowhere (it may hold secrets),
+//! the process group is its own and is killed as a whole. Blocks until the answer, an error or the time limit.
+
+use std::ffi::OsString;
+use std::io::{self, Read as _, Write as _};
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
+
+use super::process;
+
+/// How long the rest of its output may take to arrive after the program ended and its group was killed.
+const LAST_OUTPUT: Duration = Duration::from_millis(500);
+/// How often an ending program is looked at.
+const LOOK: Duration = Duration::from_millis(2);
+/// A program that prints more than this many pieces ahead of us waits.
+const PIECES: usize = 16;
+
+#[derive(Debug)]
+pub struct Question<'a> {
+    pub program: &'a Path,
+    pub args: &'a [String],
+    pub env: Vec<(String, OsString)>,
+    pub input: Vec<u8>,
+    pub timeout: Duration,
+    /// Longest silence.
+    pub silence: Duration,
+    pub max_output: u64,
+}
+
+#[derive(Debug)]
+pub enum NoAnswer {
+    NotStarted(io::Error),
+    TimedOut,
+    Silent,
+    TooLong,
+    Failed(ExitStatus),
+}
+
+impl Question<'_> {
+    pub fn ask(self) -> Result<Vec<u8>, NoAnswer> {
+        let begun = Instant::now();
+        let mut running = self.start().map_err(NoAnswer::NotStarted)?;
+        let mut answer = Vec::new();
+        let deadline = begun + self.timeout;
+        let mut quiet = begun + self.silence;
+        let status = loop {
+            let until = deadline.min(quiet);
+            match running.pieces.recv_deadline(until.min(Instant::now() + 10 * LOOK)) {
+                Ok(piece) => {
+                    quiet = Instant::now() + self.silence;
+                    self.take(&mut answer, &piece)?;
+                }
+                Err(ended) => {
+                    if let Some(status) = running.status() {
+                        break status;
+                    }
+                    if Instant::now() >= until {
+                        return Err(if until == deadline { NoAnswer::TimedOut } else { NoAnswer::Silent });
+                    }
+                    if ended == RecvTimeoutError::Disconnected {
+                        thread::sleep(LOOK);
+                    }
+                }
+            }
+        };
+        // What it left running holds the pipe open and is of no use to anybody.
+        running.kill_group();
+        let until = deadline.min(Instant::now() + LAST_OUTPUT);
+        while let Ok(piece) = running.pieces.recv_deadline(until) {
+            self.take(&mut answer, &piece)?;
+        }
+        if status.success() { Ok(answer) } else { Err(NoAnswer::Failed(status)) }
+    }
+
+    fn take(&self, answer: &mut Vec<u8>, piece: &[u8]) -> Result<(), NoAnswer> {
+        answer.extend_from_slice(piece);
+        if answer.len() as u64 > self.max_output { Err(NoAnswer::TooLong) } else { Ok(()) }
+    }
+
+    fn start(&self) -> io::Result<Running> {
+        let mut command = Command::new(self.program);
+        command.args(self.args).env_clear().envs(self.env.iter().map(|(name, value)| (name, value)));
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+        #[cfg(unix)]
+        std::os::unix::process::CommandExt::process_group(&mut command, 0);
+        let mut child = command.spawn()?;
+        let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
+        let (to_us, pieces) = bounded(PIECES);
+        let running = Running { child, pieces, ended: None };
+        let input = self.input.clone();
+        thread::Builder::new().name("ask-in".into()).spawn(move || {
+            // A program that does not read its input may answer all the same.
+            stdin.map(|mut pipe| pipe.write_all(&input))
+        })?;
+        thread::Builder::new().name("ask-out".into()).spawn(move || {
+            let Some(mut pipe) = stdout else { return };
+            let mut buffer = [0; 8192];
+            while let Ok(n @ 1..) = pipe.read(&mut buffer) {
+                if to_us.send(buffer[..n].to_vec()).is_err() {
+                    return;
+                }
+            }
+        })?;
+        Ok(running)
+    }
+}
+
+/// Dropped, the program and all that it started are killed, and it is reaped.
+struct Running {
+    child: Child,
+    pieces: Receiver<Vec<u8>>,
+    ended: Option<ExitStatus>,
+}
+
+impl Running {
+    fn status(&mut self) -> Option<ExitStatus> {
+        if self.ended.is_none() {
+            self.ended = self.child.try_wait().ok().flatten();
+        }
+        self.ended
+    }
+
+    fn kill_group(&self) {
+        process::kill_group(self.child.id());
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if self.status().is_none() {
+            self.kill_group();
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+    }
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    fn ask(script: &str, change: impl FnOnce(&mut Question<'_>)) -> Result<String, NoAnswer> {
+        let args = ["-c".to_owned(), script.to_owned()];
+        let mut question = Question {
+            program: Path::new("/bin/sh"),
+            args: &args,
+            env: vec![("PATH".into(), "/usr/bin:/bin".into())],
+            input: b"question\n".to_vec(),
+            timeout: Duration::from_secs(20),
+            silence: Duration::from_secs(20),
+            max_output: 1000,
+        };
+        change(&mut question);
+        question.ask().map(|bytes| String::from_utf8(bytes).unwrap())
+    }
+
+    #[test]
+    fn answers() {
+        assert_eq!(ask("cat", |_| {}).unwrap(), "question\n");
+        assert_eq!(ask("echo no input wanted", |q| q.input = vec![b'x'; 300_000]).unwrap(), "no input wanted\n");
+        assert_eq!(ask("env -i true; env | grep -v -e PWD -e SHLVL -e ^_", |_| {}).unwrap(), "PATH=/usr/bin:/bin\n");
+        assert_eq!(ask("echo answer; echo secret >&2", |_| {}).unwrap(), "answer\n");
+    }
+
+    #[test]
+    fn no_answers() {
+        let short = Duration::from_millis(200);
+        assert!(matches!(ask("exit 3", |_| {}), Err(NoAnswer::Failed(s)) if s.code() == Some(3)));
+        assert!(matches!(ask("sleep 60", |q| q.timeout = short), Err(NoAnswer::TimedOut)));
+        assert!(matches!(ask("echo x; sleep 60", |q| q.silence = short), Err(NoAnswer::Silent)));
+        assert!(matches!(ask("exec >&-; sleep 60", |q| q.timeout = short), Err(NoAnswer::TimedOut)));
+        assert!(matches!(ask("cat /dev/zero", |_| {}), Err(NoAnswer::TooLong)));
+        assert!(matches!(ask("", |q| q.program = Path::new("/nonexistent")), Err(NoAnswer::NotStarted(_))));
+    }
+
+    #[test]
+    fn what_it_started_dies_with_it() {
+        for (script, change) in
+            [("sleep 61 & echo $!", Duration::from_secs(20)), ("sleep 61 & echo $!; wait", Duration::from_millis(300))]
+        {
+            let file = std::env::temp_dir().join(format!("openclaw-ask-{}-{}", std::process::id(), change.as_millis()));
+            let script = script.replace("echo $!", &format!("echo $! > {}", file.display()));
+            let begun = Instant::now();
+            let _ = ask(&script, |q| q.timeout = change);
+            assert!(begun.elapsed() < Duration::from_secs(15));
+            let pid: u32 = std::fs::read_to_string(&file).unwrap().trim().parse().unwrap();
+            let until = Instant::now() + Duration::from_secs(10);
+            while process::alive(pid) && Instant::now() < until {
+                thread::sleep(LOOK);
+            }
+            assert!(!process::alive(pid), "{script}");
+            std::fs::remove_file(&file).unwrap();
+        }
+    }
+}
