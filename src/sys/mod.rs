@@ -4,6 +4,7 @@
 //! platform cannot tell is `None`, an empty list or `ErrorKind::Unsupported`, never a guess.
 #![allow(unsafe_code)]
 
+pub mod dir_watch;
 pub mod dirs;
 pub mod exec;
 pub mod fds;
