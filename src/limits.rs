@@ -230,7 +230,9 @@ pub const LIFE_SETTLES: Duration = Duration::from_secs(1);
 pub const RESTART_DRAIN: Duration = Duration::from_secs(90);
 /// How often a restart that waits for runs looks whether they have ended.
 pub const RESTART_LOOK: Duration = Duration::from_millis(500);
-/// How often the configuration's files are looked at; and while they change.
+/// How often the configuration's files are looked at: where the system tells of changes in directories, where it does
+/// not, and while they change.
+pub const RELOAD_LOOK_SELDOM: Duration = Duration::from_secs(2);
 pub const RELOAD_LOOK: Duration = Duration::from_millis(250);
 pub const RELOAD_LOOK_CLOSELY: Duration = Duration::from_millis(50);
 /// A change is read when nothing has moved for this long, and the debounce time is over.

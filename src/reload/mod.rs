@@ -3,25 +3,28 @@
 //! mends a restart that failed.
 //!
 //! Every reading of a running gateway comes from here, so they reach `main` in the order in which the files were. Waits
-//! for its clock and for questions; a file system that hangs holds this thread and nobody else.
+//! for events in their directories, its clock and questions; a file system that hangs holds this thread and nobody else.
 
 mod watch;
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
+use crossbeam_channel::{Receiver, Sender, TryRecvError, unbounded};
 
 use self::watch::{Stamp, Step, Watch};
 use crate::config::{self, Loaded, Paths};
 use crate::error::Error;
 use crate::ids::sha256_hex;
-use crate::limits::{RELOAD_RETRIES, RELOAD_RETRY, WATCHED_FILES};
+use crate::limits::{RELOAD_LOOK, RELOAD_LOOK_SELDOM, RELOAD_RETRIES, RELOAD_RETRY, WATCHED_FILES};
 use crate::store::secrets;
 use crate::store::source::FsSource;
+use crate::sys::dir_watch::DirWatch;
+use crate::sys::poll::{self, WakePipe};
 
 /// Who wants to know.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -80,13 +83,17 @@ pub type Tell = Box<dyn Fn(Reading) + Send>;
 
 /// The way to the thread; dropped, it ends.
 pub struct Reload {
-    asks: Sender<Asked>,
+    /// None only while it is dropped.
+    asks: Option<Sender<Asked>>,
+    wake: Arc<WakePipe>,
 }
 
 impl Reload {
     /// Starts the thread. `first` is what the gateway goes by; `on_death` is called when the thread panics.
     pub fn start(paths: Paths, first: &Loaded, tell: Tell, on_death: Box<dyn FnOnce() + Send>) -> io::Result<Reload> {
         let (asks, questions) = unbounded();
+        let wake = Arc::new(WakePipe::new()?);
+        let theirs = wake.clone();
         let mut watcher = Watcher {
             files: Vec::new(),
             debounce: first.config.gateway.reload_debounce,
@@ -101,17 +108,25 @@ impl Reload {
         };
         watcher.watch_files(first);
         thread::Builder::new().name("reload".into()).spawn(move || {
-            if catch_unwind(AssertUnwindSafe(|| watcher.work(&questions))).is_err() {
+            if catch_unwind(AssertUnwindSafe(|| watcher.work(&questions, &theirs))).is_err() {
                 on_death();
             }
         })?;
-        Ok(Reload { asks })
+        Ok(Reload { asks: Some(asks), wake })
     }
 
     /// Asks for a reading; the answer comes as all of them do.
     pub fn ask(&self, asked: Asked) {
         // Without the thread the gateway stops anyway.
-        let _ = self.asks.send(asked);
+        let _ = self.asks.as_ref().map(|asks| asks.send(asked));
+        self.wake.wake();
+    }
+}
+
+impl Drop for Reload {
+    fn drop(&mut self) {
+        self.asks = None;
+        self.wake.wake();
     }
 }
 
@@ -152,25 +167,43 @@ struct Watcher {
 }
 
 impl Watcher {
-    fn work(mut self, questions: &Receiver<Asked>) {
+    fn work(mut self, questions: &Receiver<Asked>, wake: &WakePipe) {
         let mut watch = Watch::new(Instant::now(), self.stamps());
-        let mut wait = Duration::ZERO;
+        let mut alarm = self.alarm();
+        // An alarm for something else: the next one has to wait, lest a busy directory keeps us awake.
+        let mut deaf = false;
         loop {
-            let question = questions.recv_timeout(wait);
+            wake.drain();
+            if let Some(alarm) = &alarm {
+                alarm.drain();
+            }
             let stamps = self.stamps();
-            let asked = match question {
-                Ok(first) => questions.try_iter().fold(first, Asked::and),
-                Err(RecvTimeoutError::Timeout) => match watch.look(Instant::now(), &stamps, self.debounce) {
-                    Step::Wait(time) => {
-                        wait = time;
-                        continue;
+            let step = match questions.try_recv() {
+                Ok(first) => Err(questions.try_iter().fold(first, Asked::and)),
+                Err(TryRecvError::Empty) => Ok(watch.look(Instant::now(), &stamps, self.debounce)),
+                Err(TryRecvError::Disconnected) => return,
+            };
+            let asked = match step {
+                Ok(Step::Rest) => {
+                    match &alarm {
+                        Some(alarm) if !deaf => deaf = alarm.wait(wake, RELOAD_LOOK_SELDOM),
+                        _ => {
+                            deaf = false;
+                            pause(wake, RELOAD_LOOK);
+                        }
                     }
-                    Step::Read => Asked::default(),
-                },
-                Err(RecvTimeoutError::Disconnected) => return,
+                    continue;
+                }
+                Ok(Step::Wait(time)) => {
+                    pause(wake, time);
+                    continue;
+                }
+                Ok(Step::Read) => Asked::default(),
+                Err(asked) => asked,
             };
             let files = self.files.clone();
             let retry = self.read(asked, &stamps);
+            alarm = self.alarm();
             if asked.anybody() || files != self.files {
                 // Read in the middle of a change, perhaps: once more when it is still.
                 watch = Watch::new(Instant::now(), self.stamps());
@@ -178,8 +211,12 @@ impl Watcher {
             if let Some(pause) = retry {
                 watch.read_at(Instant::now() + pause);
             }
-            wait = Duration::ZERO;
         }
+    }
+
+    /// Wakes us when something happens near the files. None: they are looked at more often instead.
+    fn alarm(&self) -> Option<DirWatch> {
+        DirWatch::new(&watch::places(&self.files)).ok()
     }
 
     fn stamps(&self) -> Vec<Stamp> {
@@ -258,5 +295,12 @@ impl Watcher {
             );
         }
         self.too_many = too_many;
+    }
+}
+
+/// A wait that fails must not become a busy loop.
+fn pause(wake: &WakePipe, time: Duration) {
+    if poll::pause(wake, time).is_err() {
+        thread::sleep(time);
     }
 }

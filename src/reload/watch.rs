@@ -1,10 +1,14 @@
 //! When to read: what the files look like from outside, and how long they have looked so. No clock of its own.
 
+use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::limits::{RELOAD_LOOK, RELOAD_LOOK_CLOSELY, RELOAD_STABLE};
+use crate::limits::{RELOAD_LOOK_CLOSELY, RELOAD_STABLE};
+
+/// Symbolic links that are followed for all files together.
+const MAX_LINKS: usize = 256;
 
 /// A file as `stat` shows it, through symbolic links: another link target is another file. None: there is none.
 pub type Stamp = Option<Marks>;
@@ -39,9 +43,36 @@ fn identity(_: &fs::Metadata) -> (u64, u64, i64, i64) {
     (0, 0, 0, 0)
 }
 
+/// The directories in which something happens when a file is written or replaced, or a link on the way to it.
+pub fn places(files: &[PathBuf]) -> Vec<PathBuf> {
+    let mut places = BTreeSet::new();
+    let mut paths = files.to_vec();
+    let mut links = 0;
+    while let Some(path) = paths.pop() {
+        let above = |path: &Path| path.parent().filter(|dir| !dir.as_os_str().is_empty()).map(Path::to_path_buf);
+        places.extend(above(&path));
+        for step in path.ancestors() {
+            // Links that lead in circles end here, as they do in the kernel.
+            if links < MAX_LINKS
+                && let Ok(target) = fs::read_link(step)
+                && let Some(dir) = above(step)
+            {
+                links += 1;
+                let rest = path.strip_prefix(step).unwrap_or(Path::new(""));
+                let target = dir.join(target);
+                paths.push(if rest.as_os_str().is_empty() { target } else { target.join(rest) });
+                places.insert(dir);
+            }
+        }
+    }
+    places.into_iter().collect()
+}
+
 /// What to do next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
+    /// Nothing moves.
+    Rest,
     /// Look again after this time.
     Wait(Duration),
     Read,
@@ -81,7 +112,7 @@ impl Watch {
             self.state = State::Due(now + debounce);
         }
         match self.state {
-            State::Quiet => Step::Wait(RELOAD_LOOK),
+            State::Quiet => Step::Rest,
             State::Settling(_) => Step::Wait(RELOAD_LOOK_CLOSELY),
             State::Due(at) if now < at => Step::Wait((at - now).min(RELOAD_LOOK_CLOSELY)),
             State::Due(_) => {
@@ -100,6 +131,7 @@ impl Watch {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::RELOAD_LOOK;
 
     const DEBOUNCE: Duration = Duration::from_millis(300);
 
@@ -117,6 +149,7 @@ mod tests {
         let (mut ms, mut out) = (0, Vec::new());
         while ms <= until {
             match watch.look(start + Duration::from_millis(ms), &seen(at(ms)), debounce) {
+                Step::Rest => ms += RELOAD_LOOK.as_millis() as u64,
                 Step::Wait(time) => ms += time.as_millis() as u64,
                 Step::Read => out.push(ms),
             }
@@ -162,7 +195,27 @@ mod tests {
         watch.read_at(after(650));
         assert_eq!(watch.look(after(640), &seen(1), DEBOUNCE), Step::Wait(Duration::from_millis(10)));
         assert_eq!(watch.look(after(650), &seen(1), DEBOUNCE), Step::Read);
-        assert_eq!(watch.look(after(700), &seen(1), DEBOUNCE), Step::Wait(RELOAD_LOOK));
+        assert_eq!(watch.look(after(700), &seen(1), DEBOUNCE), Step::Rest);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn places_on_the_way_to_a_file() {
+        use crate::sys::testing::TempDir;
+        use std::os::unix::fs::symlink;
+        let dir = TempDir::new("places");
+        let at = |name: &str| dir.0.join(name);
+        for name in ["a", "b", "etc"] {
+            fs::create_dir(at(name)).unwrap();
+        }
+        fs::write(at("a/c.json"), "x").unwrap();
+        symlink(at("a"), at("etc/conf")).unwrap();
+        symlink("../etc/conf/c.json", at("b/c.json")).unwrap();
+        symlink("loop", at("loop")).unwrap();
+        let found = places(&[at("b/c.json")]);
+        assert!(["b", "b/../etc/conf", "b/../etc", "a"].iter().all(|name| found.contains(&at(name))), "{found:?}");
+        assert_eq!(places(&[at("a/c.json"), at("a/other")]), [at("a")]);
+        assert_eq!(places(&[at("loop")]).len(), 1);
     }
 
     #[cfg(unix)]

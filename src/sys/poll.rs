@@ -1,6 +1,6 @@
-//! Waiting for a listener and for a wake-up at the same time.
+//! Waiting for a listener, or for nothing but the clock, and for a wake-up at the same time.
 //!
-//! Used by the accept threads, one `WakePipe` each; any thread may call `wake`. Nothing here is for signal handlers.
+//! Used by the accept threads and the reload thread, one `WakePipe` each; any thread may call `wake`. Nothing here is for signal handlers.
 
 use std::io;
 use std::net::TcpListener;
@@ -16,10 +16,13 @@ pub struct Ready {
 }
 
 #[cfg(unix)]
-pub use unix::{WakePipe, wait};
+pub use unix::{WakePipe, pause, wait};
+
+#[cfg(target_os = "linux")]
+pub(super) use unix::wait_fd;
 
 #[cfg(not(unix))]
-pub use portable::{WakePipe, wait};
+pub use portable::{WakePipe, pause, wait};
 
 #[cfg(unix)]
 mod unix {
@@ -57,9 +60,19 @@ mod unix {
 
     /// Blocks until the listener has a connection, `wake` was called or the time is over (None: for ever).
     pub fn wait(listener: &TcpListener, wake: &WakePipe, timeout: Option<Duration>) -> io::Result<Ready> {
+        wait_fd(listener.as_raw_fd(), wake, timeout)
+    }
+
+    /// Blocks until `wake` was called or the time is over.
+    pub fn pause(wake: &WakePipe, timeout: Duration) -> io::Result<()> {
+        wait_fd(-1, wake, Some(timeout)).map(drop)
+    }
+
+    /// The same as `wait` for any descriptor; a negative one is never ready.
+    pub fn wait_fd(fd: RawFd, wake: &WakePipe, timeout: Option<Duration>) -> io::Result<Ready> {
         let deadline = timeout.map(|t| Instant::now() + t);
         let entry = |fd: RawFd| libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
-        let mut fds = [entry(listener.as_raw_fd()), entry(wake.read.as_raw_fd())];
+        let mut fds = [entry(fd), entry(wake.read.as_raw_fd())];
         loop {
             let left = match deadline {
                 None => -1,
@@ -119,6 +132,14 @@ mod portable {
         }
     }
 
+    pub fn pause(wake: &WakePipe, timeout: Duration) -> io::Result<()> {
+        let mut woken = wake.woken.lock();
+        if !*woken {
+            wake.changed.wait_for(&mut woken, timeout);
+        }
+        Ok(())
+    }
+
     pub fn wait(_listener: &TcpListener, wake: &WakePipe, timeout: Option<Duration>) -> io::Result<Ready> {
         let mut woken = wake.woken.lock();
         if !*woken {
@@ -164,6 +185,20 @@ mod tests {
             scope.spawn(|| pipe.wake());
             while !wait(&listener, &pipe, Some(Duration::from_secs(60))).unwrap().woken {}
         });
+        assert!(start.elapsed() < Duration::from_secs(30));
+    }
+
+    #[test]
+    fn a_pause_ends_by_the_clock_or_a_wake_up() {
+        let (pipe, other) = (WakePipe::new().unwrap(), portable::WakePipe::new().unwrap());
+        let start = Instant::now();
+        pause(&pipe, Duration::from_millis(10)).unwrap();
+        portable::pause(&other, Duration::from_millis(10)).unwrap();
+        assert!(start.elapsed() >= Duration::from_millis(20));
+        pipe.wake();
+        other.wake();
+        pause(&pipe, Duration::from_secs(60)).unwrap();
+        portable::pause(&other, Duration::from_secs(60)).unwrap();
         assert!(start.elapsed() < Duration::from_secs(30));
     }
 
