@@ -191,11 +191,10 @@ fn boot(
     let handshake_timeout = millis.map_or(limits::HANDSHAKE_TIMEOUT, |ms| Duration::from_millis(ms.max(1)));
     let boot = Boot { options, paths, log, control, ws_log, dev, handshake_timeout, control_rx, signals, made_token };
     let bound = bind(&boot.paths, &settings)?;
-    let effective = settings.loaded.effective.clone();
     // From here on there is something to end in order.
     signals::next_interrupt_exits(false);
-    let first = begin(&boot, settings, &bound)?;
-    Machine::new(&boot, lock, bound, first, effective).run()
+    let first = begin(&boot, &settings, &bound)?;
+    Machine::new(&boot, lock, bound, first, settings.loaded.effective).run()
 }
 
 /// The instance lock: one gateway per configuration file.
@@ -224,16 +223,14 @@ fn bind(paths: &Paths, settings: &Settings) -> Result<Bound> {
 }
 
 /// Starts a life and says so.
-fn begin(boot: &Boot, settings: Settings, bound: &Bound) -> Result<Life> {
+fn begin(boot: &Boot, settings: &Settings, bound: &Bound) -> Result<Life> {
     for warning in settings.warnings.iter().chain(&bound.warnings) {
         log::warn!(target: "gateway", "{warning}");
     }
     let tls = settings.config.gateway.tls_enabled;
-    let loaded = settings.loaded.clone();
     let life = Life::start(boot, settings, bound)?;
     // Clients are served already; whoever waits for the next lines may rely on it that everything is written.
-    bootstrap::keep_last_good(&boot.paths, &loaded);
-    drop(loaded);
+    bootstrap::keep_last_good(&boot.paths, &settings.loaded);
     let model = crate::rpc::models::primary(&life.ctx, life.ctx.config().agents.default_id());
     log::info!(target: "gateway", "agent model: {}/{}", model.provider, model.model);
     log::info!(target: "gateway", "listening on {} (PID {})", bound.describe(tls), std::process::id());

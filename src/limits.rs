@@ -86,7 +86,8 @@ pub const HTTP_BODY_STALL: Duration = Duration::from_secs(30);
 pub const HTTP_BODY_DEADLINE: Duration = Duration::from_secs(300);
 
 // ── Owners ─────────────────────────────────────────────────────────────────────────────────────────────
-pub const HUB_QUEUE: usize = 4096;
+/// A bounded channel is as large as its bound from the start: 4096 events were 400 kB that nobody used.
+pub const HUB_QUEUE: usize = 512;
 /// Messages the hub takes before it sends one merged `presence`, `health` or text delta.
 pub const HUB_BATCH: usize = 256;
 pub const STORE_QUEUE: usize = 256;

@@ -63,7 +63,7 @@ pub enum End {
 
 impl Life {
     /// Starts the owners from the stores up, then opens the doors.
-    pub fn start(boot: &Boot, settings: Settings, bound: &Bound) -> Result<Life> {
+    pub fn start(boot: &Boot, settings: &Settings, bound: &Bound) -> Result<Life> {
         let failed = |what: &str, e: std::io::Error| Error::new(format!("Gateway failed to start: Error: {what}: {e}"));
         let died = |who: &'static str| -> Box<dyn FnOnce() + Send> {
             let control = boot.control.clone();
@@ -77,12 +77,12 @@ impl Life {
         atomic::sweep_temporary(state);
         let sessions = Sessions::open(&session_files(&config, &boot.paths), &store, now);
         let devices = Devices::open(state, &store, now);
-        let live = Arc::new(RwLock::new(Arc::new(live(&settings))));
+        let live = Arc::new(RwLock::new(Arc::new(live(settings))));
         let system_events = Arc::<SystemEvents>::default();
         let budget = Budget::new(memory::total_buffered());
         let (closed_tx, closed_rx) = unbounded();
         let (hub, hub_thread) = hub::start(hub::Setup {
-            me: me(),
+            me: Box::new(me),
             health: Box::new(Health { live: live.clone(), sessions: sessions.clone() }),
             budget: budget.clone(),
             ws_log: boot.ws_log,

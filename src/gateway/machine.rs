@@ -302,11 +302,10 @@ impl<'a> Machine<'a> {
             return self.close_door(&e);
         }
         self.set_logging(&settings);
-        let effective = settings.loaded.effective.clone();
-        match begin(self.boot, settings, &self.bound) {
+        match begin(self.boot, &settings, &self.bound) {
             Ok(life) => {
                 self.life = Some(life);
-                self.effective = effective;
+                self.effective = settings.loaded.effective;
                 self.settled = after(limits::LIFE_SETTLES);
                 None
             }
