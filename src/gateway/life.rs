@@ -27,7 +27,7 @@ use crate::protocol::COMPAT_VERSION;
 use crate::protocol::presence::SelfInfo;
 use crate::rpc::context::wall_ms;
 use crate::rpc::health::Health;
-use crate::rpc::jobs::Jobs;
+use crate::rpc::jobs::{JobThreads, Jobs};
 use crate::rpc::{Context, Live};
 use crate::server::Doors;
 use crate::server::accept::Acceptor;
@@ -47,11 +47,13 @@ use crate::ws::Close;
 pub struct Life {
     pub ctx: Arc<Context>,
     doors: Arc<Doors>,
-    acceptors: Vec<Acceptor>,
+    /// None: nobody is accepted any more.
+    acceptor: Option<Acceptor>,
     store: Store,
     runs: Runs,
     /// Threads that end when what they serve has gone, by name.
     threads: Vec<(&'static str, JoinHandle<()>)>,
+    job_threads: JobThreads,
 }
 
 /// Why a life ends: what clients are told.
@@ -95,7 +97,7 @@ impl Life {
         sessions.set_on_change(tell_hub(&hub));
         let world = world(boot, &live, &hub, &sessions, &system_events);
         let runs = Runs::start(world, closed_rx, died("runs")).map_err(|e| failed("runs thread", e))?;
-        let (jobs, job_threads) = Jobs::start().map_err(|e| failed("pool threads", e))?;
+        let (jobs, job_threads) = Jobs::new();
         let ctx = Arc::new(Context {
             paths: boot.paths.clone(),
             port: settings.port,
@@ -125,20 +127,17 @@ impl Life {
             handshake_timeout: boot.handshake_timeout,
             ws_log: WsLogger { detail: boot.ws_log },
         });
-        let acceptors: std::io::Result<Vec<_>> =
-            bound.listeners.iter().map(|listener| Acceptor::start(listener, doors.clone())).collect();
-        let acceptors = acceptors.map_err(|e| failed("accept thread", e))?;
-        let mut threads = vec![("hub", hub_thread)];
-        threads.extend(job_threads.into_iter().map(|t| ("pool", t)));
+        let acceptor = Acceptor::start(&bound.listeners, doors.clone()).map_err(|e| failed("accept thread", e))?;
+        let threads = vec![("hub", hub_thread)];
         ctx.ready.store(true, Ordering::Release);
         begun.finish();
-        Ok(Life { ctx, doors, acceptors, store, runs, threads })
+        Ok(Life { ctx, doors, acceptor: Some(acceptor), store, runs, threads, job_threads })
     }
 
     /// Ends accepting; the listeners, and whoever waits in their backlog, are the caller's.
     pub fn stop_accepting(&mut self) {
         self.ctx.ready.store(false, Ordering::Release);
-        self.acceptors.clear();
+        self.acceptor = None;
     }
 
     /// Stops everything in order. Gives threads that had not ended by the deadline, by name.
@@ -150,7 +149,7 @@ impl Life {
             End::Restart => ("gateway restarting", Some(1500)),
         };
         self.ctx.hub.send(Event::Shutdown { reason, restart_expected_ms: expected });
-        let Life { ctx, doors, store, runs, threads, .. } = self;
+        let Life { ctx, doors, store, runs, mut threads, job_threads, .. } = self;
         let mut late = Vec::new();
         if !runs.stop(left(deadline)) {
             late.push("runs");
@@ -175,6 +174,7 @@ impl Life {
         // The pool ends when the last connection has dropped its share of the context.
         drop(ctx);
         drop(doors);
+        threads.extend(job_threads.lock().drain(..).map(|thread| ("pool", thread)));
         late.extend(threads.into_iter().filter_map(|(name, t)| (!joined(t, deadline)).then_some(name)));
         if ghosts && !none_left(&|| run_threads.threads(), deadline) {
             late.push("run");
