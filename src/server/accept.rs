@@ -64,12 +64,19 @@ impl Drop for Acceptor {
 
 fn accept_until_stopped(listeners: &[TcpListener], doors: &Arc<Doors>, shared: &Shared) {
     let mut troubles = Troubles::default();
+    let mut crowd = false;
     while !shared.stop.load(Ordering::Acquire) {
         shared.beats.fetch_add(1, Ordering::Relaxed);
-        if poll::wait(listeners, &shared.wake, Some(LOOK)).is_err() {
+        let wait = if crowd { limits::CROWD_GONE } else { LOOK };
+        let Ok(ready) = poll::wait(listeners, &shared.wake, Some(wait)) else {
             thread::sleep(limits::ACCEPT_PAUSE);
             continue;
+        };
+        if crowd && !ready.listener {
+            // The threads that are idle have ended, and what they used lies scattered over the heap.
+            memory::trim();
         }
+        crowd = ready.listener;
         for listener in listeners {
             accept_round(listener, doors, shared, &mut troubles);
         }
