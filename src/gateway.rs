@@ -217,11 +217,10 @@ fn boot(
         made_token,
     };
     let bound = bind(&boot.paths, &settings)?;
-    let loaded = settings.loaded.clone();
     // From here on there is something to end in order.
     signals::next_interrupt_exits(false);
-    let first = begin(&boot, settings, &bound)?;
-    Machine::new(&boot, lock, bound, first, loaded)?.run()
+    let first = begin(&boot, &settings, &bound)?;
+    Machine::new(&boot, lock, bound, first, settings.loaded)?.run()
 }
 
 /// The instance lock: one gateway per configuration file.
@@ -250,16 +249,14 @@ fn bind(paths: &Paths, settings: &Settings) -> Result<Bound> {
 }
 
 /// Starts a life and says so.
-fn begin(boot: &Boot, settings: Settings, bound: &Bound) -> Result<Life> {
+fn begin(boot: &Boot, settings: &Settings, bound: &Bound) -> Result<Life> {
     for warning in settings.warnings.iter().chain(&bound.warnings) {
         log::warn!(target: "gateway", "{warning}");
     }
     let tls = settings.config.gateway.tls_enabled;
-    let loaded = settings.loaded.clone();
     let life = Life::start(boot, settings, bound)?;
     // Clients are served already; whoever waits for the next lines may rely on it that everything is written.
-    bootstrap::keep_last_good(&boot.paths, &loaded);
-    drop(loaded);
+    bootstrap::keep_last_good(&boot.paths, &settings.loaded);
     let model = crate::rpc::models::primary(&life.ctx);
     log::info!(target: "gateway", "agent model: {}/{}", model.provider, model.model);
     log::info!(target: "gateway", "listening on {} (PID {})", bound.describe(tls), std::process::id());

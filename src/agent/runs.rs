@@ -67,7 +67,8 @@ struct Counts {
 /// The way to the `runs` thread. Clones are cheap; nothing here blocks.
 #[derive(Clone)]
 pub struct RunsHandle {
-    orders: Sender<Order>,
+    /// Boxed: a bounded channel is as large as its bound times one item from the start.
+    orders: Sender<Box<Order>>,
     counts: Arc<Counts>,
 }
 
@@ -97,7 +98,7 @@ impl RunsHandle {
     /// The configuration changed: turns that wait may have a slot now (`agents.defaults.maxConcurrent`).
     pub fn lanes_changed(&self) {
         // With a full queue the next order does the same.
-        let _ = self.orders.try_send(Order::Lanes);
+        let _ = self.orders.try_send(Box::new(Order::Lanes));
     }
 
     /// Turns that have a slot.
@@ -121,12 +122,12 @@ impl RunsHandle {
     }
 
     fn send(&self, order: Order) {
-        let order = match self.orders.try_send(order) {
+        let order = match self.orders.try_send(Box::new(order)) {
             Ok(()) => return,
             Err(TrySendError::Full(order) | TrySendError::Disconnected(order)) => order,
         };
         let error = ErrorShape::unavailable("too many requests for the agent are waiting; try again in a moment");
-        match order {
+        match *order {
             Order::Agent(_, _, reply) | Order::Chat(_, _, reply) | Order::Inject(_, reply) => {
                 reply.err(&error.retry_after(RETRY_MS));
             }
@@ -172,7 +173,7 @@ impl Runs {
     pub fn stop(self, deadline: Duration) -> bool {
         self.handle.drain();
         // The queue may be full of requests; the thread empties it.
-        let _ = self.handle.orders.send_timeout(Order::Stop, deadline);
+        let _ = self.handle.orders.send_timeout(Box::new(Order::Stop), deadline);
         if self.ended.recv_timeout(deadline).is_err() {
             return false;
         }
@@ -202,7 +203,7 @@ struct Running {
 
 struct Owner {
     world: Arc<World>,
-    orders: Receiver<Order>,
+    orders: Receiver<Box<Order>>,
     closed: Receiver<ClosedRun>,
     /// Ids of runs whose threads have ended.
     threads: Receiver<Arc<str>>,
@@ -222,7 +223,7 @@ impl Owner {
             let wake = self.next_wake().into_iter().chain(stop_by).min();
             let timer = wake.map_or_else(crossbeam_channel::never, crossbeam_channel::at);
             select! {
-                recv(self.orders) -> order => match self.up_to_date(order) {
+                recv(self.orders) -> order => match self.up_to_date(order).map(|order| *order) {
                     Ok(Order::Agent(params, caller, reply)) => self.agent(*params, caller, reply),
                     Ok(Order::Chat(params, caller, reply)) => self.chat(*params, caller, reply),
                     Ok(Order::Inject(params, reply)) => self.inject(params, reply),

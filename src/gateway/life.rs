@@ -28,7 +28,7 @@ use crate::protocol::COMPAT_VERSION;
 use crate::protocol::presence::SelfInfo;
 use crate::rpc::context::{SecretsInForce, wall_ms};
 use crate::rpc::health::Health;
-use crate::rpc::jobs::Jobs;
+use crate::rpc::jobs::{JobThreads, Jobs};
 use crate::rpc::{Context, Live, restart};
 use crate::server::Doors;
 use crate::server::accept::Acceptor;
@@ -48,11 +48,13 @@ use crate::ws::Close;
 pub struct Life {
     pub ctx: Arc<Context>,
     doors: Arc<Doors>,
-    acceptors: Vec<Acceptor>,
+    /// None: nobody is accepted any more.
+    acceptor: Option<Acceptor>,
     store: Store,
     runs: Runs,
     /// Threads that end when what they serve has gone, by name.
     threads: Vec<(&'static str, JoinHandle<()>)>,
+    job_threads: JobThreads,
 }
 
 /// Why a life ends: what clients are told.
@@ -64,7 +66,7 @@ pub enum End {
 
 impl Life {
     /// Starts the owners from the stores up, then opens the doors.
-    pub fn start(boot: &Boot, settings: Settings, bound: &Bound) -> Result<Life> {
+    pub fn start(boot: &Boot, settings: &Settings, bound: &Bound) -> Result<Life> {
         let failed = |what: &str, e: std::io::Error| Error::new(format!("Gateway failed to start: Error: {what}: {e}"));
         let died = |who: &'static str| -> Box<dyn FnOnce() + Send> {
             let control = boot.control.clone();
@@ -78,13 +80,13 @@ impl Life {
         atomic::sweep_temporary(state);
         let sessions = Sessions::open(&session_files(&config, &boot.paths), &store, now);
         let devices = Devices::open(state, &store, now);
-        let live = Arc::new(RwLock::new(Arc::new(live(&settings))));
+        let live = Arc::new(RwLock::new(Arc::new(live(settings))));
         let system_events = Arc::<SystemEvents>::default();
         restart::take_note(state, &config, &system_events);
         let budget = Budget::new(memory::total_buffered());
         let (closed_tx, closed_rx) = unbounded();
         let (hub, hub_thread) = hub::start(hub::Setup {
-            me: me(),
+            me: Box::new(me),
             health: Box::new(Health { live: live.clone(), sessions: sessions.clone() }),
             budget: budget.clone(),
             ws_log: boot.ws_log,
@@ -97,7 +99,7 @@ impl Life {
         sessions.set_on_change(tell_hub(&hub));
         let world = world(boot, &live, &hub, &sessions, &system_events);
         let runs = Runs::start(world, closed_rx, died("runs")).map_err(|e| failed("runs thread", e))?;
-        let (jobs, job_threads) = Jobs::start().map_err(|e| failed("pool threads", e))?;
+        let (jobs, job_threads) = Jobs::new();
         let ctx = Arc::new(Context {
             paths: boot.paths.clone(),
             port: settings.port,
@@ -128,20 +130,17 @@ impl Life {
             handshake_timeout: boot.handshake_timeout,
             ws_log: WsLogger { detail: boot.ws_log },
         });
-        let acceptors: std::io::Result<Vec<_>> =
-            bound.listeners.iter().map(|listener| Acceptor::start(listener, doors.clone())).collect();
-        let acceptors = acceptors.map_err(|e| failed("accept thread", e))?;
-        let mut threads = vec![("hub", hub_thread)];
-        threads.extend(job_threads.into_iter().map(|t| ("pool", t)));
+        let acceptor = Acceptor::start(&bound.listeners, doors.clone()).map_err(|e| failed("accept thread", e))?;
+        let threads = vec![("hub", hub_thread)];
         ctx.ready.store(true, Ordering::Release);
         begun.finish();
-        Ok(Life { ctx, doors, acceptors, store, runs, threads })
+        Ok(Life { ctx, doors, acceptor: Some(acceptor), store, runs, threads, job_threads })
     }
 
     /// Ends accepting; the listeners, and whoever waits in their backlog, are the caller's.
     pub fn stop_accepting(&mut self) {
         self.ctx.ready.store(false, Ordering::Release);
-        self.acceptors.clear();
+        self.acceptor = None;
     }
 
     /// Stops everything in order. Gives threads that had not ended by the deadline, by name.
@@ -153,7 +152,7 @@ impl Life {
             End::Restart => ("gateway restarting", Some(1500)),
         };
         self.ctx.hub.send(Event::Shutdown { reason, restart_expected_ms: expected });
-        let Life { ctx, doors, store, runs, threads, .. } = self;
+        let Life { ctx, doors, store, runs, mut threads, job_threads, .. } = self;
         let mut late = Vec::new();
         if !runs.stop(left(deadline)) {
             late.push("runs");
@@ -178,6 +177,7 @@ impl Life {
         // The pool ends when the last connection has dropped its share of the context.
         drop(ctx);
         drop(doors);
+        threads.extend(job_threads.lock().drain(..).map(|thread| ("pool", thread)));
         late.extend(threads.into_iter().filter_map(|(name, t)| (!joined(t, deadline)).then_some(name)));
         if ghosts && !none_left(&|| run_threads.threads(), deadline) {
             late.push("run");

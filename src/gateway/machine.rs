@@ -340,12 +340,11 @@ impl<'a> Machine<'a> {
             return self.close_door(&e);
         }
         self.set_logging(&settings);
-        let (effective, warned) = (settings.loaded.effective.clone(), settings.loaded.warning_lines());
-        match begin(self.boot, settings, &self.bound) {
+        match begin(self.boot, &settings, &self.bound) {
             Ok(life) => {
                 self.life = Some(life);
-                self.standing = Standing::new(effective);
-                self.warned = warned;
+                self.warned = settings.loaded.warning_lines();
+                self.standing = Standing::new(settings.loaded.effective);
                 self.settled = after(limits::LIFE_SETTLES);
                 None
             }

@@ -17,7 +17,7 @@ use crate::server::bind_plan::{self, BindPlan};
 use crate::server::listen;
 use crate::store::source::FsSource;
 use crate::store::{atomic, secrets};
-use crate::sys::{notice, process};
+use crate::sys::{host, notice, process};
 
 /// Largest password file.
 const PASSWORD_FILE_BYTES: u64 = 64 * 1024;
@@ -120,9 +120,9 @@ impl Settings {
 
     /// Step 13, after the token is known: bind plan and everything that forbids it.
     pub fn plan_sockets(&mut self) -> Result<()> {
-        let tailnet = crate::sys::host::tailnet_ipv4();
         let custom = self.config.gateway.custom_bind_host.as_deref();
-        self.plan = bind_plan::plan(self.bind, custom, self.port, tailnet, &listen::can_bind).map_err(failed)?;
+        self.plan =
+            bind_plan::plan(self.bind, custom, self.port, &host::tailnet_ipv4, &listen::can_bind).map_err(failed)?;
         self.check_plan()
     }
 

@@ -26,7 +26,7 @@ impl House {
     fn new() -> House {
         let budget = Budget::new(usize::MAX);
         let (hub, thread) = start(Setup {
-            me: SelfInfo::default(),
+            me: Box::new(SelfInfo::default),
             health: Box::new(NoHealth),
             budget: budget.clone(),
             closed_runs: crossbeam_channel::unbounded().0,

@@ -121,7 +121,8 @@ pub trait HealthSource: Send {
 
 /// What the hub is given at start.
 pub struct Setup {
-    pub me: SelfInfo,
+    /// Called on the hub's thread before its first message: the addresses of this machine take a while.
+    pub me: Box<dyn FnOnce() -> SelfInfo + Send>,
     pub health: Box<dyn HealthSource>,
     pub budget: Arc<Budget>,
     pub ws_log: Detail,
@@ -167,45 +168,49 @@ impl HubHandle {
 }
 
 /// Starts the hub's thread. It ends with [`Event::End`].
+///
+/// The snapshot is empty until the hub takes its first message: it is for those who have registered.
 pub fn start(setup: Setup) -> std::io::Result<(HubHandle, JoinHandle<()>)> {
     let (tx, rx) = bounded(limits::HUB_QUEUE);
-    let now = now();
-    let mut presence = PresenceBook::new(setup.me);
-    let (health, fingerprint) = setup.health.build(now.millis);
-    let snapshot = Arc::new(RwLock::new(Arc::new(Snapshot {
-        presence: presence.list_json(moment(now, now.instant)).into(),
-        presence_version: presence.version(),
-        health: health.into(),
-        health_version: 1,
-    })));
+    let empty = Snapshot { presence: [].into(), presence_version: 0, health: [].into(), health_version: 0 };
+    let snapshot = Arc::new(RwLock::new(Arc::new(empty)));
     let handle = HubHandle { tx, snapshot: snapshot.clone(), beats: Arc::default() };
-    let hub = Hub {
-        clients: Clients::default(),
-        runs: OpenRuns::default(),
-        presence,
-        presence_due: None,
-        presence_sent: now.instant,
-        presence_pause: PRESENCE_PAUSE,
-        presence_replies: Vec::new(),
-        published: 0,
-        snapshot,
-        health: setup.health,
-        health_fingerprint: fingerprint,
-        health_version: 1,
-        health_due: now.instant + limits::MAINTENANCE,
-        next_tick: now.instant + limits::TICK_INTERVAL,
-        next_sweep: now.instant + limits::MAINTENANCE,
-        started: now.instant,
-        budget: setup.budget,
-        ws_log: setup.ws_log,
-        closed_runs: setup.closed_runs,
-        queue_system_event: setup.queue_system_event,
-        beats: handle.beats.clone(),
-        closing: false,
-    };
-    let mourner = Mourner(Some(setup.on_death));
+    let beats = handle.beats.clone();
     let thread = std::thread::Builder::new().name("hub".into()).spawn(move || {
-        let _mourner = mourner;
+        let _mourner = Mourner(Some(setup.on_death));
+        let now = now();
+        let mut presence = PresenceBook::new((setup.me)());
+        let (health, fingerprint) = setup.health.build(now.millis);
+        *snapshot.write() = Arc::new(Snapshot {
+            presence: presence.list_json(moment(now, now.instant)).into(),
+            presence_version: presence.version(),
+            health: health.into(),
+            health_version: 1,
+        });
+        let hub = Hub {
+            clients: Clients::default(),
+            runs: OpenRuns::default(),
+            presence,
+            presence_due: None,
+            presence_sent: now.instant,
+            presence_pause: PRESENCE_PAUSE,
+            presence_replies: Vec::new(),
+            published: 0,
+            snapshot,
+            health: setup.health,
+            health_fingerprint: fingerprint,
+            health_version: 1,
+            health_due: now.instant + limits::MAINTENANCE,
+            next_tick: now.instant + limits::TICK_INTERVAL,
+            next_sweep: now.instant + limits::MAINTENANCE,
+            started: now.instant,
+            budget: setup.budget,
+            ws_log: setup.ws_log,
+            closed_runs: setup.closed_runs,
+            queue_system_event: setup.queue_system_event,
+            beats,
+            closing: false,
+        };
         hub.run(&rx);
     })?;
     Ok((handle, thread))

@@ -29,7 +29,7 @@ pub mod ws_lines;
 pub use entry::Level;
 pub use tail::Tail;
 
-use console::{Console, Streams};
+use console::Streams;
 use entry::Entry;
 use file::LogFile;
 use redact::Redactor;
@@ -299,7 +299,8 @@ fn start(options: Options, streams: Option<Streams>) -> io::Result<(Front, LogHa
         file: LogFile::new(place, options.max_file_bytes.unwrap_or_else(sys::memory::log_file_bytes)),
         looks: surfaces.map_or([console::PLAIN; 2], |surfaces| surfaces.looks(options.style)),
         surfaces,
-        console: streams.map(Console::start).transpose()?,
+        streams,
+        console: None,
         console_only: options.console_only,
         redactor,
         zone,

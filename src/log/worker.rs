@@ -10,7 +10,7 @@ use crossbeam_channel::{Receiver, Sender, select};
 use jiff::tz::TimeZone;
 use parking_lot::Mutex;
 
-use super::console::{self, Console, Look, Surfaces};
+use super::console::{self, Console, Look, Streams, Surfaces};
 use super::entry::{Entry, Level};
 use super::file::{LogFile, Place};
 use super::redact::Redactor;
@@ -67,6 +67,8 @@ pub(super) struct Worker {
     pub queue: Receiver<Box<Entry>>,
     pub control: Receiver<Control>,
     pub file: LogFile,
+    /// Where the console will write: its thread starts with the first line, when the start of the gateway is over.
+    pub streams: Option<Streams>,
     /// None: there is no console.
     pub console: Option<Console>,
     /// None: there is no console.
@@ -204,12 +206,19 @@ impl Worker {
     }
 
     fn show(&mut self, entry: &Entry) {
-        let Some(console) = &mut self.console else { return };
         if let Some(only) = &self.console_only
             && !only.contains(&entry.subsystem)
         {
             return;
         }
+        if let Some(streams) = self.streams.take() {
+            match Console::start(streams) {
+                Ok(console) => self.console = Some(console),
+                // Only the file can still be told.
+                Err(error) => self.note(format!("no console: {error}")),
+            }
+        }
+        let Some(console) = &mut self.console else { return };
         let look = self.looks[usize::from(entry.level <= Level::Warn)];
         console.line(entry.level, console::render(entry, look, &self.zone));
     }

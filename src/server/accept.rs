@@ -1,4 +1,4 @@
-//! The accept loop: one thread per listener. No error ends it.
+//! The accept loop: one thread for all listeners. No error ends it.
 
 use std::io;
 use std::net::TcpListener;
@@ -11,6 +11,7 @@ use super::listen::{AcceptError, classify_accept_error};
 use super::pool::Refused;
 use super::{Doors, connection};
 use crate::limits;
+use crate::sys::memory;
 use crate::sys::poll::{self, WakePipe};
 
 /// Longest wait without a look around.
@@ -32,18 +33,16 @@ struct Shared {
 }
 
 impl Acceptor {
-    /// Accepts on a clone of the listener; the caller keeps the listener, so that the port stays ours while nobody
-    /// accepts.
-    pub fn start(listener: &TcpListener, doors: Arc<Doors>) -> io::Result<Acceptor> {
-        let own = listener.try_clone()?;
-        own.set_nonblocking(true)?;
+    /// Accepts on clones of the listeners, which are non-blocking; the caller keeps them, so that the ports stay ours
+    /// while nobody accepts.
+    pub fn start(listeners: &[TcpListener], doors: Arc<Doors>) -> io::Result<Acceptor> {
+        let own = listeners.iter().map(TcpListener::try_clone).collect::<io::Result<Vec<_>>>()?;
         let shared =
             Arc::new(Shared { stop: AtomicBool::new(false), wake: WakePipe::new()?, beats: AtomicU64::new(0) });
         let inner = shared.clone();
-        let name = format!("accept-{}", own.local_addr()?.ip());
         let thread = thread::Builder::new()
-            .name(name)
-            .stack_size(crate::sys::memory::stack(limits::WRITER_STACK))
+            .name("accept".into())
+            .stack_size(memory::stack(limits::WRITER_STACK))
             .spawn(move || accept_until_stopped(&own, &doors, &inner))?;
         Ok(Acceptor { shared, thread: Some(thread) })
     }
@@ -63,44 +62,63 @@ impl Drop for Acceptor {
     }
 }
 
-fn accept_until_stopped(listener: &TcpListener, doors: &Arc<Doors>, shared: &Shared) {
-    let mut last_said: Option<Instant> = None;
-    let mut starved = false;
+fn accept_until_stopped(listeners: &[TcpListener], doors: &Arc<Doors>, shared: &Shared) {
+    let mut troubles = Troubles::default();
+    let mut crowd = false;
     while !shared.stop.load(Ordering::Acquire) {
         shared.beats.fetch_add(1, Ordering::Relaxed);
-        if poll::wait(listener, &shared.wake, Some(LOOK)).is_err() {
+        let wait = if crowd { limits::CROWD_GONE } else { LOOK };
+        let Ok(ready) = poll::wait(listeners, &shared.wake, Some(wait)) else {
             thread::sleep(limits::ACCEPT_PAUSE);
             continue;
+        };
+        if crowd && !ready.listener {
+            // The threads that are idle have ended, and what they used lies scattered over the heap.
+            memory::trim();
         }
-        for _ in 0..ROUND {
-            if shared.stop.load(Ordering::Acquire) {
-                return;
-            }
-            match listener.accept() {
-                Ok((stream, peer)) => {
-                    starved = false;
-                    // Accepted sockets inherit nothing on Linux, everything on BSD.
-                    if stream.set_nonblocking(false).is_ok() {
-                        take_in(Arc::new(stream), peer.ip(), doors, &mut last_said);
-                    }
+        crowd = ready.listener;
+        for listener in listeners {
+            accept_round(listener, doors, shared, &mut troubles);
+        }
+    }
+}
+
+/// What the loop remembers of its errors.
+#[derive(Default)]
+struct Troubles {
+    last_said: Option<Instant>,
+    /// There was nothing to accept with the last time, either.
+    starved: bool,
+}
+
+fn accept_round(listener: &TcpListener, doors: &Arc<Doors>, shared: &Shared, troubles: &mut Troubles) {
+    for _ in 0..ROUND {
+        if shared.stop.load(Ordering::Acquire) {
+            return;
+        }
+        match listener.accept() {
+            Ok((stream, peer)) => {
+                troubles.starved = false;
+                // Accepted sockets inherit nothing on Linux, everything on BSD.
+                if stream.set_nonblocking(false).is_ok() {
+                    take_in(Arc::new(stream), peer.ip(), doors, &mut troubles.last_said);
                 }
-                Err(e) => match classify_accept_error(&e) {
-                    AcceptError::WouldBlock => break,
-                    AcceptError::Next => {}
-                    AcceptError::Pause => {
-                        say(
-                            &mut last_said,
-                            &format!("accept: {e}; raise the limit of open files or stop some clients"),
-                        );
-                        // A moment for those who are about to leave; if that did not help, the oldest has to.
-                        if std::mem::replace(&mut starved, true) {
-                            doors.sockets.cut_oldest_but(0);
-                        }
-                        thread::sleep(limits::ACCEPT_PAUSE);
-                        break;
-                    }
-                },
             }
+            Err(e) => match classify_accept_error(&e) {
+                AcceptError::WouldBlock => return,
+                AcceptError::Next => {}
+                AcceptError::Pause => {
+                    say(
+                        &mut troubles.last_said,
+                        &format!("accept: {e}; raise the limit of open files or stop some clients"),
+                    );
+                    // A moment for those who are about to leave; if that did not help, the oldest has to.
+                    if std::mem::replace(&mut troubles.starved, true) {
+                        doors.sockets.cut_oldest_but(0);
+                    }
+                    return thread::sleep(limits::ACCEPT_PAUSE);
+                }
+            },
         }
     }
 }

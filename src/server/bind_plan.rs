@@ -31,19 +31,19 @@ impl BindPlan {
     }
 }
 
-/// Resolves a bind mode. `tailnet` is the first address in 100.64.0.0/10; `can_bind` says whether a socket can be bound
+/// Resolves a bind mode. `tailnet` finds the first address in 100.64.0.0/10; `can_bind` says whether a socket can be bound
 /// to an address on any port (the port itself may be taken: that is for `listen::bind` to find out).
 pub fn plan(
     mode: Bind,
     custom_host: Option<&str>,
     port: u16,
-    tailnet: Option<Ipv4Addr>,
+    tailnet: &dyn Fn() -> Option<Ipv4Addr>,
     can_bind: &dyn Fn(IpAddr) -> bool,
 ) -> Result<BindPlan, String> {
     let host = match mode {
         Bind::Loopback => loopback(can_bind)?,
         Bind::Lan => EVERYWHERE,
-        Bind::Tailnet => match tailnet.map(IpAddr::V4).filter(|ip| can_bind(*ip)) {
+        Bind::Tailnet => match tailnet().map(IpAddr::V4).filter(|ip| can_bind(*ip)) {
             Some(ip) => ip,
             None => loopback(can_bind)?,
         },
@@ -132,11 +132,11 @@ mod tests {
             ),
         ];
         for (mode, custom, tailnet, can_bind, expected) in cases {
-            let found = hosts(plan(mode, custom, 18789, tailnet, can_bind));
+            let found = hosts(plan(mode, custom, 18789, &|| tailnet, can_bind));
             let expected = expected.map(|a| a.iter().map(|s| s.to_string()).collect()).map_err(str::to_owned);
             assert_eq!(found, expected, "{mode:?} {custom:?}");
         }
-        assert_eq!(plan(Bind::Lan, None, 1, None, &all).unwrap().warnings, [EXPOSED]);
-        assert!(plan(Bind::Loopback, None, 1, None, &all).unwrap().warnings.is_empty());
+        assert_eq!(plan(Bind::Lan, None, 1, &|| None, &all).unwrap().warnings, [EXPOSED]);
+        assert!(plan(Bind::Loopback, None, 1, &|| None, &all).unwrap().warnings.is_empty());
     }
 }

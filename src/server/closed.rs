@@ -3,6 +3,7 @@
 
 use std::io::Read as _;
 use std::net::{Shutdown, TcpListener, TcpStream};
+use std::slice;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
@@ -67,7 +68,7 @@ fn refuse_until_stopped(listener: &TcpListener, shared: &Shared, at: usize) {
                 AcceptError::Next => {}
                 AcceptError::Pause => thread::sleep(limits::ACCEPT_PAUSE),
                 AcceptError::WouldBlock => {
-                    if poll::wait(listener, &shared.wakes[at], Some(LOOK)).is_err() {
+                    if poll::wait(slice::from_ref(listener), &shared.wakes[at], Some(LOOK)).is_err() {
                         thread::sleep(limits::ACCEPT_PAUSE);
                     }
                 }

@@ -200,7 +200,7 @@ mod tests {
     use crate::config::model::Bind;
 
     fn loopback(port: u16) -> BindPlan {
-        plan(Bind::Loopback, None, port, None, &can_bind).unwrap()
+        plan(Bind::Loopback, None, port, &|| None, &can_bind).unwrap()
     }
 
     #[test]

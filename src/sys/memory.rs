@@ -4,6 +4,8 @@
 
 use std::sync::OnceLock;
 
+#[cfg(target_os = "linux")]
+use super::process::proc_text;
 use crate::limits;
 
 /// Taken for granted where the system does not say how much memory it has.
@@ -168,7 +170,15 @@ fn share(bytes: u64, fraction: u64) -> usize {
 
 #[cfg(target_os = "linux")]
 fn total() -> Option<u64> {
-    parse_meminfo(&std::fs::read_to_string("/proc/meminfo").ok()?)
+    // SAFETY: zeroes are a valid sysinfo; the call fills it.
+    let (status, info) = unsafe {
+        let mut info: libc::sysinfo = std::mem::zeroed();
+        (libc::sysinfo(&raw mut info), info)
+    };
+    // The types of the fields differ between systems.
+    #[allow(clippy::unnecessary_cast)]
+    let bytes = (info.totalram as u64).saturating_mul(u64::from(info.mem_unit));
+    (status == 0 && bytes > 0).then_some(bytes)
 }
 
 #[cfg(target_os = "macos")]
@@ -189,12 +199,8 @@ fn total() -> Option<u64> {
 
 #[cfg(target_os = "linux")]
 fn cgroup() -> Option<u64> {
-    let text = std::fs::read_to_string("/proc/self/cgroup").ok()?;
-    cgroup_files(&text)
-        .iter()
-        .filter_map(|file| std::fs::read_to_string(file).ok())
-        .filter_map(|text| parse_limit(&text))
-        .min()
+    let text = proc_text("/proc/self/cgroup")?;
+    cgroup_files(&text).iter().filter_map(|file| parse_limit(&proc_text(file)?)).min()
 }
 
 #[cfg(unix)]
@@ -216,14 +222,6 @@ fn address_space() -> Option<u64> {
 #[cfg(not(target_os = "linux"))]
 fn cgroup() -> Option<u64> {
     None
-}
-
-/// `MemTotal` of /proc/meminfo in bytes.
-#[cfg_attr(not(target_os = "linux"), allow(dead_code))]
-fn parse_meminfo(text: &str) -> Option<u64> {
-    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
-    let kib: u64 = line.trim().strip_suffix("kB").unwrap_or(line).trim().parse().ok()?;
-    kib.checked_mul(1024).filter(|bytes| *bytes > 0)
 }
 
 /// Every file that may hold a limit for this process, from its own cgroup up to the root: the parents count too, and
@@ -316,11 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn meminfo_and_limits() {
-        assert_eq!(parse_meminfo("MemTotal:       24682884 kB\nMemFree: 1 kB\n"), Some(24_682_884 * 1024));
-        assert_eq!(parse_meminfo("MemFree: 1 kB\n"), None);
-        assert_eq!(parse_meminfo("MemTotal: lots kB\n"), None);
-        assert_eq!(parse_meminfo("MemTotal: 18446744073709551615 kB\n"), None);
+    fn limits_of_cgroups() {
         for (text, limit) in [
             ("max\n", None),
             ("134217728\n", Some(134_217_728)),

@@ -1,6 +1,7 @@
-//! Waiting for a listener, or for nothing but the clock, and for a wake-up at the same time.
+//! Waiting for listeners, for another descriptor or for nothing but the clock, and for a wake-up at the same time.
 //!
-//! Used by the accept threads and the reload thread, one `WakePipe` each; any thread may call `wake`. Nothing here is for signal handlers.
+//! Used by the accept thread and the reload thread, one `WakePipe` each; any thread may call `wake`. Nothing here is for
+//! signal handlers.
 
 use std::io;
 use std::net::TcpListener;
@@ -9,7 +10,7 @@ use std::time::Duration;
 /// What ended the wait; both false = the time is over. Both may be true.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Ready {
-    /// `accept` is worth a try (it may still answer WouldBlock: the listener must be non-blocking).
+    /// `accept` is worth a try on one of them (it may still answer WouldBlock: listeners must be non-blocking).
     pub listener: bool,
     /// `wake` was called since the last `drain`.
     pub woken: bool,
@@ -28,6 +29,7 @@ pub use portable::{WakePipe, pause, wait};
 mod unix {
     use super::*;
     use std::io::{PipeReader, PipeWriter, Read, Write};
+    use std::iter;
     use std::os::fd::{AsRawFd, RawFd};
     use std::time::Instant;
 
@@ -58,21 +60,25 @@ mod unix {
         }
     }
 
-    /// Blocks until the listener has a connection, `wake` was called or the time is over (None: for ever).
-    pub fn wait(listener: &TcpListener, wake: &WakePipe, timeout: Option<Duration>) -> io::Result<Ready> {
-        wait_fd(listener.as_raw_fd(), wake, timeout)
+    /// Blocks until a listener has a connection, `wake` was called or the time is over (None: for ever).
+    pub fn wait(listeners: &[TcpListener], wake: &WakePipe, timeout: Option<Duration>) -> io::Result<Ready> {
+        wait_fds(listeners.iter().map(AsRawFd::as_raw_fd), wake, timeout)
     }
 
     /// Blocks until `wake` was called or the time is over.
     pub fn pause(wake: &WakePipe, timeout: Duration) -> io::Result<()> {
-        wait_fd(-1, wake, Some(timeout)).map(drop)
+        wait_fds(iter::empty(), wake, Some(timeout)).map(drop)
     }
 
-    /// The same as `wait` for any descriptor; a negative one is never ready.
+    /// The same as `wait` for any descriptor.
     pub fn wait_fd(fd: RawFd, wake: &WakePipe, timeout: Option<Duration>) -> io::Result<Ready> {
+        wait_fds(iter::once(fd), wake, timeout)
+    }
+
+    fn wait_fds(others: impl Iterator<Item = RawFd>, wake: &WakePipe, timeout: Option<Duration>) -> io::Result<Ready> {
         let deadline = timeout.map(|t| Instant::now() + t);
         let entry = |fd: RawFd| libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
-        let mut fds = [entry(fd), entry(wake.read.as_raw_fd())];
+        let mut fds: Vec<_> = iter::once(wake.read.as_raw_fd()).chain(others).map(entry).collect();
         loop {
             let left = match deadline {
                 None => -1,
@@ -81,10 +87,11 @@ mod unix {
                     at.saturating_duration_since(Instant::now()).as_micros().div_ceil(1000).min(i32::MAX as u128) as i32
                 }
             };
-            // SAFETY: both entries live through the call and their descriptors are borrowed for it.
+            // SAFETY: the entries live through the call and their descriptors are borrowed for it.
             let n = unsafe { libc::poll(fds.as_mut_ptr(), fds.len() as libc::nfds_t, left) };
             if n >= 0 {
-                return Ok(Ready { listener: fds[0].revents != 0, woken: fds[1].revents != 0 });
+                let (wake, listeners) = fds.split_first().expect("the pipe is there");
+                return Ok(Ready { listener: listeners.iter().any(|fd| fd.revents != 0), woken: wake.revents != 0 });
             }
             let error = io::Error::last_os_error();
             if error.kind() != io::ErrorKind::Interrupted {
@@ -140,7 +147,7 @@ mod portable {
         Ok(())
     }
 
-    pub fn wait(_listener: &TcpListener, wake: &WakePipe, timeout: Option<Duration>) -> io::Result<Ready> {
+    pub fn wait(_listeners: &[TcpListener], wake: &WakePipe, timeout: Option<Duration>) -> io::Result<Ready> {
         let mut woken = wake.woken.lock();
         if !*woken {
             wake.changed.wait_for(&mut woken, timeout.map_or(LOOK, |t| t.min(LOOK)));
@@ -155,35 +162,39 @@ mod tests {
     use std::net::TcpStream;
     use std::time::Instant;
 
-    fn listener() -> TcpListener {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        listener.set_nonblocking(true).unwrap();
-        listener
+    fn listeners() -> [TcpListener; 2] {
+        [(); 2].map(|()| {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            listener.set_nonblocking(true).unwrap();
+            listener
+        })
     }
 
     #[test]
     fn ends_for_a_connection_a_wake_up_and_the_time() {
-        let (listener, pipe) = (listener(), WakePipe::new().unwrap());
+        let (listeners, pipe) = (listeners(), WakePipe::new().unwrap());
         if cfg!(unix) {
-            assert_eq!(wait(&listener, &pipe, Some(Duration::from_millis(1))).unwrap(), Ready::default());
+            assert_eq!(wait(&listeners, &pipe, Some(Duration::from_millis(1))).unwrap(), Ready::default());
         }
-        let _client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        assert!(wait(&listener, &pipe, Some(Duration::from_secs(10))).unwrap().listener);
-        listener.accept().unwrap();
+        for listener in &listeners {
+            let _client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            assert!(wait(&listeners, &pipe, Some(Duration::from_secs(10))).unwrap().listener);
+            listener.accept().unwrap();
+        }
         pipe.wake();
         pipe.wake();
-        assert!(wait(&listener, &pipe, None).unwrap().woken);
+        assert!(wait(&listeners, &pipe, None).unwrap().woken);
         pipe.drain();
-        assert!(!wait(&listener, &pipe, Some(Duration::ZERO)).unwrap().woken);
+        assert!(!wait(&listeners, &pipe, Some(Duration::ZERO)).unwrap().woken);
     }
 
     #[test]
     fn a_wake_up_from_another_thread_ends_a_long_wait() {
-        let (listener, pipe) = (listener(), WakePipe::new().unwrap());
+        let (listeners, pipe) = (listeners(), WakePipe::new().unwrap());
         let start = Instant::now();
         std::thread::scope(|scope| {
             scope.spawn(|| pipe.wake());
-            while !wait(&listener, &pipe, Some(Duration::from_secs(60))).unwrap().woken {}
+            while !wait(&listeners, &pipe, Some(Duration::from_secs(60))).unwrap().woken {}
         });
         assert!(start.elapsed() < Duration::from_secs(30));
     }
@@ -209,19 +220,19 @@ mod tests {
             pipe.wake();
         }
         pipe.drain();
-        assert!(!wait(&listener(), &pipe, Some(Duration::ZERO)).unwrap().woken);
+        assert!(!wait(&listeners(), &pipe, Some(Duration::ZERO)).unwrap().woken);
     }
 
     #[test]
     fn the_portable_form_does_the_same() {
-        let (listener, pipe) = (listener(), portable::WakePipe::new().unwrap());
+        let (listeners, pipe) = (listeners(), portable::WakePipe::new().unwrap());
         assert_eq!(
-            portable::wait(&listener, &pipe, Some(Duration::ZERO)).unwrap(),
+            portable::wait(&listeners, &pipe, Some(Duration::ZERO)).unwrap(),
             Ready { listener: true, woken: false }
         );
         pipe.wake();
-        assert!(portable::wait(&listener, &pipe, None).unwrap().woken);
+        assert!(portable::wait(&listeners, &pipe, None).unwrap().woken);
         pipe.drain();
-        assert!(!portable::wait(&listener, &pipe, Some(Duration::ZERO)).unwrap().woken);
+        assert!(!portable::wait(&listeners, &pipe, Some(Duration::ZERO)).unwrap().woken);
     }
 }

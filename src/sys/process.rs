@@ -2,9 +2,12 @@
 //!
 //! Any thread. On Linux everything comes from /proc; other systems answer what `kill` and `getpwuid` can tell.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::path::PathBuf;
 
+/// Larger than what is read of /proc and /sys, but for long command lines.
+const PROC_FILE: usize = 2048;
 /// What this process is called in `ps` and `ss`; the kernel keeps 15 bytes of it.
 pub const TITLE: &str = "openclaw-gateway";
 
@@ -281,7 +284,10 @@ pub fn set_name(name: &str) {
 /// True when the service manager of OpenWrt started us.
 pub fn parent_is_procd() -> bool {
     // procd is pid 1; inside ujail its child of that name is our parent.
-    parent(std::process::id()).and_then(command).is_some_and(|name| matches!(name.as_str(), "procd" | "ujail"))
+    #[cfg(unix)]
+    return command(std::os::unix::process::parent_id()).is_some_and(|name| matches!(name.as_str(), "procd" | "ujail"));
+    #[cfg(not(unix))]
+    false
 }
 
 /// True when launchd of macOS started us: it is pid 1 there, and nobody else leaves its children to pid 1 at start.
@@ -308,7 +314,20 @@ fn proc_file(pid: u32, name: &str) -> Option<Vec<u8>> {
     if !cfg!(target_os = "linux") {
         return None;
     }
-    std::fs::read(format!("/proc/{pid}/{name}")).ok()
+    read_proc(&format!("/proc/{pid}/{name}")).ok()
+}
+
+/// A file of /proc or /sys as text; None when it cannot be read or is none.
+#[cfg(target_os = "linux")]
+pub(super) fn proc_text(path: &str) -> Option<String> {
+    String::from_utf8(read_proc(path).ok()?).ok()
+}
+
+/// Such files say that they are empty, so that `fs::read` asks for a few bytes at a time.
+fn read_proc(path: &str) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(PROC_FILE);
+    File::open(path)?.take(u64::MAX).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// The command stands in brackets and may itself hold blanks and brackets: the last `)` ends it.

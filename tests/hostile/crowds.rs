@@ -164,7 +164,7 @@ fn every_thread_has_a_name_of_the_table_and_idle_ones_are_few() {
         "ctrl-c",
         "log",
         "log-console",
-        "accept-",
+        "accept",
         "conn-",
         "ws-",
         "hub",
