@@ -140,10 +140,10 @@ impl Machine<'_> {
             let secrets = SecretsInForce::of(&settings.loaded.effective, &settings.loaded.secrets);
             life.adopt(settings.config.clone(), secrets, env);
         }
+        bootstrap::keep_last_good(&self.boot.paths, &settings.loaded);
         if let Some(line) = verdict.applied() {
             log::info!(target: "reload", "{line}");
         }
-        bootstrap::keep_last_good(&self.boot.paths, &settings.loaded);
         self.standing.take(settings.loaded.effective);
     }
 
