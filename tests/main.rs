@@ -5,6 +5,7 @@ mod chat;
 mod command_line;
 mod commands;
 mod common;
+mod config_keys;
 mod devices;
 mod disk;
 mod handshake;

@@ -5,47 +5,22 @@ use std::rc::Rc;
 
 use serde_json::Value;
 
-use super::get_path::lookup;
+use super::cross;
 use super::include::type_name;
 use super::issue::Issue;
+use super::paths::Paths;
 use super::schema::{Literal, Object, Schema, Type, push_step};
-use super::typed::duration_ms;
 
 /// More issues than this help nobody.
 const MAX_ISSUES: usize = 100;
 const MAX_SAFE_INTEGER: f64 = 9_007_199_254_740_991.0;
-/// Channels that need no plugin, and the two keys beside them.
-const CHANNEL_IDS: &[&str] = &[
-    "defaults",
-    "modelByChannel",
-    "telegram",
-    "whatsapp",
-    "discord",
-    "irc",
-    "googlechat",
-    "slack",
-    "signal",
-    "imessage",
-    "line",
-];
-/// Channels of the reference's own plugins; their sections load without one.
-const PLUGIN_CHANNEL_IDS: &[&str] = &[
-    "matrix",
-    "mattermost",
-    "msteams",
-    "feishu",
-    "nextcloud-talk",
-    "nostr",
-    "tlon",
-    "twitch",
-    "zalo",
-    "zalouser",
-    "bluebubbles",
-    "synology-chat",
-];
-
-/// Everything that is wrong with an effective-to-be configuration; empty = valid.
+/// Everything that is wrong with a configuration before its defaults; empty = valid.
 pub fn check(value: &Value) -> Vec<Issue> {
+    check_in(value, None)
+}
+
+/// The same where it is known what `~` and the state directory are: directories are compared, too.
+pub fn check_in(value: &Value, paths: Option<&Paths>) -> Vec<Issue> {
     let mut checker = Checker {
         schema: Schema::new(),
         path: String::new(),
@@ -57,7 +32,7 @@ pub fn check(value: &Value) -> Vec<Issue> {
     checker.value(&root, Some(value));
     let mut issues = checker.issues;
     if issues.is_empty() {
-        cross_rules(value, &mut issues);
+        cross::check(value, paths, &mut issues);
     }
     issues.truncate(MAX_ISSUES);
     issues
@@ -81,8 +56,11 @@ impl Checker {
         }
         match (kind, value) {
             (Type::Any, _) | (Type::Bool, Some(Value::Bool(_))) => {}
-            (Type::Text(bounds), Some(Value::String(text))) => {
+            (Type::Text(bounds, pattern), Some(Value::String(text))) => {
                 self.bounds(bounds.broken(text.chars().count() as f64), "string to have ", " characters");
+                if let Some(pattern) = pattern.filter(|pattern| !pattern.matches(text)) {
+                    self.report(pattern.refusal(self.path.rsplit('.').next().unwrap_or_default()));
+                }
             }
             (Type::Number(bounds), Some(Value::Number(number))) => {
                 self.bounds(bounds.broken(number.as_f64().unwrap_or(f64::NAN)), "number to be ", "");
@@ -125,19 +103,20 @@ impl Checker {
                 found => self.enter(key.name, key.name, |this| this.value(&key.kind, found)),
             }
         }
-        let unknown: Vec<&String> = map.keys().filter(|key| object.keys.iter().all(|k| k.name != *key)).collect();
-        match &object.rest {
-            Some(kind) => {
-                for key in unknown {
-                    self.enter(key, "*", |this| this.value(kind, map.get(key)));
-                }
-            }
-            None if unknown.is_empty() => {}
-            None => {
-                let names: Vec<String> = unknown.iter().map(|key| format!("\"{key}\"")).collect();
+        let unknown = map.iter().filter(|(key, _)| object.keys.iter().all(|k| k.name != *key));
+        let Some(kind) = &object.rest else {
+            let names: Vec<String> = unknown.map(|(key, _)| format!("\"{key}\"")).collect();
+            if !names.is_empty() {
                 let s = if names.len() == 1 { "" } else { "s" };
                 self.report(format!("Unrecognized key{s}: {}", names.join(", ")));
             }
+            return;
+        };
+        for (key, value) in unknown {
+            self.enter(key, "*", |this| match object.names {
+                Some(names) if !names.matches(key) => this.report("Invalid key in record".into()),
+                _ => this.value(kind, Some(value)),
+            });
         }
     }
 
@@ -216,7 +195,7 @@ impl Checker {
 fn same_kind(kind: &Type, value: &Value) -> bool {
     match kind {
         Type::Any => true,
-        Type::Text(_) => value.is_string(),
+        Type::Text(..) => value.is_string(),
         Type::Number(_) | Type::Integer(_) => value.is_number(),
         Type::Bool => value.is_boolean(),
         Type::List(..) => value.is_array(),
@@ -232,7 +211,7 @@ fn same_kind(kind: &Type, value: &Value) -> bool {
 
 fn expected_name(kind: &Type) -> &'static str {
     match kind {
-        Type::Text(_) => "string",
+        Type::Text(..) => "string",
         Type::Number(_) | Type::Integer(_) => "number",
         Type::Bool => "boolean",
         Type::List(..) => "array",
@@ -243,74 +222,6 @@ fn expected_name(kind: &Type) -> &'static str {
             _ => "string",
         },
         Type::Either(_) | Type::Any => "value",
-    }
-}
-
-/// Rules between keys; only looked at when every key for itself is right.
-fn cross_rules(value: &Value, issues: &mut Vec<Issue>) {
-    let text = |path: &str| lookup(value, path).and_then(Value::as_str);
-    if lookup(value, "gateway.port").and_then(Value::as_f64).is_some_and(|port| port > 65535.0) {
-        issues.push(Issue::new("gateway.port", "Too big: expected number to be <=65535"));
-    }
-    if let Some(mode @ ("serve" | "funnel")) = text("gateway.tailscale.mode") {
-        let local_host = text("gateway.customBindHost").and_then(|h| h.parse::<std::net::IpAddr>().ok());
-        let loopback = match text("gateway.bind") {
-            None | Some("loopback") => true,
-            Some("custom") => local_host.is_some_and(|ip| ip.is_loopback()),
-            Some(_) => false,
-        };
-        if !loopback {
-            issues.push(Issue::new("gateway.bind", format!(
-                "gateway.bind must resolve to loopback when gateway.tailscale.mode={mode} (use gateway.bind=\"loopback\" or gateway.bind=\"custom\" with gateway.customBindHost=\"127.0.0.1\")"
-            )));
-        }
-    }
-    heartbeat_rules(value, issues);
-    channel_rules(value, issues);
-}
-
-fn heartbeat_rules(value: &Value, issues: &mut Vec<Issue>) {
-    let agents = lookup(value, "agents.list").and_then(Value::as_array).into_iter().flatten().enumerate();
-    let every = agents
-        .filter_map(|(n, agent)| Some((format!("agents.list.{n}.heartbeat.every"), lookup(agent, "heartbeat.every")?)))
-        .chain(
-            lookup(value, "agents.defaults.heartbeat.every")
-                .map(|every| ("agents.defaults.heartbeat.every".to_owned(), every)),
-        );
-    for (path, every) in every {
-        let text = every.as_str().unwrap_or_default();
-        if !text.trim().is_empty() && duration_ms(text, 60_000).is_none() {
-            issues.push(Issue::new(path, "invalid duration (use ms, s, m, h)"));
-        }
-    }
-}
-
-fn channel_rules(value: &Value, issues: &mut Vec<Issue>) {
-    // A channel of somebody's plugin: its section is legal when the plugin is named.
-    let plugin = |id: &str| {
-        lookup(value, "plugins.entries").and_then(|e| e.get(id)).is_some()
-            || lookup(value, "plugins.installs").and_then(|e| e.get(id)).is_some()
-    };
-    let known = |id: &str| CHANNEL_IDS.contains(&id) || PLUGIN_CHANNEL_IDS.contains(&id) || plugin(id);
-    for id in value.get("channels").and_then(Value::as_object).into_iter().flat_map(|m| m.keys()) {
-        if !known(id) {
-            issues.push(Issue::new(format!("channels.{id}"), format!("unknown channel id: {id}")));
-        }
-    }
-    let agents = lookup(value, "agents.list").and_then(Value::as_array).into_iter().flatten().enumerate();
-    let heartbeats = agents
-        .filter_map(|(n, agent)| {
-            Some((format!("agents.list.{n}.heartbeat.target"), lookup(agent, "heartbeat.target")?))
-        })
-        .chain(
-            lookup(value, "agents.defaults.heartbeat.target")
-                .map(|target| ("agents.defaults.heartbeat.target".to_owned(), target)),
-        );
-    for (path, target) in heartbeats {
-        let target = target.as_str().unwrap_or_default().trim();
-        if !matches!(target.to_lowercase().as_str(), "" | "last" | "none") && !known(&target.to_lowercase()) {
-            issues.push(Issue::new(path, format!("unknown heartbeat target: {target}")));
-        }
     }
 }
 
@@ -414,7 +325,6 @@ mod tests {
                 json!({"agents":{"defaults":{"heartbeat":{"every":"soon"}}}}),
                 &["agents.defaults.heartbeat.every: invalid duration (use ms, s, m, h)"],
             ),
-            (json!({"channels":{"fax":{}}}), &["channels.fax: unknown channel id: fax"]),
             (
                 json!({"agents":{"defaults":{"heartbeat":{"target":"fax"}},"list":[{"id":"a","heartbeat":{"target":"pigeon"}}]}}),
                 &[

@@ -5,6 +5,7 @@
 //! whichever thread asks and touches the world only through [`Source`].
 
 pub mod check;
+pub mod cross;
 pub mod defaults;
 pub mod diff;
 pub mod env;
@@ -14,8 +15,10 @@ pub mod issue;
 pub mod keys;
 pub mod legacy;
 pub mod load;
+pub mod lookup;
 pub mod model;
 pub mod paths;
+pub mod pattern;
 pub mod plan;
 pub mod redact;
 pub mod render;

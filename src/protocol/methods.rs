@@ -5,7 +5,7 @@ use serde_json::json;
 
 use self::Params::{Lenient, Strict};
 use self::Runs::{Inline, Owner, Pool};
-use super::params::{agent, agents, chat, cron, devices, sessions, system};
+use super::params::{agent, agents, chat, config, cron, devices, sessions, system};
 use super::roles::{self, Role, Scopes};
 use super::schema::{EMPTY, Object};
 use super::{ErrorCode, ErrorShape};
@@ -77,6 +77,13 @@ pub static METHODS: &[Method] = &[
     method("usage.cost", READ, Inline, Lenient, "Tokens and cost by day."),
     method("config.get", READ, Pool, NOTHING, "The configuration with its secrets masked."),
     method("config.schema", ADMIN, Pool, NOTHING, "JSON Schema of the configuration and hints for editors."),
+    method(
+        "config.schema.lookup",
+        READ,
+        Pool,
+        Strict(&config::SCHEMA_LOOKUP),
+        "One key of that schema and those below it.",
+    ),
     method("exec.approvals.get", ADMIN, Pool, NOTHING, "Rules for commands that run on the gateway host."),
     method("models.list", READ, Inline, NOTHING, "Models that a run may use."),
     method("agents.list", READ, Inline, NOTHING, "Configured agents and which one is the default."),
@@ -149,7 +156,6 @@ static ELSEWHERE: &[(Access, &[&str])] = &[
             "sessions.usage.timeseries",
             "sessions.usage.logs",
             "node.describe",
-            "config.schema.lookup",
             "talk.config",
             "agents.files.list",
             "agents.files.get",

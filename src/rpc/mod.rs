@@ -4,6 +4,7 @@
 pub mod agents;
 pub mod chat;
 pub mod config;
+pub mod config_schema;
 pub mod context;
 pub mod devices;
 pub mod dispatch;
@@ -42,7 +43,8 @@ pub static HANDLERS: &[(&str, Handler)] = &[
     ("usage.status", Answer(system::usage_status)),
     ("usage.cost", Answer(system::usage_cost)),
     ("config.get", Answer(config::get)),
-    ("config.schema", Answer(config::schema)),
+    ("config.schema", Answer(config_schema::schema)),
+    ("config.schema.lookup", Answer(config_schema::schema_lookup)),
     ("exec.approvals.get", Answer(system::exec_approvals_get)),
     ("models.list", Answer(models::list)),
     ("agents.list", Answer(agents::list)),

@@ -43,7 +43,7 @@ impl Home {
         Ok(home)
     }
 
-    fn state(&self) -> PathBuf {
+    pub fn state(&self) -> PathBuf {
         self.root.join(".openclaw")
     }
 

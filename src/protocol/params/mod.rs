@@ -96,6 +96,7 @@ mod tests {
         reads::<chat::ChatHistoryParams>("chat.history");
         reads::<chat::ChatAbortParams>("chat.abort");
         reads::<chat::ChatInjectParams>("chat.inject");
+        reads::<config::ConfigSchemaLookupParams>("config.schema.lookup");
         reads::<cron::CronListParams>("cron.list");
         reads::<cron::CronRunsParams>("cron.runs");
         reads::<devices::PairRequestParams>("device.pair.approve");
