@@ -1,6 +1,5 @@
 //! Is this configuration legal? Every issue of one pass, with paths and messages as the reference words them (config A3).
 
-use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use serde_json::Value;
@@ -26,7 +25,7 @@ pub fn check_in(value: &Value, paths: Option<&Paths>) -> Vec<Issue> {
         path: String::new(),
         pattern: String::new(),
         issues: Vec::new(),
-        objects: BTreeMap::new(),
+        objects: Vec::new(),
     };
     let root = checker.schema.root();
     checker.value(&root, Some(value));
@@ -46,7 +45,7 @@ struct Checker {
     pattern: String,
     issues: Vec<Issue>,
     /// Lines of the schema that were met already.
-    objects: BTreeMap<usize, Rc<Object>>,
+    objects: Vec<Option<Rc<Object>>>,
 }
 
 impl Checker {
@@ -85,9 +84,11 @@ impl Checker {
             }
             (Type::Object(line), Some(Value::Object(_))) => {
                 // A list of a thousand models takes its line apart once.
-                let found = self.objects.get(line).cloned();
-                let object = found.unwrap_or_else(|| Rc::new(self.schema.object(*line, &self.pattern)));
-                self.objects.insert(*line, object.clone());
+                if self.objects.len() <= *line {
+                    self.objects.resize(*line + 1, None);
+                }
+                let (schema, pattern) = (&self.schema, &self.pattern);
+                let object = self.objects[*line].get_or_insert_with(|| Rc::new(schema.object(*line, pattern))).clone();
                 self.object(&object, value);
             }
             (Type::Either(kinds), _) => self.either(kinds, value),
@@ -97,15 +98,25 @@ impl Checker {
 
     fn object(&mut self, object: &Object, value: Option<&Value>) {
         let Some(map) = value.and_then(Value::as_object) else { return };
-        for key in &object.keys {
-            match map.get(key.name) {
-                None if !key.required => {}
-                found => self.enter(key.name, key.name, |this| this.value(&key.kind, found)),
+        // Few entries and many known keys: comparing names is cheaper than hashing each known one.
+        let mut unknown = Vec::new();
+        let mut known: Vec<(usize, &Value)> = Vec::with_capacity(map.len());
+        for (name, value) in map {
+            match object.keys.iter().position(|key| key.name == name) {
+                Some(place) => known.push((place, value)),
+                None => unknown.push((name, value)),
             }
         }
-        let unknown = map.iter().filter(|(key, _)| object.keys.iter().all(|k| k.name != *key));
+        known.sort_unstable_by_key(|(place, _)| *place);
+        let mut next = known.into_iter().peekable();
+        for (place, key) in object.keys.iter().enumerate() {
+            let found = next.next_if(|(given, _)| *given == place).map(|(_, value)| value);
+            if found.is_some() || key.required {
+                self.enter(key.name, key.name, |this| this.value(&key.kind, found));
+            }
+        }
         let Some(kind) = &object.rest else {
-            let names: Vec<String> = unknown.map(|(key, _)| format!("\"{key}\"")).collect();
+            let names: Vec<String> = unknown.iter().map(|(key, _)| format!("\"{key}\"")).collect();
             if !names.is_empty() {
                 let s = if names.len() == 1 { "" } else { "s" };
                 self.report(format!("Unrecognized key{s}: {}", names.join(", ")));
