@@ -32,7 +32,17 @@ pub fn resolve(value: &Value, config_path: &Path, source: &dyn Source) -> Result
         bytes: 0,
         depth: 0,
     };
-    Ok(Included { value: reader.walk(value)?, files: reader.files })
+    let value = if mentions(value) { reader.walk(value)? } else { value.clone() };
+    Ok(Included { value, files: reader.files })
+}
+
+/// Whether anything is to be included; most files include nothing.
+fn mentions(value: &Value) -> bool {
+    match value {
+        Value::Object(map) => map.iter().any(|(key, value)| key == KEY || mentions(value)),
+        Value::Array(items) => items.iter().any(mentions),
+        _ => false,
+    }
 }
 
 /// Objects recurse, arrays are joined, otherwise the later value wins.

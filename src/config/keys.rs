@@ -146,7 +146,11 @@ impl Keys {
             }
         }
         let shared = self.root.below.iter().find(|node| node.step == "~")?;
-        let row = (1..here.len()).find_map(|from| descend(shared, &here[from..]))?;
+        let row = match here.split_last() {
+            // The three keys of a reference have common names: only below a secret they are its.
+            Some((last, parents)) if is_secret(parents) => descend(shared, &["secret", last]),
+            _ => (1..here.len()).find_map(|from| descend(shared, &here[from..])),
+        }?;
         Some(Found { key: &self.rows[row], shared: true })
     }
 }
@@ -406,10 +410,13 @@ mod tests {
             ("tools.media.video.maxBytes", "tools.media.video.maxBytes"),
             ("tools.media.video.scope.rules[].match", "~.rules[].match"),
             ("secrets.providers.x.env.A", "secrets.providers.*.env.*"),
+            ("channels.slack.accounts.work.botToken.id", "~.secret.id"),
+            ("models.providers.p.apiKey.provider", "~.secret.provider"),
         ];
         for (path, row) in table {
             assert_eq!(keys.find(path).map(|found| found.key.path.as_str()), Some(row), "{path}");
         }
+        assert!(keys.find("tools.media.models[].provider").is_none() && keys.find("memory.source").is_none());
         assert!(!keys.find("gateway.port").unwrap().shared && keys.find("agents.list[].sandbox").unwrap().shared);
     }
 

@@ -63,7 +63,13 @@ pub fn describe(path: &str) -> Option<Vec<String>> {
     match (found, near) {
         (Some(found), _) => {
             lines.push(format!("  {}", found.key.doc));
-            lines.push(format!("  {}", facts.text(found.key.default)));
+            // What one agent or account does not say, all of them or the channel do.
+            let inherits = found.shared && (path.starts_with("agents.list.") || path.contains(".accounts."));
+            let inherits = inherits && !found.key.path.starts_with("~.") && !has_keys(&schema.at(&path));
+            lines.push(format!("  {}", facts.text(if inherits { "" } else { found.key.default })));
+            if inherits {
+                lines.push(format!("  When it is absent, {} holds.", found.key.path));
+            }
         }
         (None, near) => {
             lines.extend(near.map(|near| format!("  A part of {}: {}", near.key.path, near.key.doc)));
@@ -368,6 +374,12 @@ mod tests {
                 .contains("  id             Name of the model in requests. (required)")
         );
         assert!(text("diagnostics.otel.endpoint").unwrap().contains("A part of diagnostics.otel: "));
+        assert_eq!(
+            text("agents.list[0].heartbeat.every").as_deref(),
+            Some(
+                "agents.list.0.heartbeat.every\n  Time between heartbeats, e.g. 30m or 1h; 0m turns them off.\n  string; reload dynamic\n  When it is absent, agents.defaults.heartbeat.every holds.\n  Accepted, without effect in this version."
+            )
+        );
         assert_eq!(text("gateway.nope"), None);
     }
 }

@@ -68,12 +68,12 @@ pub fn place(text: &str, offset: usize) -> (usize, usize) {
     (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
 }
 
-/// The line that a message of [`parse`] is about and a caret under the place, for a terminal; None when the message names
-/// no place. What may be a secret is blacked out letter by letter, so that the caret still fits.
+/// The line that a message of [`parse`] is about and a caret under the place, for a terminal; of a text that ends too
+/// early the place where the open part begins; None when the message names no place. What may be a secret is blacked out letter by letter, so that the caret still fits.
 pub fn excerpt(text: &str, message: &str) -> Option<[String; 2]> {
     const SHOWN: usize = 100;
-    let message = message.split(" (what begins at ").next().unwrap_or_default();
-    let (line, column) = message.strip_prefix("JSON5 parse failed: ")?.rsplit_once(" at ")?.1.split_once(':')?;
+    let message = message.strip_prefix("JSON5 parse failed: ")?.trim_end_matches(" does not end)");
+    let (line, column) = message.rsplit_once(" at ")?.1.split_once(':')?;
     let (line, column): (usize, usize) = (line.parse().ok()?, column.parse().ok()?);
     let shown = text.split('\n').nth(line.checked_sub(1)?)?.trim_end_matches('\r');
     let at = column.checked_sub(1)?;
@@ -260,7 +260,7 @@ mod tests {
             ("{ 'botToken': 'abc-1' 'x' }", "1 | { 'botToken': '***-*' '*' }", "                          ^"),
             ("{ OPENAI_API_KEY: sk-123, }", "1 | { OPENAI_API_KEY: **-***, }", "                      ^"),
             ("{ a: [ 'geheim' 1 ] } // geheim", "1 | { a: [ '******' 1 ] } // ******", "                    ^"),
-            ("{ a: {\n", "2 | ", "    ^"),
+            ("{ a: {\n", "1 | { a: {", "         ^"),
         ];
         for (text, line, caret) in table {
             let message = parse(text).unwrap_err();
