@@ -8,7 +8,7 @@ use super::cross;
 use super::include::type_name;
 use super::issue::Issue;
 use super::paths::Paths;
-use super::schema::{Literal, Object, Schema, Type, push_step};
+use super::schema::{Literal, Object, Schema, Type, push_index, push_step};
 
 /// More issues than this help nobody.
 const MAX_ISSUES: usize = 100;
@@ -78,9 +78,14 @@ impl Checker {
             (Type::OneOf(literals), _) => self.one_of(literals, value),
             (Type::List(item, bounds), Some(Value::Array(items))) => {
                 self.bounds(bounds.broken(items.len() as f64), "array to have ", " items");
+                let (path, pattern) = (self.path.len(), self.pattern.len());
+                push_step(&mut self.pattern, "[]");
                 for (index, value) in items.iter().enumerate() {
-                    self.enter(&index.to_string(), "[]", |this| this.value(item, Some(value)));
+                    push_index(&mut self.path, index);
+                    self.value(item, Some(value));
+                    self.path.truncate(path);
                 }
+                self.pattern.truncate(pattern);
             }
             (Type::Object(line), Some(Value::Object(_))) => {
                 // A list of a thousand models takes its line apart once.

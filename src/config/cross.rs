@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use super::get_path::lookup;
 use super::issue::Issue;
 use super::paths::{Paths, normalize};
-use super::schema::push_step;
+use super::schema::{push_index, push_step};
 use super::typed::duration_ms;
 
 /// Channels that need no plugin, and the two keys beside them.
@@ -415,7 +415,7 @@ fn everywhere(value: &Value, path: &mut String, issues: &mut Vec<Issue>) {
         }
         Value::Array(items) => {
             for (index, item) in items.iter().enumerate().filter(|(_, item)| item.is_object() || item.is_array()) {
-                push_step(path, &index.to_string());
+                push_index(path, index);
                 everywhere(item, path, issues);
                 path.truncate(here);
             }

@@ -245,6 +245,12 @@ pub fn push_step(path: &mut String, step: &str) {
     path.push_str(step);
 }
 
+/// Appends a list position.
+pub fn push_index(path: &mut String, index: usize) {
+    let dot = if path.is_empty() { "" } else { "." };
+    let _ = write!(path, "{dot}{index}");
+}
+
 fn parse(text: &'static str) -> Type {
     let (kind, rest) = parse_type(text);
     debug_assert!(rest.is_empty(), "schema_keys.txt: {text}");
