@@ -4,12 +4,23 @@
     contrib/config-schema-keys.py config.schema.json > src/config/schema_keys.txt
 
 One line per distinct object, children before parents, the root last; equal objects share a line.
-The grammar stands at the top of src/config/schema.rs. Patterns and formats are left out.
+The grammar stands at the top of src/config/schema.rs. A pattern or format that PATTERNS does not know stops the
+program: src/config/pattern.rs needs a matcher for it first.
 """
 import json
 import sys
 
 MAX_SAFE = 9007199254740991
+PATTERNS = {
+    "^[a-z][a-z0-9_-]{0,63}$": "a",
+    "^[A-Z][A-Z0-9_]{0,127}$": "v",
+    "^#?[0-9a-fA-F]{6}$": "c",
+    "^\\+[1-9]\\d{1,14}$": "e",
+    "^[a-z0-9-]+$": "k",
+    "ipv4": "4",
+    "ipv6": "6",
+    "uri": "u",
+}
 lines = {}
 
 
@@ -71,7 +82,12 @@ def kind(schema):
         return "[%s]%s" % (kind(schema.get("items", {})), bounds(schema))
     if name is None:
         return "*"
-    return {"string": "s", "number": "n", "integer": "i", "boolean": "b"}[name] + bounds(schema)
+    return {"string": "s", "number": "n", "integer": "i", "boolean": "b"}[name] + bounds(schema) + pattern(schema)
+
+
+def pattern(schema):
+    found = schema.get("format") or schema.get("pattern")
+    return "~" + PATTERNS[found] if found else ""
 
 
 def thing(schema):
@@ -83,7 +99,8 @@ def thing(schema):
         words.append("%s%s:%s" % (key, "!" if needed else "", kind(value)))
     rest = schema.get("additionalProperties", True)
     if rest is not False:
-        words.append("*:%s" % (kind(rest) if isinstance(rest, dict) else "*"))
+        names = pattern(schema.get("propertyNames", {}))
+        words.append("*%s:%s" % (names, kind(rest) if isinstance(rest, dict) else "*"))
     line = " ".join(words)
     if not line:
         line = "-"

@@ -5,6 +5,7 @@ mod chat;
 mod command_line;
 mod commands;
 mod common;
+mod config_keys;
 mod config_write;
 mod devices;
 mod disk;

@@ -131,6 +131,7 @@ fn every_method_answers_in_the_recorded_shape() {
         ("usage.cost", json!({"days": 7})),
         ("config.get", json!({})),
         ("config.schema", json!({})),
+        ("config.schema.lookup", json!({"path": "gateway.auth"})),
         ("exec.approvals.get", json!({})),
         ("models.list", json!({})),
         ("agents.list", json!({})),

@@ -217,7 +217,8 @@ fn a_foreign_config_is_explained_and_a_supervisor_gets_78() {
         let (code, _, said) = refused(&home, &["gateway"], |_| {});
         assert_eq!(code, 1, "{said}");
         assert!(said.contains(expected), "{expected} in {said}");
-        let problem: Vec<&str> = said.lines().filter(|line| line.starts_with("  - ")).collect();
+        let problem: Vec<&str> =
+            said.lines().filter(|line| line.starts_with("  - ") || line.starts_with("    ")).collect();
         assert_eq!(said, block(&problem.join("\n")));
         assert_eq!(fs::read(home.config_path()).unwrap(), *bytes);
     }

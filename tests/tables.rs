@@ -17,7 +17,7 @@ use std::path::Path;
 
 use openclaw::cli::doctor;
 use openclaw::cli::tree::{self, CommandInfo, FlagInfo, FlagInfoKind};
-use openclaw::config::keys::{KEYS, Key};
+use openclaw::config::keys::{Facts, Key, Keys};
 use openclaw::config::schema::Schema;
 use openclaw::protocol::events::{Audience, EVENTS};
 use openclaw::protocol::methods::{Access, METHODS};
@@ -132,38 +132,70 @@ fn events_are_those_of_the_page() {
     same(&table, &items(&read("man/openclaw-protocol.7"), "EVENTS"));
 }
 
+/// The section KEYS of openclaw.json(5) is what the table makes of it. After a change of the table:
+/// `OPENCLAW_WRITE_MAN=1 cargo test --test gateway keys_are_those_of_the_page`.
 #[test]
 fn keys_are_those_of_the_page() {
-    let schema = Schema::new();
+    const FIRST: &str = ".\\\" Made from the table of keys; see tests/tables.rs.\n";
     let page = read("man/openclaw.json.5");
-    let table: Vec<String> = KEYS.iter().map(|key| key.path.to_owned()).collect();
-    same(&table, &items(&page, "KEYS"));
-    for key in KEYS {
-        let item = format!(".It Ic {}\n", key.path);
-        let (_, text) = page.split_once(&item).expect("just compared");
-        let facts = text.lines().take_while(|line| !line.starts_with(".It ") && !line.starts_with(".El")).last();
-        assert_eq!(facts, Some(key_facts(key, &schema).as_str()), "{}", key.path);
+    let (head, rest) = page.split_once(FIRST).expect("the mark of the section");
+    let (section, tail) = rest.split_once(".Sh ").expect("a section after it");
+    let wanted = keys_section();
+    if std::env::var_os("OPENCLAW_WRITE_MAN").is_some() {
+        let page = format!("{head}{FIRST}{wanted}.Sh {tail}");
+        std::fs::write(concat!(env!("CARGO_MANIFEST_DIR"), "/man/openclaw.json.5"), page).unwrap();
+        return;
     }
+    for (number, (is, wanted)) in section.lines().zip(wanted.lines()).enumerate() {
+        assert_eq!(is, wanted, "line {number} of the section");
+    }
+    assert_eq!(section.lines().count(), wanted.lines().count());
 }
 
-/// What the table knows of a key, as its item on the page ends.
-fn key_facts(key: &Key, schema: &Schema) -> String {
-    let mut text = format!("({}", key.type_text(schema));
-    let choices = key.choices(schema);
-    if !choices.is_empty() {
-        text += &format!(": {}", choices.join(", "));
+/// One part for each section of the file: its own line, the keys that work, then the others in short.
+fn keys_section() -> String {
+    let (schema, keys) = (Schema::new(), Keys::new());
+    let mut out = String::new();
+    let rows: Vec<&Key> = keys.rows().iter().filter(|key| !key.path.starts_with("~.")).collect();
+    let section_of = |key: &Key| key.path.split(['.', '[']).next().unwrap_or_default().to_owned();
+    for rows in rows.chunk_by(|a, b| section_of(a) == section_of(b)) {
+        let name = section_of(rows[0]);
+        out += &format!(".Ss {name}\n{}\n", text_line(rows[0].doc));
+        let below: Vec<&Key> = rows.iter().copied().filter(|key| key.path != name).collect();
+        let works = |key: &&&Key| key.effect;
+        if below.iter().any(|key| key.effect) {
+            out += ".Bl -tag -width Ds\n";
+            for key in below.iter().filter(works) {
+                let facts = Facts::of(&schema, &key.path).expect("a row of the schema").text(key.default);
+                let ours = if key.ours { "; unknown to the reference, which refuses it" } else { "" };
+                out += &format!(".It Ic {}\n{}\n", key.path, text_line(key.doc));
+                out += &format!("({facts}{ours})\n").replace('≥', "\\(>=").replace('–', "\\(en");
+            }
+            out += ".El\n";
+        }
+        if below.iter().any(|key| !key.effect) {
+            out += ".Pp\nWithout effect so far:\n.Bl -tag -width Ds -compact\n";
+            for key in below.iter().filter(|key| !key.effect && !has_working_part(key, &below)) {
+                out += &format!(".It Ic {}\n{}\n", key.path, text_line(key.doc));
+                if !key.default.is_empty() {
+                    out += &format!("(default {})\n", text_line(key.default));
+                }
+            }
+            out += ".El\n";
+        }
     }
-    let range = key.range_text(schema);
-    if !range.is_empty() {
-        text += &format!(" {range}");
-    }
-    text += &format!("; reload {}", format!("{:?}", key.reload()).to_lowercase());
-    if !key.default.is_empty() {
-        text += &format!("; default {}", key.default);
-    }
-    text += if key.secret() { "; secret" } else { "" };
-    text += if key.effect { ")" } else { "; no effect yet)" };
-    text.replace('≥', "\\(>=").replace('–', "\\(en")
+    out
+}
+
+/// An object with keys that work is only there to hold them.
+fn has_working_part(key: &Key, rows: &[&Key]) -> bool {
+    rows.iter().any(|row| row.effect && row.path.starts_with(&format!("{}.", key.path)))
+}
+
+/// A line that may begin with anything, and mark-up characters as they are.
+fn text_line(text: &str) -> String {
+    let text = text.replace('\\', "\\e");
+    if text.starts_with(['.', '\'']) { format!("\\&{text}") } else { text }
 }
 
 #[test]

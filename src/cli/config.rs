@@ -1,13 +1,15 @@
-//! `openclaw config file|get|set|unset|validate`: works on the file and needs no gateway; one that runs sees the change.
+//! `openclaw config file|get|set|unset|validate` (`schema` is `config_schema`'s): works on the file and needs no gateway;
+//! one that runs sees the change.
 
 use serde_json::{Value, json};
 
 use super::Context;
+use super::config_schema;
 use super::help;
 use super::output::{json_pretty, plain, write_err};
 use super::tree::{Config, ConfigCommand, ConfigGet, ConfigSet, ConfigUnset};
 use crate::config::load::Loaded;
-use crate::config::{Issue, get_path, redact, text as json5};
+use crate::config::{Issue, get_path, lookup, redact, text as json5};
 use crate::error::{Error, Result};
 use crate::store::config_file::{self, Edit, WriteError, WriteOptions};
 use crate::store::source::FsSource;
@@ -23,6 +25,7 @@ pub fn run(cx: &Context, args: &Config) -> Result<u8> {
         Some(ConfigCommand::Set(args)) => set(cx, args),
         Some(ConfigCommand::Unset(args)) => unset(cx, args),
         Some(ConfigCommand::Validate(args)) => validate(cx, args.json),
+        Some(ConfigCommand::Schema(args)) => config_schema::run(args),
         None => {
             write_err(&help::help(&["config".to_string()]));
             Ok(1)
@@ -40,9 +43,20 @@ fn get(cx: &Context, args: &ConfigGet) -> Result<u8> {
 /// Redacted before the path is taken, so that no way of writing it leads around.
 fn value_at(config: &Value, path: &str) -> Result<Value> {
     let parts = get_path::parse_path(path).map_err(|error| Error::new(error.to_string()))?;
-    get_path::get(&redact::redact(config), &parts)
-        .cloned()
-        .ok_or_else(|| Error::new(format!("Config path not found: {path}")))
+    get_path::get(&redact::redact(config), &parts).cloned().ok_or_else(|| not_found(path))
+}
+
+/// Says what was meant, or what holds when the key is not written.
+fn not_found(path: &str) -> Error {
+    let error = Error::new(format!("Config path not found: {path}"));
+    if let Some(meant) = lookup::nearest_path(path) {
+        return error.hint(format!("Did you mean \"{meant}\"?"));
+    }
+    match lookup::default_of(path) {
+        Some("") => error.hint("The key is known and not set."),
+        Some(default) => error.hint(format!("The key is known and not set; its default: {default}")),
+        None => error,
+    }
 }
 
 /// A text bare, everything else as JSON.
@@ -137,7 +151,10 @@ fn validate(cx: &Context, json: bool) -> Result<u8> {
     }
     if !loaded.valid() {
         let mut error = Error::new(format!("Config invalid at {short}:"));
-        error.hints.extend(loaded.issues.iter().map(|issue| format!("  × {}", plain(&issue.line()))));
+        for issue in &loaded.issues {
+            error.hints.push(format!("  × {}{}", plain(&issue.line()), plain(&lookup::suggestion(issue))));
+            error.hints.extend(loaded.excerpt(issue).map(|line| format!("      {}", plain(&line))));
+        }
         return Err(error.hint("").hint("Mend the keys above, then check again; openclaw.json(5) has every key."));
     }
     out!("Config valid: {short}");

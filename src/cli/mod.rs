@@ -16,6 +16,7 @@ pub mod call;
 pub mod channels;
 pub mod client;
 pub mod config;
+pub mod config_schema;
 pub mod context;
 pub mod devices;
 pub mod doctor;

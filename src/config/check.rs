@@ -1,63 +1,37 @@
 //! Is this configuration legal? Every issue of one pass, with paths and messages as the reference words them (config A3).
 
-use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use serde_json::Value;
 
-use super::get_path::lookup;
+use super::cross;
 use super::include::type_name;
 use super::issue::Issue;
-use super::schema::{Literal, Object, Schema, Type, push_step};
-use super::typed::duration_ms;
+use super::paths::Paths;
+use super::schema::{Literal, Object, Schema, Type, push_index, push_step};
 
 /// More issues than this help nobody.
 const MAX_ISSUES: usize = 100;
 const MAX_SAFE_INTEGER: f64 = 9_007_199_254_740_991.0;
-/// Channels that need no plugin, and the two keys beside them.
-const CHANNEL_IDS: &[&str] = &[
-    "defaults",
-    "modelByChannel",
-    "telegram",
-    "whatsapp",
-    "discord",
-    "irc",
-    "googlechat",
-    "slack",
-    "signal",
-    "imessage",
-    "line",
-];
-/// Channels of the reference's own plugins; their sections load without one.
-const PLUGIN_CHANNEL_IDS: &[&str] = &[
-    "matrix",
-    "mattermost",
-    "msteams",
-    "feishu",
-    "nextcloud-talk",
-    "nostr",
-    "tlon",
-    "twitch",
-    "zalo",
-    "zalouser",
-    "bluebubbles",
-    "synology-chat",
-];
-
-/// Everything that is wrong with an effective-to-be configuration; empty = valid.
+/// Everything that is wrong with a configuration before its defaults; empty = valid.
 pub fn check(value: &Value) -> Vec<Issue> {
+    check_in(value, None)
+}
+
+/// The same where it is known what `~` and the state directory are: directories are compared, too.
+pub fn check_in(value: &Value, paths: Option<&Paths>) -> Vec<Issue> {
     let mut checker = Checker {
         schema: Schema::new(),
         path: String::new(),
         pattern: String::new(),
         issues: Vec::new(),
-        objects: BTreeMap::new(),
+        objects: Vec::new(),
     };
     let root = checker.schema.root();
     checker.value(&root, Some(value));
     let mut issues = checker.issues;
     if issues.is_empty() {
-        cross_rules(value, &mut issues);
+        cross::check(value, paths, &mut issues);
     }
     issues.truncate(MAX_ISSUES);
     issues
@@ -71,7 +45,7 @@ struct Checker {
     pattern: String,
     issues: Vec<Issue>,
     /// Lines of the schema that were met already.
-    objects: BTreeMap<usize, Rc<Object>>,
+    objects: Vec<Option<Rc<Object>>>,
 }
 
 impl Checker {
@@ -81,8 +55,11 @@ impl Checker {
         }
         match (kind, value) {
             (Type::Any, _) | (Type::Bool, Some(Value::Bool(_))) => {}
-            (Type::Text(bounds), Some(Value::String(text))) => {
+            (Type::Text(bounds, pattern), Some(Value::String(text))) => {
                 self.bounds(bounds.broken(text.chars().count() as f64), "string to have ", " characters");
+                if let Some(pattern) = pattern.filter(|pattern| !pattern.matches(text)) {
+                    self.report(pattern.refusal(self.path.rsplit('.').next().unwrap_or_default()));
+                }
             }
             (Type::Number(bounds), Some(Value::Number(number))) => {
                 self.bounds(bounds.broken(number.as_f64().unwrap_or(f64::NAN)), "number to be ", "");
@@ -101,15 +78,22 @@ impl Checker {
             (Type::OneOf(literals), _) => self.one_of(literals, value),
             (Type::List(item, bounds), Some(Value::Array(items))) => {
                 self.bounds(bounds.broken(items.len() as f64), "array to have ", " items");
+                let (path, pattern) = (self.path.len(), self.pattern.len());
+                push_step(&mut self.pattern, "[]");
                 for (index, value) in items.iter().enumerate() {
-                    self.enter(&index.to_string(), "[]", |this| this.value(item, Some(value)));
+                    push_index(&mut self.path, index);
+                    self.value(item, Some(value));
+                    self.path.truncate(path);
                 }
+                self.pattern.truncate(pattern);
             }
             (Type::Object(line), Some(Value::Object(_))) => {
                 // A list of a thousand models takes its line apart once.
-                let found = self.objects.get(line).cloned();
-                let object = found.unwrap_or_else(|| Rc::new(self.schema.object(*line, &self.pattern)));
-                self.objects.insert(*line, object.clone());
+                if self.objects.len() <= *line {
+                    self.objects.resize(*line + 1, None);
+                }
+                let (schema, pattern) = (&self.schema, &self.pattern);
+                let object = self.objects[*line].get_or_insert_with(|| Rc::new(schema.object(*line, pattern))).clone();
                 self.object(&object, value);
             }
             (Type::Either(kinds), _) => self.either(kinds, value),
@@ -119,25 +103,36 @@ impl Checker {
 
     fn object(&mut self, object: &Object, value: Option<&Value>) {
         let Some(map) = value.and_then(Value::as_object) else { return };
-        for key in &object.keys {
-            match map.get(key.name) {
-                None if !key.required => {}
-                found => self.enter(key.name, key.name, |this| this.value(&key.kind, found)),
+        // Few entries and many known keys: comparing names is cheaper than hashing each known one.
+        let mut unknown = Vec::new();
+        let mut known: Vec<(usize, &Value)> = Vec::with_capacity(map.len());
+        for (name, value) in map {
+            match object.keys.iter().position(|key| key.name == name) {
+                Some(place) => known.push((place, value)),
+                None => unknown.push((name, value)),
             }
         }
-        let unknown: Vec<&String> = map.keys().filter(|key| object.keys.iter().all(|k| k.name != *key)).collect();
-        match &object.rest {
-            Some(kind) => {
-                for key in unknown {
-                    self.enter(key, "*", |this| this.value(kind, map.get(key)));
-                }
+        known.sort_unstable_by_key(|(place, _)| *place);
+        let mut next = known.into_iter().peekable();
+        for (place, key) in object.keys.iter().enumerate() {
+            let found = next.next_if(|(given, _)| *given == place).map(|(_, value)| value);
+            if found.is_some() || key.required {
+                self.enter(key.name, key.name, |this| this.value(&key.kind, found));
             }
-            None if unknown.is_empty() => {}
-            None => {
-                let names: Vec<String> = unknown.iter().map(|key| format!("\"{key}\"")).collect();
+        }
+        let Some(kind) = &object.rest else {
+            let names: Vec<String> = unknown.iter().map(|(key, _)| format!("\"{key}\"")).collect();
+            if !names.is_empty() {
                 let s = if names.len() == 1 { "" } else { "s" };
                 self.report(format!("Unrecognized key{s}: {}", names.join(", ")));
             }
+            return;
+        };
+        for (key, value) in unknown {
+            self.enter(key, "*", |this| match object.names {
+                Some(names) if !names.matches(key) => this.report("Invalid key in record".into()),
+                _ => this.value(kind, Some(value)),
+            });
         }
     }
 
@@ -216,7 +211,7 @@ impl Checker {
 fn same_kind(kind: &Type, value: &Value) -> bool {
     match kind {
         Type::Any => true,
-        Type::Text(_) => value.is_string(),
+        Type::Text(..) => value.is_string(),
         Type::Number(_) | Type::Integer(_) => value.is_number(),
         Type::Bool => value.is_boolean(),
         Type::List(..) => value.is_array(),
@@ -232,7 +227,7 @@ fn same_kind(kind: &Type, value: &Value) -> bool {
 
 fn expected_name(kind: &Type) -> &'static str {
     match kind {
-        Type::Text(_) => "string",
+        Type::Text(..) => "string",
         Type::Number(_) | Type::Integer(_) => "number",
         Type::Bool => "boolean",
         Type::List(..) => "array",
@@ -243,74 +238,6 @@ fn expected_name(kind: &Type) -> &'static str {
             _ => "string",
         },
         Type::Either(_) | Type::Any => "value",
-    }
-}
-
-/// Rules between keys; only looked at when every key for itself is right.
-fn cross_rules(value: &Value, issues: &mut Vec<Issue>) {
-    let text = |path: &str| lookup(value, path).and_then(Value::as_str);
-    if lookup(value, "gateway.port").and_then(Value::as_f64).is_some_and(|port| port > 65535.0) {
-        issues.push(Issue::new("gateway.port", "Too big: expected number to be <=65535"));
-    }
-    if let Some(mode @ ("serve" | "funnel")) = text("gateway.tailscale.mode") {
-        let local_host = text("gateway.customBindHost").and_then(|h| h.parse::<std::net::IpAddr>().ok());
-        let loopback = match text("gateway.bind") {
-            None | Some("loopback") => true,
-            Some("custom") => local_host.is_some_and(|ip| ip.is_loopback()),
-            Some(_) => false,
-        };
-        if !loopback {
-            issues.push(Issue::new("gateway.bind", format!(
-                "gateway.bind must resolve to loopback when gateway.tailscale.mode={mode} (use gateway.bind=\"loopback\" or gateway.bind=\"custom\" with gateway.customBindHost=\"127.0.0.1\")"
-            )));
-        }
-    }
-    heartbeat_rules(value, issues);
-    channel_rules(value, issues);
-}
-
-fn heartbeat_rules(value: &Value, issues: &mut Vec<Issue>) {
-    let agents = lookup(value, "agents.list").and_then(Value::as_array).into_iter().flatten().enumerate();
-    let every = agents
-        .filter_map(|(n, agent)| Some((format!("agents.list.{n}.heartbeat.every"), lookup(agent, "heartbeat.every")?)))
-        .chain(
-            lookup(value, "agents.defaults.heartbeat.every")
-                .map(|every| ("agents.defaults.heartbeat.every".to_owned(), every)),
-        );
-    for (path, every) in every {
-        let text = every.as_str().unwrap_or_default();
-        if !text.trim().is_empty() && duration_ms(text, 60_000).is_none() {
-            issues.push(Issue::new(path, "invalid duration (use ms, s, m, h)"));
-        }
-    }
-}
-
-fn channel_rules(value: &Value, issues: &mut Vec<Issue>) {
-    // A channel of somebody's plugin: its section is legal when the plugin is named.
-    let plugin = |id: &str| {
-        lookup(value, "plugins.entries").and_then(|e| e.get(id)).is_some()
-            || lookup(value, "plugins.installs").and_then(|e| e.get(id)).is_some()
-    };
-    let known = |id: &str| CHANNEL_IDS.contains(&id) || PLUGIN_CHANNEL_IDS.contains(&id) || plugin(id);
-    for id in value.get("channels").and_then(Value::as_object).into_iter().flat_map(|m| m.keys()) {
-        if !known(id) {
-            issues.push(Issue::new(format!("channels.{id}"), format!("unknown channel id: {id}")));
-        }
-    }
-    let agents = lookup(value, "agents.list").and_then(Value::as_array).into_iter().flatten().enumerate();
-    let heartbeats = agents
-        .filter_map(|(n, agent)| {
-            Some((format!("agents.list.{n}.heartbeat.target"), lookup(agent, "heartbeat.target")?))
-        })
-        .chain(
-            lookup(value, "agents.defaults.heartbeat.target")
-                .map(|target| ("agents.defaults.heartbeat.target".to_owned(), target)),
-        );
-    for (path, target) in heartbeats {
-        let target = target.as_str().unwrap_or_default().trim();
-        if !matches!(target.to_lowercase().as_str(), "" | "last" | "none") && !known(&target.to_lowercase()) {
-            issues.push(Issue::new(path, format!("unknown heartbeat target: {target}")));
-        }
     }
 }
 
@@ -414,7 +341,6 @@ mod tests {
                 json!({"agents":{"defaults":{"heartbeat":{"every":"soon"}}}}),
                 &["agents.defaults.heartbeat.every: invalid duration (use ms, s, m, h)"],
             ),
-            (json!({"channels":{"fax":{}}}), &["channels.fax: unknown channel id: fax"]),
             (
                 json!({"agents":{"defaults":{"heartbeat":{"target":"fax"}},"list":[{"id":"a","heartbeat":{"target":"pigeon"}}]}}),
                 &[

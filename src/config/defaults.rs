@@ -71,7 +71,9 @@ fn section<'v>(map: &'v mut Map<String, Value>, key: &str) -> Option<&'v mut Map
 }
 
 fn default(map: &mut Map<String, Value>, key: &str, value: Value) {
-    map.entry(key).or_insert(value);
+    if !map.contains_key(key) {
+        map.insert(key.to_owned(), value);
+    }
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::issue::Issue;
-use super::schema::push_step;
+use super::schema::{push_index, push_step};
 use super::source::Source;
 
 /// Names that a configuration may not set: they would run code or change what programs trust.
@@ -118,7 +118,7 @@ impl<'a> Env<'a> {
             }
             Value::Array(items) => {
                 for (index, item) in items.iter_mut().enumerate() {
-                    push_step(path, &index.to_string());
+                    push_index(path, index);
                     self.walk(item, path, warnings);
                     path.truncate(here);
                 }

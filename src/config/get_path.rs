@@ -53,16 +53,20 @@ pub fn parse_path(path: &str) -> Result<Vec<String>, BadPath> {
 
 /// The value at a path; array positions are numbers.
 pub fn get<'v>(value: &'v Value, parts: &[impl AsRef<str>]) -> Option<&'v Value> {
-    parts.iter().try_fold(value, |here, part| match here {
-        Value::Object(map) => map.get(part.as_ref()),
-        Value::Array(items) => items.get(part.as_ref().parse::<usize>().ok()?),
-        _ => None,
-    })
+    parts.iter().try_fold(value, |here, part| step(here, part.as_ref()))
 }
 
 /// [`parse_path`] and [`get`]; for paths that are written in the code.
 pub fn lookup<'v>(value: &'v Value, path: &str) -> Option<&'v Value> {
-    get(value, &path.split('.').collect::<Vec<_>>())
+    path.split('.').try_fold(value, step)
+}
+
+fn step<'v>(here: &'v Value, part: &str) -> Option<&'v Value> {
+    match here {
+        Value::Object(map) => map.get(part),
+        Value::Array(items) => items.get(part.parse::<usize>().ok()?),
+        _ => None,
+    }
 }
 
 fn bracket(chars: &mut std::iter::Peekable<std::str::Chars<'_>>) -> Option<String> {

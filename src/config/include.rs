@@ -33,7 +33,17 @@ pub fn resolve(value: &Value, config_path: &Path, source: &dyn Source) -> Includ
         bytes: 0,
         depth: 0,
     };
-    Included { value: reader.walk(value), files: reader.files }
+    let value = if mentions(value) { reader.walk(value) } else { Ok(value.clone()) };
+    Included { value, files: reader.files }
+}
+
+/// Whether anything is to be included; most files include nothing.
+fn mentions(value: &Value) -> bool {
+    match value {
+        Value::Object(map) => map.iter().any(|(key, value)| key == KEY || mentions(value)),
+        Value::Array(items) => items.iter().any(mentions),
+        _ => false,
+    }
 }
 
 /// Objects recurse, arrays are joined, otherwise the later value wins.

@@ -245,7 +245,7 @@ fn thread_bindings(value: &mut Value, path: &mut String, out: &mut Migrated) {
         }
         Value::Array(items) => {
             for (index, item) in items.iter_mut().enumerate() {
-                super::schema::push_step(path, &index.to_string());
+                super::schema::push_index(path, index);
                 thread_bindings(item, path, out);
                 path.truncate(here);
             }

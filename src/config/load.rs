@@ -12,7 +12,7 @@ use super::model::Config;
 use super::paths::Paths;
 use super::secret_ref::{self, Origin, Resolved};
 use super::source::Source;
-use super::{check, defaults, get_path, include, legacy, redact, text, typed};
+use super::{check, defaults, get_path, include, legacy, lookup, redact, text, typed};
 use crate::ids::sha256_hex;
 use crate::protocol::COMPAT_VERSION;
 
@@ -69,7 +69,7 @@ pub fn load_bytes(paths: &Paths, source: &dyn Source, bytes: Option<&[u8]>) -> L
     if let Some(bytes) = bytes {
         loaded.exists = true;
         loaded.hash = sha256_hex(bytes);
-        if let Err(message) = loaded.stages(bytes, source, &mut env) {
+        if let Err(message) = loaded.stages(bytes, paths, source, &mut env) {
             loaded.issues.push(Issue::new("", message));
         }
     }
@@ -122,7 +122,7 @@ impl Loaded {
         }
     }
 
-    fn stages(&mut self, bytes: &[u8], source: &dyn Source, env: &mut Env<'_>) -> Result<(), String> {
+    fn stages(&mut self, bytes: &[u8], paths: &Paths, source: &dyn Source, env: &mut Env<'_>) -> Result<(), String> {
         self.parsed = Value::Null;
         let decoded = text::decode(bytes).map_err(|e| format!("JSON5 parse failed: {e}"))?;
         self.raw = Some(decoded.to_owned());
@@ -138,7 +138,7 @@ impl Loaded {
         // Old keys that need a person come first and alone: what follows from them would only confuse.
         self.issues = migrated.blocking;
         if self.issues.is_empty() {
-            self.issues = check::check(&value);
+            self.issues = check::check_in(&value, Some(paths));
         }
         self.newer_writer(&value);
         if get_path::lookup(&value, "env.shellEnv.enabled") == Some(&Value::Bool(true)) {
@@ -227,11 +227,20 @@ impl Loaded {
         Value::Object(out)
     }
 
+    /// The offending line of the file and a caret under the place, for an issue of syntax in it; else nothing.
+    pub fn excerpt(&self, issue: &Issue) -> impl Iterator<Item = String> + use<> {
+        let found = self.raw.as_deref().filter(|_| issue.path.is_empty());
+        found.and_then(|raw| text::excerpt(raw, &issue.message)).into_iter().flatten()
+    }
+
     /// The block that a command prints before it ends with an invalid configuration (cli 3.1), without a final newline.
     pub fn invalid_block(&self, paths: &Paths) -> String {
         let mut lines =
             vec!["Config invalid".to_owned(), format!("File: {}", paths.tilde(&self.path)), "Problem:".to_owned()];
-        lines.extend(self.issues.iter().map(|issue| format!("  - {}", issue.line())));
+        for issue in &self.issues {
+            lines.push(format!("  - {}{}", issue.line(), lookup::suggestion(issue)));
+            lines.extend(self.excerpt(issue).map(|line| format!("    {line}")));
+        }
         lines.push(String::new());
         if !self.legacy_issues.is_empty() {
             lines.push("Legacy config keys detected:".into());
@@ -328,6 +337,19 @@ mod tests {
 
     #[test]
     fn block_for_the_terminal() {
+        let (typo, paths) = run(MemorySource::new().with_file(PATH, "{gateway:{prot:1}}"));
+        assert!(
+            typo.invalid_block(&paths).contains("  - gateway: Unrecognized key: \"prot\" (did you mean \"port\"?)\n")
+        );
+        assert_eq!(typo.issues[0].message, "Unrecognized key: \"prot\"");
+        let (broken, paths) = run(MemorySource::new().with_file(PATH, "{\n  gateway: { port 1 },\n}"));
+        assert!(
+            broken
+                .invalid_block(&paths)
+                .contains(" at 2:19\n    2 |   gateway: { port 1 },\n                          ^\n\nRun: "),
+            "{}",
+            broken.invalid_block(&paths)
+        );
         let (loaded, paths) = run(MemorySource::new().with_file(PATH, "{gateway:{port:'x',frob:1}}"));
         assert_eq!(
             loaded.invalid_block(&paths),

@@ -6,6 +6,7 @@
 //! asks and touches the world only through [`Source`].
 
 pub mod check;
+pub mod cross;
 pub mod defaults;
 pub mod diff;
 pub mod edit;
@@ -18,9 +19,11 @@ pub mod issue;
 pub mod keys;
 pub mod legacy;
 pub mod load;
+pub mod lookup;
 pub mod merge;
 pub mod model;
 pub mod paths;
+pub mod pattern;
 pub mod plan;
 pub mod redact;
 pub mod render;

@@ -195,7 +195,7 @@ fn hides(value: &Value) -> bool {
     }
 }
 
-fn names_secret(name: &str) -> bool {
+pub(super) fn names_secret(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
     let api_key = ["apikey", "api_key", "api-key", "api.key", "api key"].iter().any(|k| name.contains(k));
     !HARMLESS.iter().any(|end| name.ends_with(end))

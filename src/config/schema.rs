@@ -6,9 +6,12 @@
 //! Grammar of a line: words `key:type`, `key!:type` when required, `*:type` for any further key; without `*` the
 //! object is strict; `-` is an empty strict object. Types: `s` string, `n` number, `i` integer, `b` boolean, `*` anything,
 //! `e(a,b)` one of these texts (`#5` a number, `=F` a boolean), `u(a|b)` either, `[t]` array, `@12` the object of
-//! line 12 (from 0). Bounds follow a type: `i>=0<=23`; on strings and arrays they mean the length. Root: the last line.
+//! line 12 (from 0). Bounds follow a type: `i>=0<=23`; on strings and arrays they mean the length. `~c` after a string is a
+//! rule of `pattern`, `*~k:type` one for the names of further keys. Root: the last line.
 
 use std::fmt::Write as _;
+
+use super::pattern::Pattern;
 
 const TEXT: &str = include_str!("schema_keys.txt");
 
@@ -18,7 +21,7 @@ pub const EXTRA_KEYS: &[(&str, &str, &str)] = &[("gateway", "maxBufferedBytes", 
 #[derive(Clone, Debug, PartialEq)]
 pub enum Type {
     Any,
-    Text(Bounds),
+    Text(Bounds, Option<Pattern>),
     Number(Bounds),
     Integer(Bounds),
     Bool,
@@ -51,6 +54,8 @@ pub struct Object {
     pub keys: Vec<Key>,
     /// Type of keys that are not listed; None = they are refused.
     pub rest: Option<Type>,
+    /// What the names of those keys must look like.
+    pub names: Option<Pattern>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -76,12 +81,15 @@ impl Schema {
 
     /// The object of a line; `path` (with `*` and `[]`) only serves to add [`EXTRA_KEYS`].
     pub fn object(&self, line: usize, path: &str) -> Object {
-        let mut out = Object { keys: Vec::new(), rest: None };
+        let mut out = Object { keys: Vec::new(), rest: None, names: None };
         for word in self.lines[line].split(' ') {
             let Some((name, kind)) = word.split_once(':') else { continue };
             let kind = parse(kind);
             match name.strip_suffix('!') {
-                _ if name == "*" => out.rest = Some(kind),
+                _ if name.starts_with('*') => {
+                    out.rest = Some(kind);
+                    out.names = name.strip_prefix("*~").and_then(pattern);
+                }
                 Some(name) => out.keys.push(Key { name, required: true, kind }),
                 None => out.keys.push(Key { name, required: false, kind }),
             }
@@ -92,7 +100,7 @@ impl Schema {
         out
     }
 
-    /// The types that may stand at a path of the `KEYS` notation (`models.providers.*.models[].id`); several behind unions.
+    /// The types that may stand at a path (`models.providers.*.models[].id`, `agents.list.0.id`); several behind unions.
     pub fn at(&self, path: &str) -> Vec<Type> {
         let mut here = vec![self.root()];
         let mut walked = String::new();
@@ -100,7 +108,7 @@ impl Schema {
             let mut next = Vec::new();
             for kind in here.iter().flat_map(flatten) {
                 match kind {
-                    Type::List(item, _) if step == "[]" => next.push((**item).clone()),
+                    Type::List(item, _) if is_position(step) => next.push((**item).clone()),
                     Type::Object(line) => {
                         let object = self.object(*line, &walked);
                         let listed = object.keys.into_iter().find(|k| k.name == step).map(|k| k.kind);
@@ -215,6 +223,11 @@ pub fn flatten(kind: &Type) -> &[Type] {
     }
 }
 
+/// A step into a list: any position, or one of them.
+pub fn is_position(step: &str) -> bool {
+    matches!(step, "[]" | "*") || !step.is_empty() && step.bytes().all(|b| b.is_ascii_digit())
+}
+
 /// Steps of a path in `KEYS` notation: `a.*.b[].c` → `a`, `*`, `b`, `[]`, `c`.
 pub fn steps(path: &str) -> impl Iterator<Item = &str> {
     path.split('.').filter(|part| !part.is_empty()).flat_map(|part| {
@@ -232,6 +245,12 @@ pub fn push_step(path: &mut String, step: &str) {
     path.push_str(step);
 }
 
+/// Appends a list position.
+pub fn push_index(path: &mut String, index: usize) {
+    let dot = if path.is_empty() { "" } else { "." };
+    let _ = write!(path, "{dot}{index}");
+}
+
 fn parse(text: &'static str) -> Type {
     let (kind, rest) = parse_type(text);
     debug_assert!(rest.is_empty(), "schema_keys.txt: {text}");
@@ -241,7 +260,13 @@ fn parse(text: &'static str) -> Type {
 fn parse_type(text: &'static str) -> (Type, &'static str) {
     let tail = &text[1..];
     match text.as_bytes()[0] {
-        b's' => with_bounds(tail, Type::Text),
+        b's' => {
+            let (kind, tail) = with_bounds(tail, |bounds| Type::Text(bounds, None));
+            match (kind, tail.strip_prefix('~')) {
+                (Type::Text(bounds, _), Some(rule)) => (Type::Text(bounds, pattern(rule)), &rule[1..]),
+                (kind, _) => (kind, tail),
+            }
+        }
         b'n' => with_bounds(tail, Type::Number),
         b'i' => with_bounds(tail, Type::Integer),
         b'b' => (Type::Bool, tail),
@@ -270,6 +295,10 @@ fn parse_type(text: &'static str) -> (Type, &'static str) {
         }
         _ => (Type::Any, tail),
     }
+}
+
+fn pattern(text: &str) -> Option<Pattern> {
+    text.bytes().next().and_then(Pattern::by_letter)
 }
 
 fn literal(text: &'static str) -> Literal {
@@ -308,12 +337,18 @@ mod tests {
         assert_eq!(parse("i>0"), port);
         assert_eq!(parse("i>=0<=23"), Type::Integer(hour));
         assert_eq!(parse("[u(s|@7)]<=5"), {
-            let either = Type::Either(vec![Type::Text(Bounds::default()), Type::Object(7)]);
+            let either = Type::Either(vec![Type::Text(Bounds::default(), None), Type::Object(7)]);
             Type::List(Box::new(either), Bounds { max: Some(5.0), ..Bounds::default() })
         });
         let odd = Type::OneOf(vec![Literal::Text("a"), Literal::Number(5.0), Literal::Bool(false)]);
         assert_eq!(parse("u(b|e(a,#5,=F))"), Type::Either(vec![Type::Bool, odd]));
         assert_eq!(parse("*"), Type::Any);
+        let color = Pattern::by_letter(b'c');
+        assert!(color.is_some());
+        assert_eq!(parse("[s>=1~c]"), {
+            let item = Type::Text(Bounds { min: Some(1.0), ..Bounds::default() }, color);
+            Type::List(Box::new(item), Bounds::default())
+        });
         assert_eq!(hour.text(), "0–23");
         assert_eq!(hour.broken(24.0), Some((false, "<=23".into())));
         assert_eq!(hour.broken(23.0), None);
@@ -336,7 +371,11 @@ mod tests {
         assert!(schema.paths().len() > 3000);
         assert_eq!(schema.at("gateway.port"), [parse("i>0")]);
         assert_eq!(schema.at("models.providers.*.models[].id"), [parse("s>=1")]);
+        assert_eq!(schema.at("models.providers.x.models.3.id"), [parse("s>=1")]);
         assert!(schema.at("gateway.frob").is_empty());
+        let profiles = schema.at("browser.profiles");
+        let Type::Object(line) = profiles[0] else { panic!("{profiles:?}") };
+        assert_eq!(schema.object(line, "").names, Pattern::by_letter(b'k'));
         assert!(TEXT.len() < 60_000, "{}", TEXT.len());
     }
 }

@@ -1,10 +1,14 @@
-//! The answer of `config.schema`: JSON Schema (draft-07) of every key, and hints for those that this program reads.
+//! The answer of `config.schema`: JSON Schema (draft-07) of every key, and hints for those that have a line of their own.
 
 use serde_json::{Map, Value, json};
 
-use super::keys::KEYS;
+use super::keys::{Key, Keys};
+use super::pattern::Pattern;
 use super::redact::is_secret;
-use super::schema::{Bounds, Literal, Object, Schema, Type, push_step, steps};
+use super::schema::{Bounds, Literal, Object, Schema, Type, flatten, push_step, steps};
+
+/// Numbers of JavaScript are exact up to here; the schema says so of every integer.
+const MAX_SAFE: i64 = 9_007_199_254_740_991;
 
 /// Order of the groups in a settings page.
 const GROUPS: &[(&str, u32)] = &[
@@ -36,8 +40,8 @@ const GROUPS: &[(&str, u32)] = &[
 
 /// The whole schema. Built anew for each caller: it is large and rarely asked for.
 pub fn json_schema() -> Value {
-    let schema = Schema::new();
-    let mut out = Printer { schema: &schema, path: String::new() }.kind(&schema.root());
+    let (schema, keys) = (Schema::new(), Keys::new());
+    let mut out = Printer { schema: &schema, keys: &keys, path: String::new() }.kind(&schema.root());
     let head = json!({"$schema": "http://json-schema.org/draft-07/schema#", "title": "OpenClawConfig"});
     for (key, value) in head.as_object().into_iter().flatten() {
         out[key] = value.clone();
@@ -45,32 +49,108 @@ pub fn json_schema() -> Value {
     out
 }
 
-/// `path → {label?, help?, order?, sensitive?}`; wildcards are `*` and `[]`.
+/// `path → {label?, help?, group?, order?, advanced?, sensitive?, placeholder?, tags?}`; wildcards are `*` and `[]`.
 pub fn ui_hints() -> Value {
+    let (schema, keys) = (Schema::new(), Keys::new());
     let mut hints = Map::new();
     for (group, order) in GROUPS {
-        hints.insert((*group).into(), json!({"label": label(group), "order": order}));
+        hints.insert((*group).into(), json!({"label": label(group), "group": label(group), "order": order}));
     }
-    for key in KEYS {
-        let mut hint = Map::new();
-        let last = steps(key.path).filter(|s| !matches!(*s, "*" | "[]")).last().unwrap_or(key.path);
-        hint.insert("label".into(), json!(label(last)));
-        hint.insert("help".into(), json!(key.doc));
-        if key.secret() {
-            hint.insert("sensitive".into(), json!(true));
+    for key in keys.rows().iter().filter(|key| !key.path.starts_with("~.")) {
+        let hint = hint(key, &key.path, &schema);
+        match hints.get_mut(&key.path).and_then(Value::as_object_mut) {
+            Some(group) => group.extend(hint.into_iter().filter(|(name, _)| name != "label")),
+            None => drop(hints.insert(key.path.clone(), Value::Object(hint))),
         }
-        hints.insert(key.path.into(), Value::Object(hint));
     }
-    for path in Schema::new().paths() {
+    for path in schema.paths() {
         if is_secret(&steps(&path).collect::<Vec<_>>()) && !hints.contains_key(&path) {
-            hints.insert(path, json!({"sensitive": true}));
+            hints.insert(path, json!({"sensitive": true, "tags": ["security", "auth"]}));
         }
     }
     Value::Object(hints)
 }
 
+/// What a settings page should say of the key at `path`, whose line is `key`.
+pub fn hint(key: &Key, path: &str, schema: &Schema) -> Map<String, Value> {
+    let mut hint = Map::new();
+    let names: Vec<&str> = steps(path).filter(|step| !matches!(*step, "*" | "[]")).collect();
+    hint.insert("label".into(), json!(label(names.last().unwrap_or(&path))));
+    hint.insert("help".into(), json!(key.doc));
+    let secret = is_secret(&steps(path).collect::<Vec<_>>());
+    if secret {
+        hint.insert("sensitive".into(), json!(true));
+    }
+    if !key.effect {
+        hint.insert("advanced".into(), json!(true));
+    }
+    if !key.default.is_empty() && json_default(key.default, &schema.at(path)).is_none() {
+        hint.insert("placeholder".into(), json!(key.default));
+    }
+    let tags = tags(&names, secret);
+    if !tags.is_empty() {
+        hint.insert("tags".into(), json!(tags));
+    }
+    hint
+}
+
+/// What a key is about, for filters of a settings page.
+fn tags(names: &[&str], secret: bool) -> Vec<&'static str> {
+    let mut tags = if secret { vec!["security", "auth"] } else { Vec::new() };
+    tags.extend(match names.first().copied().unwrap_or_default() {
+        "gateway" | "discovery" | "web" | "nodeHost" => Some("network"),
+        "logging" | "diagnostics" => Some("observability"),
+        "models" => Some("models"),
+        "tools" => Some("tools"),
+        "channels" => Some("channels"),
+        "cron" | "hooks" => Some("automation"),
+        "session" => Some("storage"),
+        "browser" | "talk" | "audio" | "media" => Some("media"),
+        _ => None,
+    });
+    let last = names.last().copied().unwrap_or_default();
+    if last.ends_with("Ms") || last.ends_with("Concurrent") || last.starts_with("max") {
+        tags.push("performance");
+    }
+    tags
+}
+
+/// The default as JSON where it is a value of the key and not a description.
+pub fn json_default(text: &str, kinds: &[Type]) -> Option<Value> {
+    kinds.iter().find_map(|kind| match kind {
+        Type::Bool => text.parse::<bool>().ok().map(Value::Bool),
+        Type::Integer(_) => text.parse::<i64>().ok().map(Value::from),
+        Type::Number(_) => {
+            text.parse::<i64>().ok().map(Value::from).or_else(|| text.parse::<f64>().ok().map(Value::from))
+        }
+        Type::OneOf(literals) => literals.iter().find(|literal| literal.text() == text).map(Literal::value),
+        _ => None,
+    })
+}
+
+/// A type without what lies below it.
+pub fn shallow(schema: &Schema, kind: &Type, path: &str) -> Value {
+    let mut printer = Printer { schema, keys: &Keys::empty(), path: path.to_owned() };
+    let mut out = match kind {
+        Type::Either(kinds) => {
+            let kinds: Vec<Value> = kinds.iter().map(|kind| shallow(schema, kind, path)).collect();
+            json!({"anyOf": kinds})
+        }
+        Type::Object(line) => {
+            let strict = schema.object(*line, path).rest.is_none();
+            json!({"type": "object", "additionalProperties": !strict})
+        }
+        kind => printer.kind(kind),
+    };
+    if let Some(map) = out.as_object_mut() {
+        map.remove("items");
+    }
+    out
+}
+
 struct Printer<'s> {
     schema: &'s Schema,
+    keys: &'s Keys,
     path: String,
 }
 
@@ -79,9 +159,24 @@ impl Printer<'_> {
         match kind {
             Type::Any => json!({}),
             Type::Bool => json!({"type": "boolean"}),
-            Type::Text(bounds) => with_bounds(json!({"type": "string"}), bounds, "Length"),
+            Type::Text(bounds, pattern) => {
+                let mut out = with_bounds(json!({"type": "string"}), bounds, "Length");
+                if let Some((key, text)) = pattern.map(Pattern::keyword) {
+                    out[key] = json!(text);
+                }
+                out
+            }
             Type::Number(bounds) => with_bounds(json!({"type": "number"}), bounds, ""),
-            Type::Integer(bounds) => with_bounds(json!({"type": "integer"}), bounds, ""),
+            Type::Integer(bounds) => {
+                let mut out = with_bounds(json!({"type": "integer"}), bounds, "");
+                if bounds.min.is_none() {
+                    out["minimum"] = json!(-MAX_SAFE);
+                }
+                if bounds.max.is_none() {
+                    out["maximum"] = json!(MAX_SAFE);
+                }
+                out
+            }
             Type::OneOf(literals) => match literals.iter().map(Literal::value).collect::<Vec<_>>() {
                 texts if texts.iter().all(Value::is_string) => json!({"type": "string", "enum": texts}),
                 mixed => json!({"enum": mixed}),
@@ -113,6 +208,9 @@ impl Printer<'_> {
         if !required.is_empty() {
             out["required"] = json!(required);
         }
+        if let Some((key, text)) = object.names.map(Pattern::keyword) {
+            out["propertyNames"] = json!({"type": "string", key: text});
+        }
         out
     }
 
@@ -120,8 +218,11 @@ impl Printer<'_> {
         let here = self.path.len();
         push_step(&mut self.path, step);
         let mut out = self.kind(kind);
-        if let Some(key) = KEYS.iter().find(|key| key.path == self.path) {
-            out["description"] = json!(key.doc);
+        if let Some(found) = self.keys.find(&self.path) {
+            out["description"] = json!(found.key.doc);
+            if let Some(default) = json_default(found.key.default, flatten(kind)) {
+                out["default"] = default;
+            }
         }
         self.path.truncate(here);
         out
@@ -171,7 +272,7 @@ mod tests {
         assert_eq!(gateway["additionalProperties"], false);
         assert_eq!(
             gateway["properties"]["port"],
-            json!({"type":"integer","exclusiveMinimum":0,"description":super::super::keys::find("gateway.port").unwrap().doc})
+            json!({"type":"integer","exclusiveMinimum":0,"maximum":MAX_SAFE,"description":Keys::new().find("gateway.port").unwrap().key.doc,"default":18789})
         );
         assert_eq!(gateway["properties"]["reload"]["properties"]["debounceMs"]["minimum"], 0);
         assert_eq!(gateway["properties"]["mode"]["enum"], json!(["local", "remote"]));
@@ -180,6 +281,11 @@ mod tests {
         assert_eq!(model["required"], json!(["id", "name"]));
         assert_eq!(model["properties"]["id"]["minLength"], 1);
         assert_eq!(schema["properties"]["channels"]["additionalProperties"], true);
+        let browser = &schema["properties"]["browser"]["properties"];
+        assert_eq!(browser["profiles"]["propertyNames"]["pattern"], "^[a-z0-9-]+$");
+        assert_eq!(browser["color"]["default"], Value::Null);
+        assert_eq!(browser["relayBindHost"]["anyOf"][1]["format"], "ipv6");
+        assert_eq!(schema["properties"]["session"]["properties"]["scope"]["default"], "per-sender");
     }
 
     #[test]
@@ -190,6 +296,11 @@ mod tests {
         assert_eq!(hints["logging.maxFileBytes"]["label"], "Max File Bytes");
         assert_eq!(hints["channels.telegram.botToken"]["sensitive"], true);
         assert_eq!(hints["logging"]["order"], 900);
+        assert_eq!(hints["gateway"]["group"], "Gateway");
+        assert!(hints["gateway"]["help"].is_string());
+        assert_eq!(hints["gateway.tls.enabled"]["advanced"], true);
+        assert_eq!(hints["gateway.auth.token"]["placeholder"], "made at the first start");
+        assert_eq!(hints["gateway.auth.token"]["tags"], json!(["security", "auth", "network"]));
         assert!(hints.get("gateway.tailscale.mode").is_some_and(|h| h.get("sensitive").is_none()));
     }
 }

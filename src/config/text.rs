@@ -2,6 +2,8 @@
 
 use serde_json::Value;
 
+use super::redact::names_secret;
+
 /// Deepest nesting that is read; the reader recurses.
 pub const MAX_DEPTH: usize = 64;
 
@@ -70,6 +72,75 @@ pub fn place(text: &str, offset: usize) -> (usize, usize) {
     let before = &text[..offset];
     let line_start = before.rfind('\n').map_or(0, |at| at + 1);
     (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
+}
+
+/// The line that a message of [`parse`] is about and a caret under the place, for a terminal; of a text that ends too
+/// early the place where the open part begins; None when the message names no place. What may be a secret is blacked out letter by letter, so that the caret still fits.
+pub fn excerpt(text: &str, message: &str) -> Option<[String; 2]> {
+    const SHOWN: usize = 100;
+    let message = message.strip_prefix("JSON5 parse failed: ")?.trim_end_matches(" does not end)");
+    let (line, column) = message.rsplit_once(" at ")?.1.split_once(':')?;
+    let (line, column): (usize, usize) = (line.parse().ok()?, column.parse().ok()?);
+    let shown = text.split('\n').nth(line.checked_sub(1)?)?.trim_end_matches('\r');
+    let at = column.checked_sub(1)?;
+    let start = at.saturating_sub(SHOWN / 2);
+    let masked = mask(shown);
+    let part: String = masked.iter().skip(start).take(SHOWN).map(|c| if c.is_control() { ' ' } else { *c }).collect();
+    let margin = format!("{line} | ");
+    let caret = format!("{}^", " ".repeat(margin.len() + at - start));
+    Some([format!("{margin}{part}"), caret])
+}
+
+/// A line with the letters of quoted values, of comments and of what follows a secret's name turned to `*`.
+fn mask(line: &str) -> Vec<char> {
+    let chars: Vec<char> = line.chars().collect();
+    let (mut out, mut at) = (chars.clone(), 0);
+    let (mut secret, mut word) = (false, String::new());
+    while at < chars.len() {
+        let c = chars[at];
+        let end = match c {
+            '"' | '\'' => {
+                let mut end = at + 1;
+                while end < chars.len() && chars[end] != c {
+                    end += if chars[end] == '\\' { 2 } else { 1 };
+                }
+                let end = (end + 1).min(chars.len());
+                if chars[end..].iter().find(|c| !c.is_whitespace()) == Some(&':') {
+                    word = chars[at + 1..end - 1].iter().collect();
+                    at = end;
+                    continue;
+                }
+                end
+            }
+            '/' if matches!(chars.get(at + 1), Some('/' | '*')) => chars.len(),
+            ':' => {
+                let variable =
+                    word.len() > 1 && word.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_');
+                secret = variable || names_secret(&word);
+                word.clear();
+                at += 1;
+                continue;
+            }
+            ',' | '{' | '}' => {
+                secret = false;
+                word.clear();
+                at += 1;
+                continue;
+            }
+            _ => at + 1,
+        };
+        if !matches!(c, '"' | '\'' | '/') {
+            word.push(c);
+            word = word.trim().to_owned();
+        }
+        if secret || matches!(c, '"' | '\'' | '/') && end > at + 1 {
+            for c in out[at..end].iter_mut().filter(|c| c.is_alphanumeric()) {
+                *c = '*';
+            }
+        }
+        at = end.max(at + 1);
+    }
+    out
 }
 
 /// Offset of the first bracket that opens deeper than [`MAX_DEPTH`].
@@ -186,6 +257,29 @@ mod tests {
     }
 
     #[test]
+    fn the_line_with_a_caret() {
+        let table = [
+            ("{\n  gateway: {\n    port 18789,\n  },\n}", "3 |     port 18789,", "             ^"),
+            ("{ a: 1, b:}", "1 | { a: 1, b:}", "              ^"),
+            ("{ bind: lan }", "1 | { bind: lan }", "            ^"),
+            ("{ token: abc, b: 'x', c:}", "1 | { token: ***, b: '*', c:}", "             ^"),
+            ("{ 'botToken': 'abc-1' 'x' }", "1 | { 'botToken': '***-*' '*' }", "                          ^"),
+            ("{ OPENAI_API_KEY: sk-123, }", "1 | { OPENAI_API_KEY: **-***, }", "                      ^"),
+            ("{ a: [ 'geheim' 1 ] } // geheim", "1 | { a: [ '******' 1 ] } // ******", "                    ^"),
+            ("{ a: {\n", "1 | { a: {", "         ^"),
+        ];
+        for (text, line, caret) in table {
+            let message = parse(text).unwrap_err();
+            assert_eq!(excerpt(text, &message), Some([line.to_owned(), caret.to_owned()]), "{text}: {message}");
+        }
+        let long = format!("{{ a: [{} x] }}", "1,".repeat(200));
+        let [line, caret] = excerpt(&long, &parse(&long).unwrap_err()).unwrap();
+        assert!(line.len() < 120 && line.as_bytes()[caret.len() - 1] == b'x', "{line}\n{caret}");
+        assert_eq!(excerpt("{}", "Unrecognized key: \"a\""), None);
+        assert_eq!(excerpt("{}", "JSON5 parse failed: SyntaxError: JSON5: x at 9:9"), None);
+    }
+
+    #[test]
     fn brackets_in_strings_and_comments_do_not_nest() {
         let many = "[".repeat(MAX_DEPTH * 2);
         for text in [format!("'{many}'"), format!("// {many}\n1"), format!("/* {many} */ 1"), format!("'\\'{many}'")] {
@@ -214,7 +308,9 @@ mod tests {
                     bytes.push(b'{');
                 }
             }
-            let _ = parse_bytes(&bytes);
+            if let (Err(message), Ok(text)) = (parse_bytes(&bytes), decode(&bytes)) {
+                excerpt(text, &message);
+            }
         }
     }
 }

@@ -198,8 +198,11 @@ impl Life {
             }
             self.ctx.sessions.add_agent(&agent, &path, wall_ms());
         }
+        // A secret that has changed behind its reference is in force when the sessions of the old one have ended.
+        let mut config = Config::clone(&config);
+        config.gateway.auth = before.config.gateway.auth.clone();
         *self.ctx.live.write() = Arc::new(Live {
-            config,
+            config: Arc::new(config),
             auth: before.auth.clone(),
             origins: before.origins.clone(),
             env: env.unwrap_or_else(|| before.env.clone()),

@@ -1,17 +1,17 @@
-//! config.get, config.schema and the methods that write: set, apply, patch (config A6, protocol 12).
+//! config.get and the methods that write: set, apply, patch (config A6, protocol 12).
 
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 use super::Payload;
-use super::context::{Caller, Context, wall_ms};
+use super::context::{Caller, Context};
 use super::restart;
 use crate::config::{self, Issue, redact, text};
 use crate::limits;
+use crate::protocol::ErrorShape;
 use crate::protocol::params::config::{ConfigApplyParams, ConfigSetParams};
 use crate::protocol::params::read;
-use crate::protocol::{COMPAT_VERSION, ErrorShape};
 use crate::store::config_file::{self, Edit, WriteError, WriteOptions, Written};
 use crate::store::source::FsSource;
 
@@ -21,17 +21,6 @@ const SHOWN_ISSUES: usize = 3;
 /// The file as it is now, secrets masked; an invalid one with its issues.
 pub fn get(ctx: &Context, _caller: &Caller, _params: Value) -> Result<Payload, ErrorShape> {
     Ok(config::load(&ctx.paths, &FsSource).view().into())
-}
-
-pub fn schema(_ctx: &Context, _caller: &Caller, _params: Value) -> Result<Payload, ErrorShape> {
-    let at = jiff::Timestamp::from_millisecond(wall_ms() as i64).unwrap_or_default();
-    Ok(json!({
-        "schema": config::schema_doc::json_schema(),
-        "uiHints": config::schema_doc::ui_hints(),
-        "version": COMPAT_VERSION,
-        "generatedAt": at.to_string(),
-    })
-    .into())
 }
 
 /// The whole file anew; whoever watches it takes the change over.

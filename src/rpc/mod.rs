@@ -4,6 +4,7 @@
 pub mod agents;
 pub mod chat;
 pub mod config;
+pub mod config_schema;
 pub mod context;
 pub mod devices;
 pub mod dispatch;
@@ -47,7 +48,8 @@ pub static HANDLERS: &[(&str, Handler)] = &[
     ("config.set", Answer(config::set)),
     ("config.apply", Answer(config::apply)),
     ("config.patch", Answer(config::patch)),
-    ("config.schema", Answer(config::schema)),
+    ("config.schema", Answer(config_schema::schema)),
+    ("config.schema.lookup", Answer(config_schema::schema_lookup)),
     ("config.openFile", Answer(config::open_file)),
     ("exec.approvals.get", Answer(system::exec_approvals_get)),
     ("models.list", Answer(models::list)),

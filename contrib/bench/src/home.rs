@@ -47,7 +47,7 @@ impl Home {
         self.state().join("openclaw.json")
     }
 
-    fn state(&self) -> PathBuf {
+    pub fn state(&self) -> PathBuf {
         self.root.join(".openclaw")
     }
 

@@ -35,7 +35,7 @@ usage: openclaw-bench [--gateway FILE] [--only MODE,MODE,...] [--quick] [--keep]
        openclaw-bench --limit-server [--port N] [--echo] [--hello-bytes N] [--health-bytes N]
 
   --gateway FILE   the program to measure (default: target/release/openclaw of this repository)
-  --only MODES     some of: start connect rpc idle fanout agent http growth big cli stop reload sessions10k
+  --only MODES     some of: start connect rpc idle fanout agent http growth big cli config stop reload sessions10k
   --quick          a tenth of the work: to see that everything runs, not to judge
   --dir DIR        where the temporary homes go (default: beside this program; a real disk, not tmpfs)
   --keep           leave the homes behind, with the gateway's log and console output

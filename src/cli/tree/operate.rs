@@ -271,6 +271,7 @@ pub enum ConfigCommand {
     Unset(ConfigUnset),
     File(ConfigFile),
     Validate(ConfigValidate),
+    Schema(ConfigSchema),
 }
 
 #[derive(Debug, Default, PartialEq, FromArgs, ArgsInfo)]
@@ -330,4 +331,25 @@ pub struct ConfigValidate {
     /// print JSON
     #[argh(switch)]
     pub json: bool,
+}
+
+#[derive(Debug, Default, PartialEq, FromArgs, ArgsInfo)]
+/// Say what a key means and which keys stand below it; without a path print the whole JSON Schema.
+#[argh(
+    subcommand,
+    name = "schema",
+    help_triggers("-h", "--help"),
+    example = "openclaw config schema gateway.reload",
+    example = "openclaw config schema --json > openclaw.schema.json"
+)]
+pub struct ConfigSchema {
+    /// path of a key; "*" stands for any name, "[]" for any position
+    #[argh(positional)]
+    pub path: Option<String>,
+    /// print JSON
+    #[argh(switch)]
+    pub json: bool,
+    /// only the key paths that begin with this text, one per line
+    #[argh(option, arg_name = "text")]
+    pub complete: Option<String>,
 }

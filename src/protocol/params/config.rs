@@ -36,3 +36,17 @@ pub struct ConfigApplyParams {
     #[serde(deserialize_with = "super::whole")]
     pub restart_delay_ms: Option<u64>,
 }
+
+pub static SCHEMA_LOOKUP: Object = strict(&[required(
+    "path",
+    Kind::Text { min: 1, max: 1024, pattern: Some(Pattern { text: r"^[A-Za-z0-9_./\[\]\-*]+$", matches: is_path }) },
+)]);
+
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct ConfigSchemaLookupParams {
+    pub path: String,
+}
+
+fn is_path(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"_./[]-*".contains(&b))
+}

@@ -100,6 +100,7 @@ mod tests {
         reads::<config::ConfigSetParams>("config.set");
         reads::<config::ConfigApplyParams>("config.apply");
         reads::<config::ConfigApplyParams>("config.patch");
+        reads::<config::ConfigSchemaLookupParams>("config.schema.lookup");
         reads::<cron::CronListParams>("cron.list");
         reads::<cron::CronRunsParams>("cron.runs");
         reads::<devices::PairRequestParams>("device.pair.approve");

@@ -1,6 +1,7 @@
 //! The measures, one function for each mode. Ours and the limit take turns, so that a machine that becomes slower
 //! meanwhile becomes slower for both.
 
+mod config;
 mod load;
 mod memory;
 mod process;
@@ -25,6 +26,7 @@ pub const MODES: &[(&str, Measure)] = &[
     ("growth", memory::growth),
     ("big", memory::big),
     ("cli", process::cli),
+    ("config", config::config),
     ("stop", process::stop),
     ("reload", reload::reload),
     ("sessions10k", turns::sessions10k),
