@@ -138,7 +138,8 @@ fn validate(cx: &Context, json: bool) -> Result<u8> {
     if !loaded.valid() {
         let mut error = Error::new(format!("Config invalid at {short}:"));
         error.hints.extend(loaded.issues.iter().map(|issue| format!("  × {}", plain(&issue.line()))));
-        return Err(error.hint("").hint("Mend the keys above, then check again; openclaw.json(5) has every key."));
+        let doctor = cx.suggest("openclaw doctor");
+        return Err(error.hint("").hint(format!("Run `{doctor}` to repair, or fix the keys above manually.")));
     }
     out!("Config valid: {short}");
     Ok(0)
