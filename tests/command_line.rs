@@ -173,7 +173,7 @@ fn an_invalid_configuration_stops_only_what_needs_it() {
     let home = Home::new();
     home.write_config(r#"{gateway: {mode: "local", port: "x", frob: 1}}"#);
     let block = "Config invalid\nFile: ~/.openclaw/openclaw.json\nProblem:\n  \
-                 - gateway.port: Invalid input: expected number, received string\n  - gateway: Unrecognized key: \"frob\"\n\nRun: ";
+                 - gateway.port: Invalid input: expected number, received string\n  - gateway: Unrecognized key: \"frob\"\n\nRun: openclaw doctor --fix\n";
     for line in ["gateway", "sessions", "channels status", "agents list", "models list", "config get gateway.port"] {
         let (out, err) = ends(&home, line, 1);
         assert!(out.is_empty() && err.starts_with(block), "openclaw {line}: {err}");
@@ -202,6 +202,7 @@ fn an_invalid_configuration_stops_only_what_needs_it() {
     assert_eq!(ends(&home, "config file", 0).0, "~/.openclaw/openclaw.json\n");
     let (_, err) = ends(&home, "config validate", 1);
     assert!(err.starts_with("Config invalid at ~/.openclaw/openclaw.json:\n  × gateway.port: Invalid input"), "{err}");
+    assert!(err.ends_with("\n\nRun `openclaw doctor` to repair, or fix the keys above manually.\n"), "{err}");
     let (out, _) = ends(&home, "config validate --json", 1);
     let answer: Value = serde_json::from_str(&out).unwrap();
     assert_eq!((&answer["valid"], answer["issues"].as_array().map(Vec::len)), (&false.into(), Some(2)), "{out}");

@@ -314,7 +314,7 @@ fn a_refusal_is_told_with_its_reason() {
     assert_eq!(out, "");
     assert_eq!(
         err,
-        format!("Gateway not reachable. Is it running and accessible?\n{block}Hint: run `openclaw gateway status`.\n")
+        format!("Gateway not reachable. Is it running and accessible?\n{block}Hint: run `openclaw doctor`.\n")
     );
     let (out, err) = ends(&home, "logs --json", 1);
     let error: Value = serde_json::from_str(&err).unwrap();

@@ -333,6 +333,12 @@ fn the_gateways_own_token_may_be_a_reference_for_both_sides() {
     command.env("OPENCLAW_GATEWAY_PORT", &port);
     let said = stderr(&finish(command));
     assert!(said.contains("SecretRef cannot be resolved: gateway.auth.token (file provider \"p\"):"), "{said}");
+    let status: Value = serde_json::from_slice(&home.run(&["status", "--json"]).stdout).expect("JSON");
+    let told = status["secretDiagnostics"][0].as_str().expect("a line");
+    assert!(
+        told.starts_with("gateway.auth.token (file provider \"p\"):") && told.ends_with("does not exist"),
+        "{told}"
+    );
 }
 
 #[test]

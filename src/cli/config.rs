@@ -155,7 +155,8 @@ fn validate(cx: &Context, json: bool) -> Result<u8> {
             error.hints.push(format!("  × {}{}", plain(&issue.line()), plain(&lookup::suggestion(issue))));
             error.hints.extend(loaded.excerpt(issue).map(|line| format!("      {}", plain(&line))));
         }
-        return Err(error.hint("").hint("Mend the keys above, then check again; openclaw.json(5) has every key."));
+        let doctor = cx.suggest("openclaw doctor");
+        return Err(error.hint("").hint(format!("Run `{doctor}` to repair, or fix the keys above manually.")));
     }
     out!("Config valid: {short}");
     Ok(0)

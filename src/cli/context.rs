@@ -102,11 +102,7 @@ impl Context {
         if loaded.valid() {
             return Ok(&loaded.config);
         }
-        let mut error = Error::new("Config invalid")
-            .hint(format!("File: {}", self.short(&self.paths.config_path)))
-            .hint("Problem:");
-        error.hints.extend(loaded.issues.iter().map(|issue| format!("  - {}", issue.line())));
-        Err(error.hint("").hint(format!("Run: {}", self.suggest("openclaw config validate"))))
+        Err(Error::new(loaded.invalid_block(&self.paths)))
     }
 
     /// Port of the local gateway without `--port`.

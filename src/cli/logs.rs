@@ -231,7 +231,7 @@ impl View {
     }
 }
 
-const HINT: &str = "Hint: run `openclaw gateway status`.";
+const HINT: &str = "Hint: run `openclaw doctor`.";
 
 fn error_json(target: &Target, failure: &Failure, block: &str) -> Value {
     let mut details = Map::new();

@@ -23,11 +23,13 @@ use crate::agent::models::catalog::{Catalog, ModelRef};
 use crate::agent::models::echo;
 use crate::agent::workspace;
 use crate::config::Config;
+use crate::config::secret_ref::{Origin, Wanted};
 use crate::error::Result;
 use crate::limits::CONTEXT_TOKENS;
 use crate::out;
 use crate::protocol::COMPAT_VERSION;
 use crate::store::entry::Entry;
+use crate::store::secrets;
 use crate::store::sessions::Sessions;
 use crate::sys::host;
 
@@ -79,6 +81,8 @@ pub(super) struct Facts {
     /// Turns are answered by the built-in echo.
     pub(super) echo: bool,
     pub(super) tailscale: String,
+    /// Secrets in use that cannot be had; programs are not asked.
+    pub(super) secrets: Vec<String>,
 }
 
 pub(super) struct Os {
@@ -113,6 +117,16 @@ pub fn run(cx: &Context, args: &Args) -> Result<u8> {
     let page = if args.all { facts.report(cx, now) } else { facts.page(&Look::of(cx), args, now) };
     out!("{page}");
     Ok(0)
+}
+
+/// `status` is asked often: a vault need not be.
+fn secret_diagnostics(cx: &Context) -> Vec<String> {
+    let wants = |wanted: &Wanted| {
+        let program = wanted.reference.as_ref().is_ok_and(|reference| reference.origin == Origin::Exec);
+        wanted.inactive.is_none() && !program
+    };
+    let outcome = secrets::resolve_where(&cx.loaded().effective, &cx.paths, &|name| cx.var(name), &wants);
+    outcome.failed.iter().map(ToString::to_string).collect()
 }
 
 fn gather(cx: &Context, config: &Config, args: &Args, timeout: u64) -> Facts {
@@ -209,6 +223,7 @@ fn local_facts(cx: &Context, config: &Config) -> Facts {
         dashboard: super::gateway_status::dashboard(config),
         echo: model.provider == echo::PROVIDER,
         tailscale: gateway.tailscale_mode.clone().unwrap_or_else(|| "off".into()),
+        secrets: secret_diagnostics(cx),
     }
 }
 
@@ -334,7 +349,7 @@ impl Facts {
             "bootstrapPendingCount": self.agents.iter().filter(|agent| agent.bootstrap).count(),
         });
         out["securityAudit"] = audit::json(&self.findings, now);
-        out["secretDiagnostics"] = json!([]);
+        out["secretDiagnostics"] = json!(self.secrets);
         if args.deep {
             out["health"] = self.health.clone();
             out["lastHeartbeat"] = json!(self.last_heartbeat);
@@ -434,6 +449,7 @@ pub(super) mod tests {
             dashboard: "not served by this build",
             echo: false,
             tailscale: "off".into(),
+            secrets: Vec::new(),
         }
     }
 

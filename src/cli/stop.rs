@@ -73,9 +73,8 @@ fn try_restart(cx: &Context, group: &Gateway) -> Result<Outcome> {
     if !loaded.valid() {
         let mut error = Error::new("Gateway aborted: config is invalid.");
         error.hints.extend(loaded.issues.iter().map(crate::config::Issue::line));
-        return Err(
-            error.hint(format!("Fix the config and retry; check it with: {}", cx.suggest("openclaw config validate")))
-        );
+        let doctor = cx.suggest("openclaw doctor");
+        return Err(error.hint(format!("Fix the config and retry, or run \"{doctor}\" to repair.")));
     }
     let port = port_flag(group.port.as_deref())?;
     let Some(owner) = running(cx) else {

@@ -1,7 +1,7 @@
 //! Files, one owner each: sessions, transcripts, devices, identity, and the thread that writes them.
 //!
-//! Runs on whichever thread asks; slow writes run on the `store` thread (`writer`). Everything here is `std::fs`: no
-//! sockets, no clients, no decisions. Each write has a class:
+//! Runs on whichever thread asks; slow writes run on the `store` thread (`writer`). Everything here is `std::fs`, but for
+//! the programs that `secrets` asks: no sockets, no clients, no decisions. Each write has a class:
 //!
 //! | class | durable | for |
 //! |---|---|---|

@@ -338,7 +338,8 @@ pub fn running(facts: &Facts, out: &mut Vec<Finding>) {
     out.push(match health(port) {
         Health::None => {
             let start = facts.cx.suggest("openclaw gateway");
-            finding(Severity::Info, "Gateway not running.".into()).remedy(format!("Start it with: {start}"))
+            finding(Severity::Info, "Gateway not running.".into())
+                .remedy(format!("Nothing listens on port {port}. Start it with: {start}"))
         }
         Health::Good => finding(Severity::Info, format!("Gateway answers on port {port}.")),
         Health::Strange => {
