@@ -260,10 +260,13 @@ fn notes_are_no_reason_to_fail() {
     let output = home.run(&["doctor", "--check", "--json"]);
     assert_eq!(output.status.code(), Some(0), "{}", stdout(&output));
     let seen: Value = serde_json::from_slice(&output.stdout).expect("JSON");
-    for id in ["config.going-back", "config.exec-defaults", "state.damaged", "gateway.running"] {
+    for id in ["config.without-effect", "config.going-back", "config.exec-defaults", "state.damaged", "gateway.running"]
+    {
         assert_eq!(finding(&seen, id)["severity"], "info", "{id}");
     }
     assert_eq!(finding(&seen, "config.going-back")["detail"], json!(["gateway.maxBufferedBytes"]));
+    let idle = finding(&seen, "config.without-effect")["detail"].as_array().expect("lines");
+    assert!(idle.contains(&json!("tools.profile")) && !idle.contains(&json!("gateway.mode")), "{idle:?}");
 }
 
 #[test]

@@ -4,14 +4,12 @@ use super::{Facts, Finding, Fix};
 use crate::cli::audit::{self, Severity};
 use crate::cli::setup;
 use crate::config::schema::EXTRA_KEYS;
-use crate::config::{Issue, get_path, redact};
+use crate::config::{Issue, get_path, keys, redact};
 use crate::store::secrets as secret_store;
 use crate::store::source::FsSource;
 
 /// Lines of a list that are shown.
 const SHOWN: usize = 12;
-/// Characters of a line of the file that are shown.
-const LINE: usize = 68;
 
 pub fn missing(facts: &Facts, out: &mut Vec<Finding>) {
     if facts.loaded.exists {
@@ -34,9 +32,8 @@ pub fn syntax(facts: &Facts, out: &mut Vec<Finding>) {
     let Some(issue) = loaded.issues.first() else { return };
     let empty = loaded.raw.as_deref().is_some_and(|text| text.trim().is_empty());
     let title = if empty { "The configuration file is empty".to_owned() } else { issue.message.clone() };
-    let place = loaded.raw.as_deref().filter(|_| !empty).zip(place(&issue.message));
-    let shown = place.map(|(text, (line, column))| marked_line(text, line, column)).unwrap_or_default();
-    out.push(broken(facts, Finding::new("config.syntax", Severity::Critical, title).detail(shown)));
+    let finding = Finding::new("config.syntax", Severity::Critical, title);
+    out.push(broken(facts, if empty { finding } else { finding.detail(loaded.excerpt(issue)) }));
 }
 
 /// Nothing of the file is known: it could not be read, or is no text.
@@ -197,6 +194,18 @@ pub fn exec_defaults(facts: &Facts, out: &mut Vec<Finding>) {
     );
 }
 
+/// Keys that the schema knows and no feature of this version reads.
+pub fn without_effect(facts: &Facts, out: &mut Vec<Finding>) {
+    let idle = keys::without_effect(&facts.loaded.resolved);
+    if !idle.is_empty() {
+        out.push(
+            Finding::new("config.without-effect", Severity::Info, "Keys that are accepted, without effect")
+                .detail(list(idle))
+                .remedy("They may stay: what they steer is not part of this version yet."),
+        );
+    }
+}
+
 /// Keys that only this program knows (DECISIONS 74).
 pub fn going_back(facts: &Facts, out: &mut Vec<Finding>) {
     let paths = EXTRA_KEYS.iter().map(|(parent, name, _)| format!("{parent}.{name}"));
@@ -223,60 +232,6 @@ pub fn audit(facts: &Facts, out: &mut Vec<Finding>) {
     }
 }
 
-/// `… at 3:14` and `line 3, column 14` → 3, 14.
-fn place(message: &str) -> Option<(usize, usize)> {
-    let pair = message.rsplit(" at ").find_map(|end| {
-        let (line, rest) = end.split_once(':')?;
-        let digits = rest.split(|c: char| !c.is_ascii_digit()).next()?;
-        Some((line.parse().ok()?, digits.parse().ok()?))
-    });
-    pair.or_else(|| {
-        let (_, rest) = message.split_once("line ")?;
-        let (line, rest) = rest.split_once(", column ")?;
-        let digits = rest.split(|c: char| !c.is_ascii_digit()).next()?;
-        Some((line.parse().ok()?, digits.parse().ok()?))
-    })
-}
-
-/// The line with its number, and a caret below the column.
-fn marked_line(text: &str, line: usize, column: usize) -> Vec<String> {
-    let Some(content) = text.split('\n').nth(line - 1) else { return Vec::new() };
-    let masked: Vec<char> = masked(content.trim_end()).chars().collect();
-    // A long line is shown around its column.
-    let from = if masked.len() > LINE { column.saturating_sub(LINE * 3 / 4) } else { 0 };
-    let shown: String = masked.iter().skip(from).take(LINE).collect();
-    let number = format!("{line} | ");
-    let caret = format!("{}^", " ".repeat(number.len() + (column - 1).saturating_sub(from)));
-    vec![format!("{number}{shown}"), caret]
-}
-
-/// What stands in quotes might be a secret, and so might a long word: character by character a star, keys excepted.
-fn masked(line: &str) -> String {
-    let chars: Vec<char> = line.chars().collect();
-    let mut out = chars.clone();
-    let mut at = 0;
-    while at < chars.len() {
-        let quote = chars[at];
-        if matches!(quote, '"' | '\'' | '`') {
-            let end = (at + 1..chars.len()).find(|&i| chars[i] == quote && chars[i - 1] != '\\').unwrap_or(chars.len());
-            let key = chars[(end + 1).min(chars.len())..].iter().find(|c| !c.is_whitespace()) == Some(&':');
-            if !key {
-                out[at + 1..end].fill('*');
-            }
-            at = end + 1;
-        } else {
-            let word = |c: &char| c.is_alphanumeric() || "_-+/=.".contains(*c);
-            let end = (at..chars.len()).find(|&i| !word(&chars[i])).unwrap_or(chars.len());
-            let key = chars[end..].iter().find(|c| !c.is_whitespace()) == Some(&':');
-            if !key && end - at >= 12 {
-                out[at..end].fill('*');
-            }
-            at = end.max(at + 1);
-        }
-    }
-    out.into_iter().collect()
-}
-
 pub(super) fn list(lines: impl IntoIterator<Item = String>) -> Vec<String> {
     let mut lines: Vec<String> = lines.into_iter().collect();
     let more = lines.len().saturating_sub(SHOWN);
@@ -286,26 +241,4 @@ pub(super) fn list(lines: impl IntoIterator<Item = String>) -> Vec<String> {
     }
     debug_assert!(lines.iter().all(|line| !line.contains(redact::SENTINEL)));
     lines
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_line_is_shown_without_what_might_be_secret() {
-        for (line, shown) in [
-            ("  \"token\": \"s3cr3t\",", "  \"token\": \"******\","),
-            ("token: 'abc", "token: '***"),
-            ("  port: 18789 x", "  port: 18789 x"),
-            ("key: sk-abcdefghijklmnop }", "key: ******************* }"),
-            ("aVeryLongKeyNameIndeed : 1", "aVeryLongKeyNameIndeed : 1"),
-        ] {
-            assert_eq!(masked(line), shown);
-        }
-        assert_eq!(marked_line("{\n  a: 1\n  b: 2\n}", 3, 3), ["3 |   b: 2", "      ^"]);
-        assert_eq!(place("x invalid character 'b' (E) at 3:14"), Some((3, 14)));
-        assert_eq!(place("end of input at 9:1 (what begins at 1:1 does not end)"), Some((1, 1)));
-        assert_eq!(place("byte 0xe9 at line 1, column 7 is not UTF-8"), Some((1, 7)));
-    }
 }

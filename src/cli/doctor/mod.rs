@@ -48,6 +48,7 @@ pub const CHECKS: &[Check] = &[
     check("config.unused-secrets", "Config", config_checks::unused_secrets),
     check("config.newer", "Config", config_checks::newer),
     check("config.exec-defaults", "Config", config_checks::exec_defaults),
+    check("config.without-effect", "Config", config_checks::without_effect),
     check("config.going-back", "Config", config_checks::going_back),
     check("state.directory", "State", state_checks::directory),
     check("state.permissions", "State", state_checks::permissions),
