@@ -11,7 +11,7 @@
 //! | 2 owners | `agent` (runs, models), `reload` (watches the configuration), `hub` (clients, presence, events) |
 //! | 1 stores | `store` (files, one owner each) |
 //! | 0 pure | `policy`, `config`, `protocol`, `http`, `ws` |
-//! | cellar | `log`, `sys`, `limits`, `error`, `ids`, `secret` |
+//! | cellar | `log`, `sys`, `limits`, `error`, `ids`, `secret`, `sort` |
 //!
 //! Within the floors: cli → gateway → server → rpc → agent, reload → hub → store → policy → config → protocol, http, ws.
 //! Floor 0 has no sockets, files, threads, clock or randomness. A call that wants to go up is a message.
@@ -21,6 +21,7 @@ pub mod error;
 pub mod ids;
 pub mod limits;
 pub mod secret;
+pub mod sort;
 
 pub mod log;
 pub mod sys;

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::config::{AuthMode, Bind, Config};
+use crate::sort;
 
 /// Facts about this machine; modes as in `ls -l`, None where the system has none.
 #[derive(Clone, Debug, Default)]
@@ -98,7 +99,7 @@ pub fn look(config: &Config, facts: &Facts) -> Vec<Finding> {
             Some("Remove the key.".into()),
         );
     }
-    out.sort_by_key(|finding| finding.severity as u8);
+    sort::by_key(&mut out, |finding| finding.severity as u8);
     out
 }
 

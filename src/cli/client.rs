@@ -23,6 +23,7 @@ use crate::protocol::connect::DevicePayload;
 use crate::protocol::roles::Role;
 use crate::protocol::{COMPAT_VERSION, PROTOCOL_MAX, PROTOCOL_MIN};
 use crate::secret::Secret;
+use crate::sort;
 use crate::store::identity::{self, Identity, StoredToken};
 
 const CLIENT_ID: &str = "cli";
@@ -282,7 +283,7 @@ impl Client {
         let Some(token) = auth["deviceToken"].as_str() else { return };
         let mut scopes: Vec<String> =
             auth["scopes"].as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_string).collect();
-        scopes.sort();
+        sort::by(&mut scopes, Ord::cmp);
         let known = device.stored(identity).is_some_and(|kept| kept.token.matches(token) && kept.scopes == scopes);
         if !known {
             device.store(identity, Some((&Secret::new(token), &scopes)));

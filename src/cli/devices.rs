@@ -11,6 +11,7 @@ use super::target::Flags;
 use super::tree::{Devices, DevicesCommand};
 use crate::error::{Error, Result};
 use crate::out;
+use crate::sort;
 
 pub fn run(cx: &Context, args: &Devices) -> Result<u8> {
     let Some(command) = &args.command else {
@@ -137,7 +138,7 @@ fn clear(cx: &Context, session: &mut Session, pending: bool) -> Result<Value> {
     // Our own device goes last: its removal may end this very connection.
     let mut removed = ids(&list, "paired", "deviceId");
     let own = cx.identity().map(|identity| identity.device_id());
-    removed.sort_by_key(|id| own == Some(id.as_str()));
+    sort::by_key(&mut removed, |id| own == Some(id.as_str()));
     for id in &removed {
         session.call("device.pair.remove", Some(json!({"deviceId": id})))?;
     }

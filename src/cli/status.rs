@@ -28,6 +28,7 @@ use crate::error::Result;
 use crate::limits::CONTEXT_TOKENS;
 use crate::out;
 use crate::protocol::COMPAT_VERSION;
+use crate::sort;
 use crate::store::entry::Entry;
 use crate::store::secrets;
 use crate::store::sessions::Sessions;
@@ -248,7 +249,7 @@ fn local_summary(
         json!({"agentId": id, "enabled": beat.every_ms > 0, "every": beat.every, "everyMs": beat.every_ms})
     };
     let mut newest = recent.to_vec();
-    newest.sort_by_key(|entry| std::cmp::Reverse(entry.updated_at));
+    sort::by_key(&mut newest, |entry| std::cmp::Reverse(entry.updated_at));
     let items = |agent: Option<&str>| -> Vec<Value> {
         newest
             .iter()

@@ -10,8 +10,8 @@ use serde_json::{Map, Value, json};
 
 use super::reply::Reply;
 use super::run_events::{AbortRuns, Answer, ClosedRun, EndKind, EndRun, OpenRun, RunEvent, TIMED_OUT};
-use crate::limits;
 use crate::protocol::ErrorShape;
+use crate::{limits, sort};
 
 /// The whole text of a silent reply; while a streamed text is a prefix of it nothing is shown.
 const SILENT: &str = "NO_REPLY";
@@ -199,7 +199,7 @@ impl OpenRuns {
             return;
         }
         let mut ids: Vec<_> = self.runs.values().filter(|r| wanted(r)).map(|r| r.open.run_id.clone()).collect();
-        ids.sort_by_key(|id| self.runs[id].order);
+        sort::by_key(&mut ids, |id| self.runs[id].order);
         if let Some((conn, device)) = &abort.only_of {
             let own = |run: &Run| {
                 run.open.conn_id.as_ref() == Some(conn) || (device.is_some() && run.open.device_id == *device)

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use super::file::is_dated;
-use crate::limits;
+use crate::{limits, sort};
 
 /// What `logs.tail` calls the ring.
 pub const IN_MEMORY: &str = "(memory)";
@@ -203,7 +203,7 @@ pub fn parse_line(line: &str) -> Option<LogLine> {
     }
     let mut numbered: Vec<(u32, &Value)> =
         object.iter().filter_map(|(key, value)| Some((key.parse().ok()?, value))).collect();
-    numbered.sort_by_key(|(number, _)| *number);
+    sort::by_key(&mut numbered, |(number, _)| *number);
     // Key 0 is the logger's name when it repeats `_meta.name`; readers of the reference print it, we do not.
     let arguments = numbered.into_iter().map(|(_, value)| value).enumerate();
     let shown = arguments.filter(|(at, value)| *at > 0 || value.as_str() != name.as_deref()).map(|(_, value)| value);

@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::params::system::SystemEventParams;
 use super::presence_text::parse_node_text;
 use super::roles::{Role, Scopes};
-use crate::limits;
+use crate::{limits, sort};
 
 /// Wall clock for what clients see, monotonic clock for how long entries live: a clock that jumps drops nobody.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -278,7 +278,7 @@ impl PresenceBook {
         self.rows.retain(|_, row| row.open > 0 || now.mono_ms.saturating_sub(row.touched_ms) <= ttl);
         self.me.ts = now.wall_ms;
         let mut rows: Vec<&Row> = self.rows.values().collect();
-        rows.sort_unstable_by_key(|row| std::cmp::Reverse(row.touch));
+        sort::by_key(&mut rows, |row| std::cmp::Reverse(row.touch));
         let room = rows.iter().map(|row| row.json.len() + 1).sum::<usize>();
         let mut list = Vec::with_capacity(room + 512);
         list.push(b'[');

@@ -2,6 +2,8 @@
 
 use serde::{Serialize, Serializer};
 
+use crate::sort;
+
 pub const ADMIN: &str = "operator.admin";
 pub const READ: &str = "operator.read";
 pub const WRITE: &str = "operator.write";
@@ -99,7 +101,7 @@ impl Scopes {
     /// The form in which tokens carry them.
     pub fn sorted(&self) -> Scopes {
         let mut names = self.0.clone();
-        names.sort_unstable();
+        sort::by(&mut names, Ord::cmp);
         Scopes(names)
     }
 

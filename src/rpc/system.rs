@@ -15,7 +15,7 @@ use crate::protocol::roles;
 use crate::protocol::{COMPAT_VERSION, ErrorShape};
 use crate::store::identity;
 use crate::sys::zone;
-use crate::{agent, limits};
+use crate::{agent, limits, sort};
 
 /// Days of usage that are looked at when nobody says how many, today included.
 const DEFAULT_DAYS: u64 = 30;
@@ -61,7 +61,7 @@ pub fn status(ctx: &Context, caller: &Caller, _params: Value) -> Answer {
         })
         .collect();
     let mut recent: Vec<_> = summary.agents.iter().flat_map(|a| a.recent.iter()).collect();
-    recent.sort_by_key(|e| std::cmp::Reverse(e.updated_at));
+    sort::by_key(&mut recent, |e| std::cmp::Reverse(e.updated_at));
     let recent: Vec<Value> = recent.into_iter().take(10).map(|e| sessions::status_row(e, now)).collect();
     let paths: Vec<String> = summary.agents.iter().map(|a| a.path.to_string_lossy().into_owned()).collect();
     let main = agent::keys::main_of(config.agents.default_id(), config).key;

@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 
 use crate::ids;
 use crate::secret::Secret;
+use crate::sort;
 
 /// Names and addresses from the wire are cut here.
 const METADATA_CHARS: usize = 256;
@@ -214,7 +215,7 @@ pub(super) fn add_missing<'a>(list: &mut Vec<String>, more: impl IntoIterator<It
 }
 
 pub(super) fn sorted(mut scopes: Vec<String>) -> Vec<String> {
-    scopes.sort();
+    sort::by(&mut scopes, Ord::cmp);
     scopes.dedup();
     scopes
 }

@@ -18,7 +18,7 @@ use super::device_record::{DeviceToken, PairedDevice, PendingRequest, add_missin
 pub use super::device_record::{PairRequest, pending_view, public_view};
 use super::writer::{Render, Store};
 use crate::protocol::roles::Scopes;
-use crate::{ids, limits};
+use crate::{ids, limits, sort};
 
 /// `lastUsedAtMs` is this coarse, so that connects cause no writes.
 const LAST_USED_STEP_MS: u64 = 3_600_000;
@@ -88,27 +88,21 @@ impl Devices {
         let mut known = State::default();
         let (pending, foreign) = load::<PendingRequest>(&pending_path, now_ms);
         known.foreign_pending = foreign;
-        known.pending = pending
-            .into_iter()
-            .map(|(id, mut request)| {
-                request.request_id.clone_from(&id);
-                add_missing(&mut request.roles, [&request.role]);
-                (id, request)
-            })
-            .collect();
+        known.pending = pending;
+        for (id, request) in &mut known.pending {
+            request.request_id.clone_from(id);
+            add_missing(&mut request.roles, [&request.role]);
+        }
         let (paired, foreign) = load::<PairedDevice>(&paired_path, now_ms);
         known.foreign_paired = foreign;
-        known.paired = paired
-            .into_iter()
-            .map(|(id, mut device)| {
-                device.device_id.clone_from(&id);
-                add_missing(&mut device.roles, [&device.role]);
-                if device.approved_scopes.is_empty() {
-                    device.approved_scopes.clone_from(&device.scopes);
-                }
-                (id, device)
-            })
-            .collect();
+        known.paired = paired;
+        for (id, device) in &mut known.paired {
+            device.device_id.clone_from(id);
+            add_missing(&mut device.roles, [&device.role]);
+            if device.approved_scopes.is_empty() {
+                device.approved_scopes.clone_from(&device.scopes);
+            }
+        }
         let shared = Shared { store: store.clone(), pending_path, paired_path, state: Mutex::new(known) };
         Devices { shared: Arc::new(shared) }
     }
@@ -329,9 +323,9 @@ impl Devices {
         let mut state = self.shared.state.lock();
         state.expire(now_ms);
         let mut pending: Vec<&PendingRequest> = state.pending.values().collect();
-        pending.sort_by_key(|request| std::cmp::Reverse(request.ts));
+        sort::by_key(&mut pending, |request| std::cmp::Reverse(request.ts));
         let mut paired: Vec<&PairedDevice> = state.paired.values().collect();
-        paired.sort_by_key(|device| std::cmp::Reverse(device.approved_at_ms));
+        sort::by_key(&mut paired, |device| std::cmp::Reverse(device.approved_at_ms));
         json!({
             "pending": pending.into_iter().map(pending_view).collect::<Vec<_>>(),
             "paired": paired.into_iter().map(public_view).collect::<Vec<_>>(),

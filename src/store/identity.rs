@@ -15,7 +15,7 @@ use serde_json::{Map, Value};
 
 use super::atomic::{self, Staged};
 use crate::secret::Secret;
-use crate::{ids, limits};
+use crate::{ids, limits, sort};
 
 /// PKCS#8 version 0 around a 32-byte seed, without the public part.
 const PRIVATE_PREFIX: [u8; 16] = [0x30, 0x2e, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 0x22, 4, 0x20];
@@ -183,7 +183,7 @@ pub fn store_token(
     match token {
         Some((token, scopes)) => {
             let mut scopes = scopes.to_vec();
-            scopes.sort();
+            sort::by(&mut scopes, Ord::cmp);
             scopes.dedup();
             if file.tokens.get(role).is_some_and(|old| old.token == token.expose() && old.scopes == scopes) {
                 return Ok(());

@@ -17,6 +17,7 @@ use super::journal::{self, Replay};
 use super::scan::ScanError;
 use super::sessions_write::Scribe;
 use super::writer::{ChoreId, Store};
+use crate::sort;
 
 /// All agents' sessions. Clones share the same state.
 #[derive(Clone)]
@@ -187,7 +188,7 @@ impl Sessions {
                 .map(|(key, slot)| (slot.updated_at, key.clone()))
                 .collect()
         };
-        keys.sort_by(|a, b| b.0.cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
+        sort::by(&mut keys, |a, b| b.0.cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
         let limit = query.limit.unwrap_or(usize::MAX);
         let mut found = Vec::new();
         for (_, key) in keys {

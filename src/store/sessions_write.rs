@@ -20,7 +20,7 @@ use super::lock::{self, FileLock};
 use super::scan;
 use super::sessions::{Shared, report};
 use super::writer::Occasion;
-use crate::limits;
+use crate::{limits, sort};
 
 /// A rewrite may cost so many bytes per changed entry; below that it waits for more changes, at most `PATIENCE`.
 const BYTES_PER_CHANGE: u64 = 16 * 1024;
@@ -303,7 +303,7 @@ impl Plan {
             book.index.iter().map(|(key, slot)| (key.clone(), *slot, book.changed.get(key).cloned())).collect();
         let file = book.file.clone();
         drop(state);
-        items.sort_by_key(|(_, slot, _)| if slot.len == 0 { u64::MAX } else { slot.offset });
+        sort::by_key(&mut items, |(_, slot, _)| if slot.len == 0 { u64::MAX } else { slot.offset });
         Plan { file, items }
     }
 

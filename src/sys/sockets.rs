@@ -6,6 +6,7 @@
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use super::process;
+use crate::sort;
 
 /// A process that listens on the port; of the others of its sockets there only the first address is kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,7 +83,7 @@ fn owners(rows: Vec<Row>) -> Vec<Listener> {
     let mut seen = vec![false; rows.len()];
     let mut found: Vec<Listener> = Vec::new();
     let mut pids = process::all_pids();
-    pids.sort_unstable();
+    sort::by(&mut pids, Ord::cmp);
     for pid in pids {
         let Ok(entries) = std::fs::read_dir(format!("/proc/{pid}/fd")) else { continue };
         let mut first: Option<usize> = None;
