@@ -330,7 +330,8 @@ fn mode_hot_applies_what_it_can_and_the_rest_waits() {
     assert!(accepts(port, TOKEN) && !accepts(port, other));
     write(&home, &with("three", "hot", other));
     wait_name(&mut client, "three");
-    assert_eq!(gateway.count_lines("config change applied (dynamic reads: agents.list)"), 2);
+    let applied = "config change applied (dynamic reads: agents.list)";
+    wait_until("a word about both", || gateway.count_lines(applied) == 2);
     assert!(accepts(port, TOKEN) && !accepts(port, other));
     // Back: nothing waits.
     write(&home, &with("three", "hot", TOKEN));

@@ -200,7 +200,7 @@ fn programs_that_are_not_to_be_trusted_or_misbehave_stop_the_start() {
         |command: &Path| json!({"source": "exec", "command": command, "timeoutMs": 1500, "maxOutputBytes": 5000});
     let quiet = json!({"source": "exec", "command": talker, "timeoutMs": 9000, "noOutputTimeoutMs": 500});
     let table = [
-        (json!({"source": "exec", "command": "good"}), "is not an absolute path"),
+        (json!({"source": "exec", "command": "good"}), "must be an absolute path"),
         (exec(&home.path().join("none")), "does not exist"),
         (exec(home.path()), "is not a regular file"),
         (exec(&link), "is a symbolic link; name its target, or set allowSymlinkCommand"),
