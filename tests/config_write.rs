@@ -103,7 +103,12 @@ fn set_and_unset_say_what_scripts_know() {
     for (args, said) in [
         (
             &["config", "set", "gateway.port", "abc"][..],
-            "Error: Config validation failed: gateway.port: Invalid input: expected number, received string\n",
+            "Error: Config validation failed: gateway.port: Invalid input: expected number, received string\n\
+             `openclaw config schema gateway.port` says what it takes.\n",
+        ),
+        (
+            &["config", "set", "gateway.prt", "1"],
+            "Error: Config validation failed: gateway: Unrecognized key: \"prt\"\nDid you mean \"port\"?\n",
         ),
         (
             &["config", "set", "gateway.port", "{oops", "--strict-json"],

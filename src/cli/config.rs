@@ -112,12 +112,23 @@ fn refusal(error: WriteError) -> Error {
     told
 }
 
+/// What the key is really called, or where to read what it takes.
+fn what_to_do(issue: &Issue) -> Option<String> {
+    let near = lookup::near_keys(issue);
+    if !near.is_empty() {
+        return Some(plain(&format!("Did you mean {}?", near.join(", "))));
+    }
+    let path = plain(&issue.path);
+    (!path.is_empty()).then(|| format!("`openclaw config schema {path}` says what it takes."))
+}
+
 /// The first issue in the line that scripts know, the others below it.
 fn invalid(issues: &[Issue]) -> Error {
     let mut lines = issues.iter().map(|issue| plain(&issue.line()));
     let first = lines.next().unwrap_or_default();
     let mut error = Error::new(format!("Error: Config validation failed: {first}"));
     error.hints.extend(lines.map(|line| format!("  {line}")));
+    error.hints.extend(issues.first().and_then(what_to_do));
     for issue in issues {
         error.hints.extend(open_dm_hint(issue));
     }

@@ -154,14 +154,19 @@ pub fn nearest_path(path: &str) -> Option<String> {
 /// ` (did you mean "port"?)` for an issue about unknown keys; empty otherwise. Only for people: the message itself is the
 /// reference's.
 pub fn suggestion(issue: &Issue) -> String {
-    let Some(names) = issue.message.strip_prefix("Unrecognized key") else { return String::new() };
+    let near = near_keys(issue);
+    if near.is_empty() { String::new() } else { format!(" (did you mean {}?)", near.join(", ")) }
+}
+
+/// The known keys, in quotes, that the unknown ones of an issue come close to.
+pub fn near_keys(issue: &Issue) -> Vec<String> {
+    let Some(names) = issue.message.strip_prefix("Unrecognized key") else { return Vec::new() };
     let schema = Schema::new();
     let kinds = if issue.path.is_empty() { vec![schema.root()] } else { schema.at(&issue.path) };
     let known = children(&schema, &kinds, &issue.path);
     let near =
         names.split('"').skip(1).step_by(2).filter_map(|name| nearest(name, known.iter().map(|c| c.name.as_str())));
-    let near: Vec<String> = near.map(|name| format!("\"{name}\"")).collect();
-    if near.is_empty() { String::new() } else { format!(" (did you mean {}?)", near.join(", ")) }
+    near.map(|name| format!("\"{name}\"")).collect()
 }
 
 /// The closest of some names: other case, a beginning, or a third of its letters wrong at most.
