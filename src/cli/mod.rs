@@ -73,37 +73,42 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
 fn command(top: Top) -> Result<u8> {
     let globals = Globals::of(&top);
     let command = top.command.ok_or_else(|| Error::new("error: no command"))?;
-    let cx = || Context::new(&globals);
+    let cx = || context(&globals);
     match command {
         Command::Gateway(group) => gateway_command(&globals, group),
-        Command::Status(args) => status::run(&cx()?, &args),
-        Command::Health(args) => health::run(&cx()?, &args),
-        Command::Logs(args) => logs::run(&cx()?, &args),
-        Command::Agent(args) => agent::run(&cx()?, &args),
-        Command::Channels(args) => channels::run(&cx()?, &args),
-        Command::Sessions(args) => sessions::run(&cx()?, &args),
-        Command::Agents(args) => agents::run(&cx()?, &args),
-        Command::Models(args) => models::run(&cx()?, &args),
-        Command::Devices(args) => devices::run(&cx()?, &args),
-        Command::System(args) => system::run(&cx()?, &args),
-        Command::Config(args) => config::run(&cx()?, &args),
-        Command::Setup(args) => setup::run(&cx()?, &args),
-        Command::Doctor(args) => doctor::run(&cx()?, &args),
+        Command::Status(args) => status::run(cx()?, &args),
+        Command::Health(args) => health::run(cx()?, &args),
+        Command::Logs(args) => logs::run(cx()?, &args),
+        Command::Agent(args) => agent::run(cx()?, &args),
+        Command::Channels(args) => channels::run(cx()?, &args),
+        Command::Sessions(args) => sessions::run(cx()?, &args),
+        Command::Agents(args) => agents::run(cx()?, &args),
+        Command::Models(args) => models::run(cx()?, &args),
+        Command::Devices(args) => devices::run(cx()?, &args),
+        Command::System(args) => system::run(cx()?, &args),
+        Command::Config(args) => config::run(cx()?, &args),
+        Command::Setup(args) => setup::run(cx()?, &args),
+        Command::Doctor(args) => doctor::run(cx()?, &args),
     }
 }
 
+/// The process ends with its command: nobody has to take a large configuration apart again.
+fn context(globals: &Globals) -> Result<&'static Context> {
+    Ok(Box::leak(Box::new(Context::new(globals)?)))
+}
+
 fn gateway_command(globals: &Globals, mut group: tree::Gateway) -> Result<u8> {
-    let cx = || Context::new(globals);
+    let cx = || context(globals);
     match group.command.take() {
         // The gateway looks its own paths up, in the order of its start.
         None => gateway::run(run_options(globals, group)),
         Some(GatewayCommand::Run(run)) => gateway::run(run_options(globals, merged(group, run))),
-        Some(GatewayCommand::Status(args)) => gateway_status::run(&cx()?, &group, &args),
-        Some(GatewayCommand::Stop(args)) => stop::stop(&cx()?, &group, args.json),
-        Some(GatewayCommand::Restart(args)) => stop::restart(&cx()?, &group, args.json),
-        Some(GatewayCommand::Call(args)) => call::run(&cx()?, &group, &args),
-        Some(GatewayCommand::Health(args)) => health::run_gateway(&cx()?, &group, &args),
-        Some(GatewayCommand::Probe(args)) => probe::run(&cx()?, &group, &args),
+        Some(GatewayCommand::Status(args)) => gateway_status::run(cx()?, &group, &args),
+        Some(GatewayCommand::Stop(args)) => stop::stop(cx()?, &group, args.json),
+        Some(GatewayCommand::Restart(args)) => stop::restart(cx()?, &group, args.json),
+        Some(GatewayCommand::Call(args)) => call::run(cx()?, &group, &args),
+        Some(GatewayCommand::Health(args)) => health::run_gateway(cx()?, &group, &args),
+        Some(GatewayCommand::Probe(args)) => probe::run(cx()?, &group, &args),
     }
 }
 
