@@ -202,6 +202,7 @@ impl Watcher {
                 Ok(Step::Read) => Asked::default(),
                 Err(asked) => asked,
             };
+            deaf = Duration::ZERO;
             let files = self.files.clone();
             let retry = self.read(asked, &stamps);
             alarm = self.alarm();
