@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, TryRecvError, unbounded};
 
 use self::watch::{Stamp, Step, Watch};
-use crate::config::{self, Loaded, Paths};
+use crate::config::{self, Loaded, Paths, Source as _};
 use crate::error::Error;
 use crate::ids::sha256_hex;
 use crate::limits::{RELOAD_LOOK, RELOAD_LOOK_SELDOM, RELOAD_RETRIES, RELOAD_RETRY, WATCHED_FILES};
@@ -25,6 +25,9 @@ use crate::store::secrets;
 use crate::store::source::FsSource;
 use crate::sys::dir_watch::DirWatch;
 use crate::sys::poll::{self, WakePipe};
+
+/// The first pause after alarms that meant nothing; it doubles with each further one.
+const SHORTLY: Duration = Duration::from_millis(5);
 
 /// Who wants to know.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -101,6 +104,8 @@ impl Reload {
             says: Says::of(first),
             retries: 0,
             pending: Asked::default(),
+            // What it includes may have changed since; only the main file is known.
+            read: first.includes.is_empty().then(|| vec![first.hash.clone()]),
             refused: None,
             too_many: false,
             paths,
@@ -161,6 +166,8 @@ struct Watcher {
     retries: u32,
     /// Who waits for the end of that.
     pending: Asked,
+    /// Hashes of the files as they were read last; None when they may have been anything.
+    read: Option<Vec<String>>,
     /// Hash and reason of what was refused last; the same again is not worth a word.
     refused: Option<(String, String)>,
     too_many: bool,
@@ -170,8 +177,9 @@ impl Watcher {
     fn work(mut self, questions: &Receiver<Asked>, wake: &WakePipe) {
         let mut watch = Watch::new(Instant::now(), self.stamps());
         let mut alarm = self.alarm();
-        // An alarm for something else: the next one has to wait, lest a busy directory keeps us awake.
-        let mut deaf = false;
+        // After alarms for something else the next one waits a little, and longer each time: a busy directory must not
+        // keep us awake, and an edit that begins with a file beside this one must not wait.
+        let mut deaf = Duration::ZERO;
         loop {
             wake.drain();
             if let Some(alarm) = &alarm {
@@ -186,11 +194,12 @@ impl Watcher {
             let asked = match step {
                 Ok(Step::Rest) => {
                     match &alarm {
-                        Some(alarm) if !deaf => deaf = alarm.wait(wake, RELOAD_LOOK_SELDOM),
-                        _ => {
-                            deaf = false;
-                            pause(wake, RELOAD_LOOK);
+                        Some(alarm) if alarm.wait(wake, RELOAD_LOOK_SELDOM) => {
+                            pause(wake, deaf);
+                            deaf = (deaf * 2).clamp(SHORTLY, RELOAD_LOOK);
                         }
+                        Some(_) => deaf = Duration::ZERO,
+                        None => pause(wake, RELOAD_LOOK),
                     }
                     continue;
                 }
@@ -201,6 +210,7 @@ impl Watcher {
                 Ok(Step::Read) => Asked::default(),
                 Err(asked) => asked,
             };
+            deaf = Duration::ZERO;
             let files = self.files.clone();
             let retry = self.read(asked, &stamps);
             alarm = self.alarm();
@@ -226,11 +236,18 @@ impl Watcher {
     /// `before` is how the files looked before anything of them is read. Some: the file is missing and looked for again
     /// after this pause.
     fn read(&mut self, asked: Asked, before: &[Stamp]) -> Option<Duration> {
-        let loaded = config::load(&self.paths, &FsSource);
-        // What moved meanwhile may have been read half old and half new; the watch sees it and comes back.
-        if !asked.anybody() && before != self.stamps() {
+        let hashes = self.hashes();
+        if !asked.anybody() && hashes.is_some() && hashes == self.read {
+            // Another date, another link, the same words.
             return None;
         }
+        let loaded = config::load(&self.paths, &FsSource);
+        let still = before == self.stamps();
+        // What moved meanwhile may have been read half old and half new; the watch sees it and comes back.
+        if !asked.anybody() && !still {
+            return None;
+        }
+        let files = self.files.clone();
         let asked = asked.and(std::mem::take(&mut self.pending));
         if !loaded.exists && self.says != Says::NoFile && !asked.restart && self.retries < RELOAD_RETRIES {
             self.retries += 1;
@@ -240,6 +257,7 @@ impl Watcher {
         }
         self.retries = 0;
         self.watch_files(&loaded);
+        self.read = hashes.filter(|_| still && files == self.files);
         let hash = loaded.hash.clone();
         let found = self.judge(loaded, asked);
         if let Some(line) = found.skipped() {
@@ -252,6 +270,12 @@ impl Watcher {
         }
         (self.tell)(Reading { found, asked });
         None
+    }
+
+    /// None when one of the files cannot be read.
+    fn hashes(&self) -> Option<Vec<String>> {
+        let hash = |file: &PathBuf| FsSource.read(file).ok().map(|bytes| sha256_hex(&bytes));
+        self.files.iter().map(hash).collect()
     }
 
     fn judge(&mut self, mut loaded: Loaded, asked: Asked) -> Found {
