@@ -499,6 +499,27 @@ fn included_files_are_watched_also_those_that_are_missing() {
     assert_eq!(gateway.stop(), Some(0));
 }
 
+#[test]
+fn a_directory_in_the_place_of_a_file_is_no_end_of_it() {
+    let home = Home::new();
+    let mut config = named("x");
+    config["agents"] = json!({"$include": "agents.json"});
+    let part = home.state().join("agents.json");
+    let write_part =
+        |name: &str| fs::write(&part, json!({"list": [{"id": "main", "name": name}]}).to_string()).unwrap();
+    fs::create_dir_all(home.state()).unwrap();
+    write_part("one");
+    let (mut gateway, mut client) = start(&home, &config);
+    fs::remove_file(&part).unwrap();
+    fs::create_dir(&part).unwrap();
+    gateway.wait_line("[reload] config reload skipped (invalid config): : Include file failed security checks");
+    fs::remove_dir(&part).unwrap();
+    write_part("two");
+    wait_name(&mut client, "two");
+    assert_eq!(gateway.count_lines(SKIPPED), 1);
+    assert_eq!(gateway.stop(), Some(0));
+}
+
 // ── What is no configuration ───────────────────────────────────────────────────────────────────────────────
 
 #[test]

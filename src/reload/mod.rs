@@ -233,8 +233,8 @@ impl Watcher {
         watch::stamps(self.files.iter().map(PathBuf::as_path))
     }
 
-    /// `before` is how the files looked before anything of them is read. Some: the file is missing and looked for again
-    /// after this pause.
+    /// `before` is how the files looked before anything of them is read. Some: one of them could not be had, and is tried
+    /// again after this pause.
     fn read(&mut self, asked: Asked, before: &[Stamp]) -> Option<Duration> {
         let hashes = self.hashes();
         if !asked.anybody() && hashes.is_some() && hashes == self.read {
@@ -256,6 +256,8 @@ impl Watcher {
             return Some(RELOAD_RETRY);
         }
         self.retries = 0;
+        // They are there and cannot be read, for want of descriptors perhaps: no change of theirs would tell when they can.
+        let again_in = (hashes.is_none() && before.iter().all(Option::is_some)).then_some(RELOAD_LOOK_SELDOM);
         self.watch_files(&loaded);
         self.read = hashes.filter(|_| still && files == self.files);
         let hash = loaded.hash.clone();
@@ -265,11 +267,11 @@ impl Watcher {
             let again = self.refused.as_ref() == Some(&refused);
             self.refused = Some(refused);
             if again && !asked.anybody() {
-                return None;
+                return again_in;
             }
         }
         (self.tell)(Reading { found, asked });
-        None
+        again_in
     }
 
     /// None when one of the files cannot be read.
