@@ -16,6 +16,7 @@ mod http;
 mod layers;
 mod lifecycle;
 mod methods;
+mod packaging;
 mod presence;
 mod process;
 mod providers;

@@ -23,8 +23,14 @@ use openclaw::protocol::events::{Audience, EVENTS};
 use openclaw::protocol::methods::{Access, METHODS};
 
 /// Every page there is; a page that is not listed here, or listed and missing, fails the first test.
-const PAGES: &[&str] =
-    &["openclaw-doctor.8", "openclaw-gateway.8", "openclaw-protocol.7", "openclaw.1", "openclaw.json.5"];
+const PAGES: &[&str] = &[
+    "openclaw-doctor.8",
+    "openclaw-gateway.8",
+    "openclaw-protocol.7",
+    "openclaw-troubleshooting.7",
+    "openclaw.1",
+    "openclaw.json.5",
+];
 
 #[derive(Clone, Debug, PartialEq)]
 enum Limit {
@@ -240,6 +246,122 @@ fn options_are_those_of_the_pages() {
 fn checks_are_those_of_the_page() {
     let table: Vec<String> = doctor::CHECKS.iter().map(|check| check.id.to_owned()).collect();
     same(&table, &items(&read("man/openclaw-doctor.8"), "CHECKS"));
+}
+
+/// The troubleshooting page quotes what the program says: between the dots each piece stands in its source.
+#[test]
+fn signatures_are_the_programs() {
+    let mut source = String::new();
+    visit(&root().join("src"), &mut |text| source.push_str(&spoken(text)));
+    let page = read("man/openclaw-troubleshooting.7");
+    let signatures: Vec<&str> =
+        page.lines().filter_map(|line| line.strip_prefix(".It \"")?.strip_suffix('"')).collect();
+    assert!(signatures.len() > 50, "{signatures:?}");
+    let said = |piece: &str| piece.len() < 4 || source.contains(piece);
+    let wrong: Vec<&&str> =
+        signatures.iter().filter(|line| !line.split("...").all(|piece| said(piece.trim()))).collect();
+    assert!(wrong.is_empty(), "the program does not say: {wrong:#?}");
+}
+
+/// Source with its texts as they are printed: continued lines joined, quotes bare.
+fn spoken(source: &str) -> String {
+    let mut out = String::new();
+    let mut pieces = source.split("\\\n");
+    out.push_str(pieces.next().unwrap_or_default());
+    pieces.for_each(|piece| out.push_str(piece.trim_start()));
+    out.replace("\\\"", "\"")
+}
+
+/// Every exit status that the pages give is one that the program has, and the two lists of the gateway agree.
+#[test]
+fn exit_statuses_agree() {
+    let of = |page: &str| -> BTreeSet<String> {
+        let text = read(page);
+        let items = section_lines(&text, "EXIT STATUS").filter_map(|line| line.strip_prefix(".It "));
+        items.map(str::to_owned).collect()
+    };
+    let gateway = of("man/openclaw-gateway.8");
+    let mut troubleshooting = of("man/openclaw-troubleshooting.7");
+    assert!(troubleshooting.remove("137"), "128 and SIGKILL: not the program's own");
+    assert_eq!(gateway, troubleshooting);
+    let note = tree::tree().commands.iter().find(|sub| sub.name == "gateway").expect("gateway").command.notes.join(" ");
+    for status in gateway.iter().filter(|status| status.as_str() != "2") {
+        assert!(note.contains(&format!(" {status} ")), "{status}: {note}");
+    }
+}
+
+/// Each signal that the program asks for is one of the page, and the other way round.
+#[test]
+fn signals_are_those_of_the_page() {
+    let page = read("man/openclaw-gateway.8");
+    let on_page: BTreeSet<String> = section_lines(&page, "SIGNALS")
+        .filter_map(|line| line.strip_prefix(".It Dv "))
+        .flat_map(|line| line.split(" , "))
+        .map(str::to_owned)
+        .collect();
+    let source = read("src/sys/signals.rs");
+    let in_source: BTreeSet<String> = source
+        .split(|c: char| !c.is_ascii_alphanumeric())
+        .filter(|word| {
+            word.starts_with("SIG")
+                && word.len() > 5
+                && word.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit())
+        })
+        .map(str::to_owned)
+        .collect();
+    // Ignored by what runs before main, in every Rust program.
+    let known = in_source.into_iter().filter(|word| word != "SIGNALS").chain(["SIGPIPE".to_owned()]);
+    assert_eq!(known.collect::<BTreeSet<_>>(), on_page);
+}
+
+/// Words of the renderer for machines without man are mandoc's, in their order; the layout is our own.
+#[test]
+fn help_pages_have_the_words_of_mandoc() {
+    for page in PAGES {
+        let path = root().join("man").join(page);
+        let Ok(output) = std::process::Command::new("mandoc").args(["-Tutf8", "-Owidth=1000"]).arg(&path).output()
+        else {
+            eprintln!("skipped: no mandoc on this machine");
+            return;
+        };
+        let theirs = bare(&String::from_utf8_lossy(&output.stdout));
+        // Head and foot of the page are mandoc's own.
+        let theirs = theirs.split('\n').filter(|line| !line.is_empty());
+        let theirs: Vec<&str> = theirs.collect();
+        let theirs = theirs[1..theirs.len() - 1].join(" ");
+        let (name, _) = page.rsplit_once('.').expect("a section");
+        let ours = bare(&openclaw::cli::manual::find(name).expect("a page").text());
+        let ours = ours.split_once('\n').expect("a head").1;
+        let (ours, theirs): (Vec<&str>, Vec<&str>) =
+            (ours.split_whitespace().collect(), theirs.split_whitespace().collect());
+        let differs = ours.iter().zip(&theirs).position(|(a, b)| a != b);
+        let near = |words: &[&str], at: usize| words[at.saturating_sub(8)..words.len().min(at + 8)].join(" ");
+        if let Some(at) = differs {
+            panic!("{page}:\n  ours:   {}\n  mandoc: {}", near(&ours, at), near(&theirs, at));
+        }
+        assert_eq!(ours.len(), theirs.len(), "{page}");
+    }
+}
+
+/// Without overstrikes, bullets, and the choice of quotes and dashes.
+fn bare(text: &str) -> String {
+    let mut out: Vec<char> = Vec::new();
+    for c in text.chars() {
+        match c {
+            '\u{8}' => drop(out.pop()),
+            '‘' | '’' => out.push('\''),
+            '“' | '”' => out.push('"'),
+            '—' | '–' | '‐' | '−' => out.push('-'),
+            '\u{a0}' => out.push(' '),
+            _ => out.push(c),
+        }
+    }
+    let text: String = out.into_iter().collect();
+    let without_bullet = |line: &str| {
+        let line = line.trim();
+        line.strip_prefix("• ").or(line.strip_prefix("- ")).unwrap_or(line).trim_start().to_owned()
+    };
+    text.lines().map(without_bullet).collect::<Vec<_>>().join("\n")
 }
 
 #[test]

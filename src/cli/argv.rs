@@ -9,6 +9,7 @@ use std::ffi::OsString;
 
 use argh::FromArgs as _;
 
+use super::manual::{self, Page};
 use super::tree::{self, CommandInfo, FlagInfo, FlagInfoKind, Optionality, Top};
 use crate::error::{Error, Result};
 
@@ -22,6 +23,8 @@ pub enum Action {
         path: Vec<String>,
         asked: bool,
     },
+    /// `openclaw help <page>`.
+    Page(&'static Page),
 }
 
 /// Parses the arguments without the program's name.
@@ -34,6 +37,7 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Action> {
         Normal::Words(words) => words,
         Normal::Version => return Ok(Action::Version),
         Normal::Help { path, asked } => return Ok(Action::Help { path, asked }),
+        Normal::Page(page) => return Ok(Action::Page(page)),
     };
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     match Top::from_args(&["openclaw"], &words) {
@@ -51,6 +55,7 @@ enum Normal {
         path: Vec<String>,
         asked: bool,
     },
+    Page(&'static Page),
 }
 
 /// One command on the way down the tree, with the options that were given for it.
@@ -64,6 +69,7 @@ fn normalise(words: Vec<String>) -> Result<Normal> {
         levels: vec![Level { info: tree::tree(), given: Vec::new() }],
         operands: Vec::new(),
         help: false,
+        page: None,
         version: false,
         problem: None,
         words: words.into_iter().peekable(),
@@ -79,6 +85,8 @@ struct Parser {
     levels: Vec<Level>,
     operands: Vec<String>,
     help: bool,
+    /// A manual page that `help` is asked for.
+    page: Option<&'static Page>,
     version: bool,
     /// First mistake in an option; help and missing options come before it.
     problem: Option<Error>,
@@ -134,6 +142,10 @@ impl Parser {
         match found.map(|sub| sub.command.clone()) {
             Some(info) if self.operands.is_empty() => self.levels.push(Level { info, given: Vec::new() }),
             _ if !self.runs() => {
+                if let Some(page) = manual::find(&word).filter(|_| self.help && self.levels.len() == 1) {
+                    self.page = Some(page);
+                    return Ok(());
+                }
                 return Err(Error::new(format!("error: unknown command '{word}'"))
                     .hint(format!("See: {} --help", self.path_text())));
             }
@@ -274,6 +286,9 @@ impl Parser {
         check_profile(&self.levels[0].given)?;
         if self.version && self.levels.len() == 1 {
             return Ok(Normal::Version);
+        }
+        if let Some(page) = self.page {
+            return Ok(Normal::Page(page));
         }
         if self.help {
             return Ok(Normal::Help { path: self.path(), asked: true });
@@ -469,6 +484,8 @@ mod tests {
             (vec!["devices", "help", "list"], help(&["devices", "list"], true)),
             (vec!["gateway", "status", "-h", "--nope"], help(&["gateway", "status"], true)),
             (vec!["system", "event", "--help"], help(&["system", "event"], true)),
+            (vec!["help", "protocol"], Normal::Page(manual::find("openclaw-protocol").unwrap())),
+            (vec!["help", "openclaw.json"], Normal::Page(manual::find("openclaw.json").unwrap())),
             (vec!["devices"], help(&["devices"], false)),
             (vec!["system", "heartbeat"], help(&["system", "heartbeat"], false)),
             (vec!["--version"], Normal::Version),

@@ -3,6 +3,7 @@
 //! Pure: words in, text out.
 
 use super::argv::label;
+use super::manual;
 use super::output::{MIN_COLUMNS, pad, width, wrap};
 use super::tree::{self, CommandInfo, Optionality};
 
@@ -35,6 +36,10 @@ pub fn help(path: &[String]) -> String {
     for note in info.notes {
         text.push('\n');
         paragraph(&mut text, note, 0);
+    }
+    if path.is_empty() {
+        text.push('\n');
+        paragraph(&mut text, &manual::note(), 0);
     }
     if !info.commands.is_empty() {
         let words = [&["openclaw".to_string()], path].concat().join(" ");

@@ -24,6 +24,8 @@ pub mod gateway_status;
 pub mod health;
 pub mod help;
 pub mod logs;
+pub mod manual;
+pub mod mdoc;
 pub mod models;
 pub mod output;
 pub mod probe;
@@ -60,6 +62,10 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
         Ok(Action::Help { path, asked: false }) => {
             output::write_err(&help::help(&path));
             Ok(1)
+        }
+        Ok(Action::Page(page)) => {
+            output::write_out(&page.text());
+            Ok(0)
         }
         Ok(Action::Run(top)) => command(*top),
         Err(error) => Err(error),

@@ -46,6 +46,11 @@ pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
     wait_for(what, || condition().then_some(()));
 }
 
+/// The program under test: OPENCLAW_TEST_BINARY, which contrib/cross sets for binaries of other machines, or this build's.
+pub fn binary() -> String {
+    std::env::var("OPENCLAW_TEST_BINARY").unwrap_or_else(|_| env!("CARGO_BIN_EXE_openclaw").to_owned())
+}
+
 /// A port that was free a moment ago.
 pub fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").expect("loopback").local_addr().expect("bound").port()
@@ -98,7 +103,7 @@ impl Home {
 
     /// The program with nothing of this machine's environment but PATH.
     pub fn command(&self, args: &[&str]) -> Command {
-        self.program(env!("CARGO_BIN_EXE_openclaw"), args)
+        self.program(&binary(), args)
     }
 
     /// Another program (a shell, `script`) in the same environment.
@@ -216,6 +221,11 @@ impl Gateway {
     pub fn spawn_args(home: &Home, port: u16, args: &[&str], change: impl FnOnce(&mut Command)) -> Gateway {
         let mut command = home.command(args);
         change(&mut command);
+        Gateway::spawn_command(command, port)
+    }
+
+    /// Starts a prepared command that becomes a gateway on this port.
+    pub fn spawn_command(mut command: Command, port: u16) -> Gateway {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary starts");
         let lines = Arc::new(Mutex::new(Vec::new()));
         let (out, err) = (child.stdout.take().expect("piped"), child.stderr.take().expect("piped"));
