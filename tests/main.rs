@@ -16,6 +16,7 @@ mod http;
 mod layers;
 mod lifecycle;
 mod methods;
+mod old_names;
 mod presence;
 mod process;
 mod providers;
