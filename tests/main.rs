@@ -29,4 +29,5 @@ mod smoke;
 mod source;
 mod state;
 mod tables;
+mod tailscale;
 mod turns;

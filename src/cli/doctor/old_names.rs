@@ -178,7 +178,9 @@ fn manager(program: &str, args: &[&str]) -> Result<Vec<u8>, NoAnswer> {
     let env: Vec<(String, OsString)> = env.collect();
     let args: Vec<String> = args.iter().map(|arg| (*arg).to_owned()).collect();
     let (timeout, silence, max_output) = (MANAGER, MANAGER, MANAGER_OUTPUT);
-    Question { program: Path::new(program), args: &args, env, input: Vec::new(), timeout, silence, max_output }.ask()
+    let program = Path::new(program);
+    let (input, keep_errors, give_up) = (Vec::new(), false, None);
+    Question { program, args: &args, env, input, timeout, silence, max_output, keep_errors, give_up }.ask()
 }
 
 fn service_files(home: &Path) -> Vec<PathBuf> {
