@@ -23,6 +23,7 @@ mod providers;
 mod reload;
 mod reload_restart;
 mod reload_storm;
+mod remote;
 mod secrets;
 mod setup;
 mod smoke;
