@@ -220,7 +220,7 @@ fn boot(
     // From here on there is something to end in order.
     signals::next_interrupt_exits(false);
     let first = begin(&boot, &settings, &bound)?;
-    Machine::new(&boot, lock, bound, first, settings.loaded)?.run()
+    Machine::new(&boot, lock, bound, first, settings)?.run()
 }
 
 /// The instance lock: one gateway per configuration file.

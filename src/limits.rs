@@ -227,6 +227,12 @@ pub const STOP_BUDGET: Duration = Duration::from_secs(5);
 pub const STOP_RESERVE: Duration = Duration::from_secs(1);
 /// What is left for everything after a second SIGTERM.
 pub const STOP_HURRIED: Duration = Duration::from_millis(200);
+/// `tailscale --version`, `tailscale serve|funnel`, `tailscale status`.
+pub const TAILSCALE_DETECT: Duration = Duration::from_secs(3);
+pub const TAILSCALE_PUBLISH: Duration = Duration::from_secs(15);
+pub const TAILSCALE_STATUS: Duration = Duration::from_secs(5);
+/// `tailscale serve|funnel reset`, within the stop budget.
+pub const TAILSCALE_RESET: Duration = Duration::from_secs(3);
 /// A connection that comes while no life of the gateway runs gets its 503 within this.
 pub const CLOSED_DOOR: Duration = Duration::from_millis(200);
 /// After this, memory that only the start needed is given back; the clients that waited for the start come first.

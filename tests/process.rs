@@ -371,10 +371,8 @@ fn binds_beyond_loopback_and_the_origins_they_assume() {
 fn a_byte_order_mark_is_no_reason_to_stay_down() {
     let home = Home::new();
     home.write_config(&format!("\u{feff}{LOCAL}"));
-    let mut gateway = Gateway::start(&home, &["--raw-stream", "--tailscale", "serve"]);
-    gateway.wait_line(
-        "[gateway] accepted, but without effect in this version: --raw-stream, tailscale serve (run `tailscale serve",
-    );
+    let mut gateway = Gateway::start(&home, &["--raw-stream"]);
+    gateway.wait_line("[gateway] accepted, but without effect in this version: --raw-stream");
     assert_eq!(gateway.stop(), Some(0));
     let mut gateway = Gateway::start(&home, &["--password", "pw-0123456789abcdef"]);
     let hello = Hello { token: None, password: Some("pw-0123456789abcdef".into()), ..Hello::default() };

@@ -60,6 +60,7 @@ impl Gateway {
             explicit: false,
             config_path: "~/c.json".into(),
             bind: Some("loopback"),
+            tunnel: None,
         }
     }
 }
@@ -233,6 +234,7 @@ fn nobody_there() {
         explicit: false,
         config_path: "~/c.json".into(),
         bind: None,
+        tunnel: None,
     };
     let failure = Client::connect(&target, None, soon()).err().unwrap();
     assert_eq!(failure.text(), "gateway closed (1006 abnormal closure (no close frame)): no close reason");
@@ -270,6 +272,7 @@ fn silent_target() -> Target {
         explicit: false,
         config_path: String::new(),
         bind: None,
+        tunnel: None,
     }
 }
 

@@ -308,6 +308,7 @@ mod tests {
             explicit: false,
             config_path: "/c.json".into(),
             bind: Some("loopback"),
+            tunnel: None,
         };
         let failure = Failure::Closed { code: 1006, reason: String::new(), cause: None, refusal: None };
         let json = error_json(&target, &failure, &target.block().join("\n"));

@@ -5,7 +5,9 @@
 
 use std::ffi::OsString;
 
+use crate::config::{Source as _, paths};
 use crate::error::{Error, Result};
+use crate::store::source::FsSource;
 use crate::{err, gateway, out};
 
 pub mod agent;
@@ -50,17 +52,19 @@ use tree::{Command, GatewayCommand, Top};
 
 /// Runs the command line without the program's name; the exit code of the process.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
+    let program = FsSource.program();
+    let help = |path: &[String]| paths::named(&help::help(path), program);
     let outcome = match argv::parse(args) {
         Ok(Action::Version) => {
             out!("{}", help::version_line());
             Ok(0)
         }
         Ok(Action::Help { path, asked: true }) => {
-            output::write_out(&help::help(&path));
+            output::write_out(&help(&path));
             Ok(0)
         }
         Ok(Action::Help { path, asked: false }) => {
-            output::write_err(&help::help(&path));
+            output::write_err(&help(&path));
             Ok(1)
         }
         Ok(Action::Page(page)) => {
@@ -71,7 +75,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
         Err(error) => Err(error),
     };
     outcome.unwrap_or_else(|error| {
-        err!("{error}");
+        err!("{}", paths::named(&error.to_string(), program));
         error.code
     })
 }
@@ -94,7 +98,7 @@ fn command(top: Top) -> Result<u8> {
         Command::System(args) => system::run(cx()?, &args),
         Command::Config(args) => config::run(cx()?, &args),
         Command::Setup(args) => setup::run(cx()?, &args),
-        Command::Doctor(args) => doctor::run(cx()?, &args),
+        Command::Doctor(args) => doctor::run(&globals, &args),
     }
 }
 

@@ -411,6 +411,7 @@ pub(super) mod tests {
             explicit: false,
             config_path: "~/.openclaw/openclaw.json".into(),
             bind: Some("loopback"),
+            tunnel: None,
         };
         Facts {
             os: Os { platform: "linux", arch: "x64", release: "6.12.0".into() },

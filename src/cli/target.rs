@@ -5,6 +5,7 @@
 
 use std::net::IpAddr;
 
+use crate::config::paths::DEFAULT_PORT;
 use crate::config::{Bind, Config};
 use crate::error::{Error, Result};
 use crate::secret::Secret;
@@ -52,6 +53,8 @@ pub struct Target {
     pub config_path: String,
     /// Only for the local gateway.
     pub bind: Option<&'static str>,
+    /// The command that opens the way to it: the configured gateway is behind a tunnel from this machine.
+    pub tunnel: Option<String>,
 }
 
 pub const SOURCE_FLAG: &str = "cli --url";
@@ -78,6 +81,7 @@ impl Target {
             format!("Config: {}", self.config_path),
         ];
         lines.extend(self.bind.map(|bind| format!("Bind: {bind}")));
+        lines.extend(self.tunnel.as_ref().map(|command| format!("Tunnel: {command}")));
         lines
     }
 }
@@ -111,7 +115,10 @@ fn choose(flags: Flags<'_>, local: Local<'_>) -> Result<Target> {
         };
         let token = token.or(gateway.remote_token.clone()).or(env_token).or(gateway.auth.token.clone());
         let password = password.or(gateway.remote_password.clone()).or(env_password).or(gateway.auth.password.clone());
-        return at(url, SOURCE_REMOTE, token, password, local);
+        let mut target = at(url, SOURCE_REMOTE, token, password, local)?;
+        let known = gateway.remote_ssh_target.is_some();
+        target.tunnel = Some(tunnel(local, target.port)).filter(|_| known && is_loopback(&target.host));
+        return Ok(target);
     }
     let token = token.or(env_token).or(gateway.auth.token.clone()).or(gateway.remote_token.clone());
     let password = password.or(env_password).or(gateway.auth.password.clone()).or(gateway.remote_password.clone());
@@ -141,7 +148,7 @@ fn this_machine(
     let scheme = if local.config.gateway.tls_enabled { "wss" } else { "ws" };
     let text = if host.is_ipv6() { format!("[{host}]") } else { host.to_string() };
     let url = format!("{scheme}://{text}:{}", local.port);
-    refuse_tls(&url)?;
+    refuse_tls(&url, local)?;
     Ok(Target {
         url,
         source,
@@ -153,6 +160,7 @@ fn this_machine(
         explicit: false,
         config_path: local.config_path.to_string(),
         bind: Some(bind.name()),
+        tunnel: None,
     })
 }
 
@@ -183,12 +191,12 @@ fn at(
     let parts = parse_url(&url)
         .ok_or_else(|| Error::new(format!("not a gateway address: \"{url}\"")).hint("Use ws://host:port."))?;
     if parts.secure {
-        refuse_tls(&url)?;
+        refuse_tls(&url, local)?;
     }
     let allowed = (local.env)("OPENCLAW_ALLOW_INSECURE_PRIVATE_WS").is_some_and(|value| value.trim() == "1");
     let safe = is_loopback(&parts.host) || (allowed && is_private(&parts.host));
     if !safe {
-        return Err(plaintext(&url, source, local.config_path));
+        return Err(plaintext(&url, source, local));
     }
     Ok(Target {
         url,
@@ -201,6 +209,7 @@ fn at(
         explicit: false,
         config_path: local.config_path.to_string(),
         bind: None,
+        tunnel: None,
     })
 }
 
@@ -264,31 +273,51 @@ fn is_private(host: &str) -> bool {
     }
 }
 
-fn refuse_tls(url: &str) -> Result<()> {
+fn refuse_tls(url: &str, local: Local<'_>) -> Result<()> {
     if !url.to_ascii_lowercase().starts_with("wss:") {
         return Ok(());
     }
     Err(Error::new(format!("cannot connect to {url}: this build's command line does not speak wss:// yet"))
-        .hint("Fix: open a tunnel (ssh -N -L 18789:127.0.0.1:18789 user@gateway-host)")
-        .hint("and use --url ws://127.0.0.1:18789 with --token."))
+        .hint(format!("Fix: open a tunnel ({})", tunnel(local, DEFAULT_PORT)))
+        .hint(format!("and use --url ws://127.0.0.1:{DEFAULT_PORT} with --token.")))
 }
 
-fn plaintext(url: &str, source: &str, config_path: &str) -> Error {
+fn plaintext(url: &str, source: &str, local: Local<'_>) -> Error {
     let mut error =
         Error::new(format!("SECURITY ERROR: Gateway URL \"{url}\" uses plaintext ws:// to a non-loopback address."));
     for line in [
         "Both credentials and chat data would be exposed to network interception.",
         &format!("Source: {source}"),
-        &format!("Config: {config_path}"),
+        &format!("Config: {}", local.config_path),
         "Fix: Use wss:// for remote gateway URLs.",
         "Safe remote access defaults:",
-        "- keep gateway.bind=loopback and use an SSH tunnel (ssh -N -L 18789:127.0.0.1:18789 user@gateway-host)",
+        &format!("- keep gateway.bind=loopback and use an SSH tunnel ({})", tunnel(local, DEFAULT_PORT)),
         "- or use Tailscale Serve/Funnel for HTTPS remote access",
         "Break-glass (trusted private networks only): set OPENCLAW_ALLOW_INSECURE_PRIVATE_WS=1",
+        "Doctor: openclaw doctor --fix",
     ] {
         error = error.hint(line);
     }
     error
+}
+
+/// The command that makes the gateway of another machine answer on a port of this one: to be pasted into a shell, so
+/// only what needs no quotes is taken from the configuration.
+fn tunnel(local: Local<'_>, port: u16) -> String {
+    let gateway = &local.config.gateway;
+    let plain = |text: &&String| {
+        !text.is_empty()
+            && !text.starts_with('-')
+            && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"@._-/~:".contains(&b))
+    };
+    let identity = gateway.remote_ssh_identity.as_ref().filter(plain).map(|path| format!(" -i {path}"));
+    let target = gateway.remote_ssh_target.as_ref().filter(plain).map_or("user@gateway-host", String::as_str);
+    let (host, ssh_port) = match target.rsplit_once(':') {
+        Some((host, digits)) if digits.parse::<u16>().is_ok() => (host, format!(" -p {digits}")),
+        _ => (target, String::new()),
+    };
+    let identity = identity.unwrap_or_default();
+    format!("ssh -N -L {port}:127.0.0.1:{DEFAULT_PORT}{identity}{ssh_port} {host}")
 }
 
 #[cfg(test)]
@@ -389,6 +418,31 @@ mod tests {
         assert_eq!(error.hints[1..3], ["Source: cli --url".to_string(), "Config: ~/c.json".to_string()]);
         let error = run(["", "", ""], &[], |c| c.gateway.tls_enabled = true).unwrap_err();
         assert!(error.message.contains("wss://"), "{error}");
+    }
+
+    #[test]
+    fn the_way_to_a_gateway_behind_a_tunnel() {
+        for (target, identity, command) in [
+            ("pi@box", "", "ssh -N -L 18790:127.0.0.1:18789 pi@box"),
+            ("pi@box:2222", "~/.ssh/id", "ssh -N -L 18790:127.0.0.1:18789 -i ~/.ssh/id -p 2222 pi@box"),
+            ("-oProxyCommand=x", "a b", "ssh -N -L 18790:127.0.0.1:18789 user@gateway-host"),
+            ("pi@box;rm", "$(x)", "ssh -N -L 18790:127.0.0.1:18789 user@gateway-host"),
+        ] {
+            let remote = |url: &'static str| {
+                run(["", "", ""], &[], move |c| {
+                    c.gateway.mode = Some("remote".into());
+                    c.gateway.remote_url = Some(url.into());
+                    c.gateway.remote_ssh_target = Some(target.into());
+                    c.gateway.remote_ssh_identity = Some(identity.into());
+                })
+            };
+            let found = remote("ws://127.0.0.1:18790").unwrap();
+            assert_eq!(found.tunnel.as_deref(), Some(command));
+            assert_eq!(found.block().last().unwrap(), &format!("Tunnel: {command}"));
+            let refused = remote("ws://192.0.2.9").unwrap_err().to_string();
+            assert!(refused.contains(&command.replace("18790", "18789")), "{refused}");
+        }
+        assert_eq!(run(["", "", ""], &[], |_| {}).unwrap().tunnel, None);
     }
 
     #[test]

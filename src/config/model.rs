@@ -35,6 +35,9 @@ pub struct Gateway {
     pub remote_url: Option<String>,
     pub remote_token: Option<Secret>,
     pub remote_password: Option<Secret>,
+    /// `user@host[:port]` of a tunnel to it, and the key file for that; only for hints.
+    pub remote_ssh_target: Option<String>,
+    pub remote_ssh_identity: Option<String>,
     pub reload_mode: ReloadMode,
     pub reload_debounce: Duration,
     pub tls_enabled: bool,

@@ -4,16 +4,16 @@
 use std::fmt;
 use std::path::{Component, Path, PathBuf};
 
-use super::source::Source;
+use super::source::{PROGRAM, Source};
 
 pub const DEFAULT_PORT: u16 = 18789;
 /// Port of the dev profile, unless the environment says otherwise.
 pub const DEV_PORT: u16 = 19001;
 
 /// State directories below home, the present name first.
-const STATE_NAMES: [&str; 4] = [".openclaw", ".clawdbot", ".moldbot", ".moltbot"];
+pub const STATE_NAMES: [&str; 4] = [".openclaw", ".clawdbot", ".moldbot", ".moltbot"];
 /// Configuration files in a state directory, the present name first.
-const CONFIG_NAMES: [&str; 4] = ["openclaw.json", "clawdbot.json", "moldbot.json", "moltbot.json"];
+pub const CONFIG_NAMES: [&str; 4] = ["openclaw.json", "clawdbot.json", "moldbot.json", "moltbot.json"];
 
 /// What the global flags said; they are read before anything else.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -34,6 +34,8 @@ pub struct Paths {
     pub profile: Option<String>,
     /// Workspace of the default agent unless the configuration names one.
     pub workspace: PathBuf,
+    /// The name by which the program was started, for the commands that it suggests.
+    pub program: &'static str,
     /// The profile came from a global flag: the variables a child process must get to see the same paths.
     pub exports: Vec<(&'static str, String)>,
 }
@@ -103,7 +105,16 @@ impl Paths {
         let credentials_dir =
             first_var(source, &["OPENCLAW_OAUTH_DIR"]).map_or_else(|| state_dir.join("credentials"), |d| at(&d));
         let workspace = find_workspace(source, &home, &state_dir, profile.as_deref());
-        Ok(Paths { home, state_dir, config_path, credentials_dir, profile, workspace, exports })
+        Ok(Paths {
+            home,
+            state_dir,
+            config_path,
+            credentials_dir,
+            profile,
+            workspace,
+            program: source.program(),
+            exports,
+        })
     }
 
     /// `--port`, `OPENCLAW_GATEWAY_PORT`, `CLAWDBOT_GATEWAY_PORT`, `gateway.port`, 18789. A variable that is no port
@@ -139,15 +150,14 @@ impl Paths {
         expand_tilde(&self.home, text)
     }
 
-    /// A command that we suggest, with the active profile after the program's name:
-    /// `openclaw gateway install` → `openclaw --profile rescue gateway install`.
-    pub fn with_profile(&self, command: &str) -> String {
-        match (&self.profile, command.strip_prefix("openclaw")) {
-            (Some(profile), Some(rest)) if rest.is_empty() || rest.starts_with(' ') => {
-                format!("openclaw --profile {profile}{rest}")
-            }
-            _ => command.to_owned(),
-        }
+    /// A command that we suggest, or a text with such commands in it, by the name that the program was started with and
+    /// with the active profile: `openclaw gateway install` → `openclaw --profile rescue gateway install`.
+    pub fn with_profile(&self, text: &str) -> String {
+        let profile = self.profile.as_ref().map(|name| format!(" --profile {name}")).unwrap_or_default();
+        replace_commands(text, |rest| {
+            let named = rest.starts_with(" --profile ");
+            format!("{}{}", self.program, if named { "" } else { &profile })
+        })
     }
 
     /// Workspace of `gateway --dev`: the default one, with `-dev` unless the profile is `dev` already (cli 3.6).
@@ -172,6 +182,28 @@ pub fn valid_profile(name: &str) -> bool {
     (1..=64).contains(&bytes.len())
         && bytes[0].is_ascii_alphanumeric()
         && bytes.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'))
+}
+
+/// The commands in a text by the name that the program was started with.
+pub fn named(text: &str, program: &str) -> String {
+    replace_commands(text, |_| program.to_owned())
+}
+
+/// Puts something else in place of `openclaw` where it is a command: a word of its own. `by` sees what follows.
+fn replace_commands(text: &str, by: impl Fn(&str) -> String) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find(PROGRAM) {
+        let (before, from) = rest.split_at(at);
+        let after = &from[PROGRAM.len()..];
+        out.push_str(before);
+        let starts = out.chars().next_back().is_none_or(|c| c.is_whitespace() || "\"'`(".contains(c));
+        let ends = after.is_empty() || after.starts_with([' ', '"', '`', '\n']);
+        out.push_str(&if starts && ends { by(after) } else { PROGRAM.to_owned() });
+        rest = after;
+    }
+    out.push_str(rest);
+    out
 }
 
 /// `~`, `~/…` → below `home`; anything else as it is.
@@ -347,7 +379,21 @@ mod tests {
         assert_eq!(paths.config_path, Path::new("/home/u/.openclaw-rescue/openclaw.json"));
         assert_eq!(paths.workspace, Path::new("/home/u/.openclaw/workspace-rescue"));
         assert_eq!(paths.with_profile("openclaw gateway install"), "openclaw --profile rescue gateway install");
-        assert_eq!(paths.with_profile("openclaws x"), "openclaws x");
+        for (text, want) in [
+            ("openclaws x", "openclaws x"),
+            ("openclaw", "openclaw --profile rescue"),
+            ("openclaw --profile rescue x", "openclaw --profile rescue x"),
+            (
+                "Run \"openclaw doctor\" (openclaw logs).",
+                "Run \"openclaw --profile rescue doctor\" (openclaw --profile rescue logs).",
+            ),
+            ("~/.openclaw and /usr/bin/openclaw stay", "~/.openclaw and /usr/bin/openclaw stay"),
+        ] {
+            assert_eq!(paths.with_profile(text), want);
+        }
+        let old = profile(&MemorySource { program: Some("moltbot"), ..home_source() }, "rescue");
+        assert_eq!(old.with_profile("openclaw x"), "moltbot --profile rescue x");
+        assert_eq!(named("openclaw x ~/.openclaw/openclaw.json", "clawdbot"), "clawdbot x ~/.openclaw/openclaw.json");
         assert_eq!(paths.port(&home_source(), None, Some(1)), (1, PortOrigin::Config));
 
         let default = profile(&home_source(), "default");

@@ -6,6 +6,9 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
+/// The program's name.
+pub const PROGRAM: &str = "openclaw";
+
 /// Reads only. Every read is bounded by the implementation or by its `limit` argument.
 pub trait Source {
     /// An environment variable; None when unset or not UTF-8.
@@ -21,6 +24,10 @@ pub trait Source {
     fn is_dir(&self, path: &Path) -> bool;
     /// The working directory, for relative paths and `./.env`.
     fn current_dir(&self) -> Option<PathBuf>;
+    /// The name by which the program was started: its own, or an older one through a link.
+    fn program(&self) -> &'static str {
+        PROGRAM
+    }
 }
 
 /// Files and variables in memory.
@@ -32,6 +39,8 @@ pub struct MemorySource {
     /// Symbolic links: name → where it points (absolute).
     pub links: BTreeMap<PathBuf, PathBuf>,
     pub current_dir: Option<PathBuf>,
+    /// None: [`PROGRAM`].
+    pub program: Option<&'static str>,
 }
 
 impl MemorySource {
@@ -97,5 +106,9 @@ impl Source for MemorySource {
 
     fn current_dir(&self) -> Option<PathBuf> {
         self.current_dir.clone()
+    }
+
+    fn program(&self) -> &'static str {
+        self.program.unwrap_or(PROGRAM)
     }
 }

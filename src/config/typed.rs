@@ -124,6 +124,8 @@ impl Reader<'_> {
             remote_url: at.at("remote.url").string(),
             remote_token: self.secret("gateway.remote.token"),
             remote_password: self.secret("gateway.remote.password"),
+            remote_ssh_target: at.at("remote.sshTarget").string(),
+            remote_ssh_identity: at.at("remote.sshIdentity").string(),
             reload_mode: match reload.at("mode").text() {
                 Some("off") => ReloadMode::Off,
                 Some("hot") => ReloadMode::Hot,

@@ -27,6 +27,7 @@ use crate::server::listen::{self, Bound};
 use crate::server::lock::Lock;
 use crate::sys::signals::{self, Signal};
 use crate::sys::{exec, memory, sd_notify};
+use crate::tailscale::publish::Publisher;
 
 /// What an `exec` of ourselves must not do a second time.
 const ONLY_ONCE: [&str; 2] = ["--reset", "--force"];
@@ -51,6 +52,8 @@ pub struct Machine<'a> {
     pub(super) deferred: Option<Deferred>,
     /// A restart that a request asked for, and what asked.
     planned: Option<(Instant, &'static str)>,
+    /// What Tailscale publishes; it outlives a life.
+    publisher: Publisher,
     /// Fires once when a new life has served its first clients.
     settled: Receiver<Instant>,
 }
@@ -68,11 +71,13 @@ struct Ended {
     late: Vec<&'static str>,
     /// A stop was asked for meanwhile.
     stop: bool,
+    /// A second stop was asked for: nothing is waited for any more.
+    hurried: bool,
 }
 
 impl<'a> Machine<'a> {
-    /// `first` is what the life goes by.
-    pub fn new(boot: &'a Boot, lock: Lock, bound: Bound, life: Life, first: Loaded) -> Result<Machine<'a>> {
+    /// `settings` is what the life goes by.
+    pub fn new(boot: &'a Boot, lock: Lock, bound: Bound, life: Life, settings: Settings) -> Result<Machine<'a>> {
         let readings: Arc<Mutex<Option<Reading>>> = Arc::default();
         let (slot, control, died) = (readings.clone(), boot.control.clone(), boot.control.clone());
         let tell = move |mut reading: Reading| {
@@ -85,6 +90,9 @@ impl<'a> Machine<'a> {
             let _ = control.send(Control::Reading);
         };
         let on_death = move || drop(died.send(Control::Died("reload")));
+        let mut publisher = Publisher::default();
+        publisher.follow(settings.publication());
+        let first = settings.loaded;
         let reload = Reload::start(boot.paths.clone(), &first, Box::new(tell), Box::new(on_death))
             .map_err(|e| Error::new(format!("Gateway failed to start: Error: reload thread: {e}")))?;
         Ok(Machine {
@@ -99,6 +107,7 @@ impl<'a> Machine<'a> {
             standing: Standing::new(first.effective),
             deferred: None,
             planned: None,
+            publisher,
             settled: after(limits::LIFE_SETTLES),
         })
     }
@@ -196,17 +205,39 @@ impl<'a> Machine<'a> {
         signals::next_interrupt_exits(true);
         sd_notify::stopping();
         self.closed = None;
+        let mut deadline = Instant::now() + limits::STOP_BUDGET.saturating_sub(limits::STOP_RESERVE / 2);
+        let unpublished = self.publisher.end();
         if let Some(life) = self.life.take() {
-            let late = self.end(life, End::Stop).late;
+            let Ended { late, hurried, .. } = self.end(life, End::Stop);
+            if hurried {
+                deadline = deadline.min(Instant::now() + limits::STOP_HURRIED);
+            }
             if !late.is_empty() {
                 let names = late.join(", ");
                 log::warn!(target: "gateway", "shutdown timed out; exiting without full cleanup ({names})");
             }
         }
+        self.wait_unpublished(&unpublished, deadline);
         drop(self.lock.take());
         self.boot.log.flush(limits::LOG_FLUSH);
         // Threads that did not end die here.
         Ok(code)
+    }
+
+    /// Another signal to stop ends the waiting.
+    fn wait_unpublished(&self, unpublished: &Receiver<()>, deadline: Instant) {
+        loop {
+            crossbeam_channel::select! {
+                recv(unpublished) -> _ => return,
+                recv(self.boot.signals) -> signal => match signal {
+                    Ok(Signal::Hangup | Signal::User1 | Signal::User2) => {}
+                    _ => return,
+                },
+                recv(at(deadline)) -> _ => {
+                    return log::warn!(target: "tailscale", "cleanup did not end in time; look with: tailscale serve status");
+                }
+            }
+        }
     }
 
     /// Ends a life and listens to signals meanwhile.
@@ -214,6 +245,7 @@ impl<'a> Machine<'a> {
         let inner = Instant::now() + limits::STOP_BUDGET.saturating_sub(limits::STOP_RESERVE);
         let mut deadline = inner + limits::STOP_RESERVE / 2;
         let mut stop = end == End::Stop;
+        let mut hurried = false;
         let (done, ended) = bounded(1);
         // A thread that cannot be had must not take the life with it.
         let life = Arc::new(Mutex::new(Some(life)));
@@ -224,16 +256,17 @@ impl<'a> Machine<'a> {
         };
         if thread::Builder::new().name("stop".into()).spawn(work).is_err() {
             let life = life.lock().take();
-            return Ended { late: life.map_or_else(Vec::new, |life| life.stop(end, inner)), stop };
+            return Ended { late: life.map_or_else(Vec::new, |life| life.stop(end, inner)), stop, hurried };
         }
         loop {
             crossbeam_channel::select! {
-                recv(ended) -> late => return Ended { late: late.unwrap_or_else(|_| vec!["stop"]), stop },
+                recv(ended) -> late => return Ended { late: late.unwrap_or_else(|_| vec!["stop"]), stop, hurried },
                 recv(self.boot.signals) -> signal => match signal {
                     Ok(signal @ (Signal::Interrupt | Signal::Terminate)) if stop => {
                         let name = signal.name();
                         log::warn!(target: "gateway", "received {name} during shutdown; not waiting any longer");
                         deadline = deadline.min(Instant::now() + limits::STOP_HURRIED);
+                        hurried = true;
                     }
                     Ok(Signal::Interrupt | Signal::Terminate) => {
                         signals::next_interrupt_exits(true);
@@ -242,7 +275,7 @@ impl<'a> Machine<'a> {
                     Ok(signal) => self.during_restart(signal, end),
                     Err(_) => thread::sleep(limits::STOP_HURRIED),
                 },
-                recv(at(deadline)) -> _ => return Ended { late: vec!["stop"], stop },
+                recv(at(deadline)) -> _ => return Ended { late: vec!["stop"], stop, hurried },
             }
         }
     }
@@ -321,12 +354,17 @@ impl<'a> Machine<'a> {
         self.boot.restarts.happened(Instant::now());
         log::info!(target: "gateway", "{}", restart_mode());
         if let Some(life) = self.life.take() {
-            let Ended { late, stop } = self.end(life, End::Restart);
+            let Ended { late, stop, .. } = self.end(life, End::Restart);
             if stop {
                 log::info!(target: "gateway", "stop requested during restart; shutting down");
                 return Some(0);
             }
             if !late.is_empty() {
+                // The next program knows nothing of what this one has published; what it publishes again may stay.
+                if self.publisher.plan() != settings.publication().as_ref() {
+                    let unpublished = self.publisher.end();
+                    self.wait_unpublished(&unpublished, Instant::now() + limits::TAILSCALE_RESET);
+                }
                 return Some(self.replace_process(&late));
             }
             memory::trim();
@@ -343,6 +381,7 @@ impl<'a> Machine<'a> {
         match begin(self.boot, &settings, &self.bound) {
             Ok(life) => {
                 self.life = Some(life);
+                self.publisher.follow(settings.publication());
                 self.warned = settings.loaded.warning_lines();
                 self.standing = Standing::new(settings.loaded.effective);
                 self.settled = after(limits::LIFE_SETTLES);

@@ -18,6 +18,7 @@ use crate::server::listen;
 use crate::store::source::FsSource;
 use crate::store::{atomic, secrets};
 use crate::sys::{host, notice, process};
+use crate::tailscale::publish::{Mode, Plan};
 
 /// Largest password file.
 const PASSWORD_FILE_BYTES: u64 = 64 * 1024;
@@ -32,6 +33,7 @@ pub struct Settings {
     pub auth: ResolvedAuth,
     pub overrides: AuthOverrides,
     pub tailscale_mode: String,
+    pub tailscale_reset_on_exit: bool,
     pub plan: BindPlan,
     pub origins: OriginRules,
     /// Variables from `.env` files and the configuration.
@@ -90,6 +92,7 @@ impl Settings {
         let overrides = auth_overrides(options, &loaded)?;
         let tailscale_mode = overrides.tailscale_mode.clone().or(loaded.config.gateway.tailscale_mode.clone());
         let tailscale_mode = tailscale_mode.unwrap_or_else(|| "off".into());
+        let tailscale_reset_on_exit = options.tailscale_reset_on_exit || loaded.config.gateway.tailscale_reset_on_exit;
         check_mode(options, paths, &loaded)?;
         // Secrets last: asking for them takes time and may start programs.
         secrets::activate(&mut loaded, paths, &FsSource)?;
@@ -108,13 +111,14 @@ impl Settings {
             auth,
             overrides,
             tailscale_mode,
+            tailscale_reset_on_exit,
         };
         let warnings = start::check_auth(&settings.facts()).map_err(refused)?;
         settings.warnings.extend(warnings.into_iter().map(str::to_owned));
         settings.warnings.extend(settings.auth.bad_proxies.iter().map(|entry| {
             format!("gateway.trustedProxies: \"{entry}\" is no address (10.0.0.1) and no network (10.0.0.0/8); ignored")
         }));
-        settings.warnings.extend(without_effect(options, &settings.tailscale_mode));
+        settings.warnings.extend(without_effect(options));
         Ok(settings)
     }
 
@@ -141,6 +145,16 @@ impl Settings {
         self.origins = OriginRules { allowed, host_header_fallback: ui.host_header_origin_fallback };
         self.warnings.extend(self.plan.warnings.iter().cloned());
         Ok(())
+    }
+
+    /// What is to be published through Tailscale, if anything.
+    pub fn publication(&self) -> Option<Plan> {
+        Mode::parse(&self.tailscale_mode).map(|mode| Plan {
+            mode,
+            port: self.port,
+            reset_on_exit: self.tailscale_reset_on_exit,
+            base_path: self.config.gateway.control_ui.base_path.clone(),
+        })
     }
 
     /// The file was changed by ourselves.
@@ -279,13 +293,10 @@ pub fn log_levels(options: &RunOptions, config: &Config) -> (crate::log::Level, 
 }
 
 /// Options that are accepted so that command lines written for the reference start, and do nothing here yet.
-fn without_effect(options: &RunOptions, tailscale_mode: &str) -> Option<String> {
+fn without_effect(options: &RunOptions) -> Option<String> {
     let mut names = Vec::new();
     if options.raw_stream || options.raw_stream_path.is_some() {
         names.push("--raw-stream".to_owned());
-    }
-    if tailscale_mode != "off" {
-        names.push(format!("tailscale {tailscale_mode} (run `tailscale {tailscale_mode} --bg <port>` by hand)"));
     }
     (!names.is_empty()).then(|| format!("accepted, but without effect in this version: {}", names.join(", ")))
 }

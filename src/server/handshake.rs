@@ -116,7 +116,7 @@ fn admit(ctx: &Arc<Context>, peer: &Peer, opening: &Opening, challenge: Challeng
     let live = ctx.live();
     let gateway = &live.config.gateway;
     let caller = net::Caller::resolve(&peer.head, &live.auth.proxies, gateway.allow_real_ip_fallback);
-    let whois = auth::wants_whois(&live.auth, &peer.head, &caller).and_then(super::tailscale::whois);
+    let whois = auth::wants_whois(&live.auth, &peer.head, &caller).and_then(crate::tailscale::whois::whois);
     let admission = {
         let approved = record.as_ref().map(approved_scopes);
         let token_scopes =

@@ -13,7 +13,6 @@ pub mod pool;
 pub mod port_report;
 pub mod reader;
 pub mod sockets;
-pub mod tailscale;
 pub mod websocket;
 pub mod wire;
 pub mod ws_log;

@@ -1,6 +1,7 @@
 //! The block `Port N is already in use.` and its hints (cli 3.5), for start-up failures and `gateway status`. Pure.
 
 use crate::config::Paths;
+use crate::config::source::PROGRAM;
 use crate::error::Error;
 use crate::sys::process;
 use crate::sys::sockets::Listener;
@@ -13,6 +14,8 @@ const SEVERAL: &str = "Multiple listeners detected; ensure only one gateway/tunn
 /// How commands and paths are written.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Wording<'a> {
+    /// The name by which the program was started; None: its own.
+    pub program: Option<&'a str>,
     /// The active profile, inserted into suggested commands.
     pub profile: Option<&'a str>,
     /// The operator's home, shown as `~`.
@@ -20,14 +23,16 @@ pub struct Wording<'a> {
 }
 
 impl Wording<'_> {
-    fn flag(&self) -> String {
-        self.profile.map(|name| format!(" --profile {name}")).unwrap_or_default()
+    /// `openclaw`, with the profile.
+    fn command(&self) -> String {
+        let profile = self.profile.map(|name| format!(" --profile {name}")).unwrap_or_default();
+        format!("{}{profile}", self.program.unwrap_or(PROGRAM))
     }
 }
 
 impl<'a> Wording<'a> {
     pub fn of(paths: &'a Paths) -> Wording<'a> {
-        Wording { profile: paths.profile.as_deref(), home: paths.home.to_str() }
+        Wording { program: Some(paths.program), profile: paths.profile.as_deref(), home: paths.home.to_str() }
     }
 }
 
@@ -76,7 +81,7 @@ pub fn start_failure(
     supervised: bool,
     wording: Wording<'_>,
 ) -> Error {
-    let stop = format!("If the gateway is supervised, stop it with: openclaw{} gateway stop", wording.flag());
+    let stop = format!("If the gateway is supervised, stop it with: {} gateway stop", wording.command());
     let mut error = Error::new(format!("Gateway failed to start: {reason}")).hint(stop);
     if !listeners.is_empty() {
         error.hints.extend(port_report(port, listeners, wording));
@@ -91,8 +96,8 @@ pub fn hints(listeners: &[Listener], wording: Wording<'_>) -> Vec<String> {
     let mut hints = Vec::new();
     if kinds.contains(&Kind::Gateway) {
         hints.push(format!(
-            "Gateway already running locally. Stop it (openclaw{} gateway stop) or use a different port.",
-            wording.flag()
+            "Gateway already running locally. Stop it ({} gateway stop) or use a different port.",
+            wording.command()
         ));
     }
     if kinds.contains(&Kind::Ssh) {
@@ -160,8 +165,8 @@ mod tests {
         let ssh = listener(7, "ssh", "ssh -N -L 21120:localhost:21120 pi");
         let ours = listener(8, "openclaw-gatewa", "/usr/bin/openclaw gateway --token geheim");
         let hidden = Listener { pid: None, command: None, command_line: None, ..python.clone() };
-        let wording = Wording { profile: None, home: Some("/home/u") };
-        let rescue = Wording { profile: Some("rescue"), home: None };
+        let wording = Wording { program: None, profile: None, home: Some("/home/u") };
+        let rescue = Wording { program: None, profile: Some("rescue"), home: None };
         let running = "- Gateway already running locally. Stop it (openclaw gateway stop) or use a different port.";
         let cases: [(&[Listener], Wording<'_>, &[&str]); 6] = [
             (&[gateway], wording, &["- pid 12410 root: openclaw-gateway (127.0.0.1:21120)", running]),

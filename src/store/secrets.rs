@@ -262,6 +262,8 @@ fn from_program(
         timeout: exec.timeout,
         silence: exec.no_output_timeout,
         max_output: exec.max_bytes,
+        keep_errors: false,
+        give_up: None,
     };
     let output = question.ask().map_err(|failure| format!("{shown} {}", no_answer(exec, &failure)))?;
     let output = String::from_utf8(output).map_err(|_| format!("{shown} printed no UTF-8 text"))?;
@@ -302,7 +304,8 @@ fn no_answer(exec: &ExecProvider, failure: &NoAnswer) -> String {
             format!("printed nothing for {ms} ms (noOutputTimeoutMs) and was killed")
         }
         NoAnswer::TooLong => format!("printed more than {} bytes (maxOutputBytes) and was killed", exec.max_bytes),
-        NoAnswer::Failed(status) => match status.code() {
+        NoAnswer::GivenUp => "was given up".into(),
+        NoAnswer::Failed(status, _) => match status.code() {
             Some(code) => format!("ended with exit code {code}; run it by hand to see why"),
             None => "was killed by a signal".into(),
         },

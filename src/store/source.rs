@@ -5,7 +5,11 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use crate::config::Source;
+use crate::config::source::PROGRAM;
 use crate::limits::CONFIG_BYTES;
+
+/// What the program was called before; started through a link of such a name it suggests commands by that name.
+const OLD_PROGRAMS: [&str; 2] = ["clawdbot", "moltbot"];
 
 /// The process's environment and file system.
 #[derive(Clone, Copy, Debug, Default)]
@@ -45,6 +49,12 @@ impl Source for FsSource {
 
     fn current_dir(&self) -> Option<PathBuf> {
         std::env::current_dir().ok()
+    }
+
+    fn program(&self) -> &'static str {
+        let first = std::env::args_os().next().unwrap_or_default();
+        let name = Path::new(&first).file_stem().unwrap_or_default();
+        OLD_PROGRAMS.into_iter().find(|old| name == *old).unwrap_or(PROGRAM)
     }
 }
 

@@ -1,12 +1,13 @@
 //! A short-lived program that is asked one question: input on its standard input, the answer on its standard output.
 //!
-//! Nothing is inherited: the environment is what the caller gives, standard error goes nowhere (it may hold secrets),
-//! the process group is its own and is killed as a whole. Blocks until the answer, an error or the time limit.
+//! Nothing is inherited: the environment is what the caller gives, standard error goes nowhere (it may hold secrets)
+//! unless the caller wants it, the process group is its own and is killed as a whole. Blocks until the answer, an error or the time limit.
 
 use std::ffi::OsString;
 use std::io::{self, Read as _, Write as _};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -31,6 +32,10 @@ pub struct Question<'a> {
     /// Longest silence.
     pub silence: Duration,
     pub max_output: u64,
+    /// Standard error belongs to the answer, and to what a failure says.
+    pub keep_errors: bool,
+    /// Looked at all the time: true ends the program.
+    pub give_up: Option<&'a AtomicBool>,
 }
 
 #[derive(Debug)]
@@ -39,7 +44,10 @@ pub enum NoAnswer {
     TimedOut,
     Silent,
     TooLong,
-    Failed(ExitStatus),
+    /// `give_up` became true.
+    GivenUp,
+    /// How it ended, and what it had said.
+    Failed(ExitStatus, Vec<u8>),
 }
 
 impl Question<'_> {
@@ -51,6 +59,9 @@ impl Question<'_> {
         let mut quiet = begun + self.silence;
         let status = loop {
             let until = deadline.min(quiet);
+            if self.give_up.is_some_and(|flag| flag.load(Ordering::Acquire)) {
+                return Err(NoAnswer::GivenUp);
+            }
             match running.pieces.recv_deadline(until.min(Instant::now() + 10 * LOOK)) {
                 Ok(piece) => {
                     quiet = Instant::now() + self.silence;
@@ -75,7 +86,7 @@ impl Question<'_> {
         while let Ok(piece) = running.pieces.recv_deadline(until) {
             self.take(&mut answer, &piece)?;
         }
-        if status.success() { Ok(answer) } else { Err(NoAnswer::Failed(status)) }
+        if status.success() { Ok(answer) } else { Err(NoAnswer::Failed(status, answer)) }
     }
 
     fn take(&self, answer: &mut Vec<u8>, piece: &[u8]) -> Result<(), NoAnswer> {
@@ -86,11 +97,15 @@ impl Question<'_> {
     fn start(&self) -> io::Result<Running> {
         let mut command = Command::new(self.program);
         command.args(self.args).env_clear().envs(self.env.iter().map(|(name, value)| (name, value)));
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let (mut reader, writer) = io::pipe()?;
+        command.stderr(if self.keep_errors { writer.try_clone()?.into() } else { Stdio::null() });
+        command.stdin(Stdio::piped()).stdout(writer);
         #[cfg(unix)]
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
         let mut child = command.spawn()?;
-        let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
+        // Our ends of the pipe for its output: the reader must see its end.
+        drop(command);
+        let stdin = child.stdin.take();
         let (to_us, pieces) = bounded(PIECES);
         let running = Running { child, pieces, ended: None };
         let input = self.input.clone();
@@ -99,9 +114,8 @@ impl Question<'_> {
             stdin.map(|mut pipe| pipe.write_all(&input))
         })?;
         thread::Builder::new().name("ask-out".into()).spawn(move || {
-            let Some(mut pipe) = stdout else { return };
             let mut buffer = [0; 8192];
-            while let Ok(n @ 1..) = pipe.read(&mut buffer) {
+            while let Ok(n @ 1..) = reader.read(&mut buffer) {
                 if to_us.send(buffer[..n].to_vec()).is_err() {
                     return;
                 }
@@ -155,6 +169,8 @@ mod tests {
             timeout: Duration::from_secs(20),
             silence: Duration::from_secs(20),
             max_output: 1000,
+            keep_errors: false,
+            give_up: None,
         };
         change(&mut question);
         question.ask().map(|bytes| String::from_utf8(bytes).unwrap())
@@ -171,7 +187,13 @@ mod tests {
     #[test]
     fn no_answers() {
         let short = Duration::from_millis(200);
-        assert!(matches!(ask("exit 3", |_| {}), Err(NoAnswer::Failed(s)) if s.code() == Some(3)));
+        assert!(
+            matches!(ask("exit 3", |_| {}), Err(NoAnswer::Failed(s, said)) if s.code() == Some(3) && said.is_empty())
+        );
+        let both = ask("echo out; echo err >&2; exit 1", |q| q.keep_errors = true);
+        assert!(matches!(both, Err(NoAnswer::Failed(_, said)) if said == b"out\nerr\n"));
+        static GIVE_UP: AtomicBool = AtomicBool::new(true);
+        assert!(matches!(ask("sleep 60", |q| q.give_up = Some(&GIVE_UP)), Err(NoAnswer::GivenUp)));
         assert!(matches!(ask("sleep 60", |q| q.timeout = short), Err(NoAnswer::TimedOut)));
         assert!(matches!(ask("echo x; sleep 60", |q| q.silence = short), Err(NoAnswer::Silent)));
         assert!(matches!(ask("exec >&-; sleep 60", |q| q.timeout = short), Err(NoAnswer::TimedOut)));

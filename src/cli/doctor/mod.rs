@@ -4,6 +4,7 @@
 //! Look → findings → (with consent) repairs → look again: what is printed is what is still true.
 
 mod config_checks;
+mod old_names;
 mod page;
 mod repair;
 mod state_checks;
@@ -14,6 +15,7 @@ use std::path::PathBuf;
 use super::Context;
 use super::audit::Severity;
 use super::client::now_ms;
+use super::context::Globals;
 use super::tree::Doctor as Args;
 use crate::config::load::{self, Loaded};
 use crate::error::Result;
@@ -37,6 +39,7 @@ const fn check(id: &'static str, section: &'static str, run: fn(&Facts, &mut Vec
 /// In the order in which they are printed. openclaw-doctor(8) lists them.
 pub const CHECKS: &[Check] = &[
     check("config.missing", "Config", config_checks::missing),
+    check("config.old-name", "Config", old_names::config_file),
     check("config.syntax", "Config", config_checks::syntax),
     check("config.invalid", "Config", config_checks::invalid),
     check("config.unknown-keys", "Config", config_checks::unknown_keys),
@@ -51,6 +54,8 @@ pub const CHECKS: &[Check] = &[
     check("config.without-effect", "Config", config_checks::without_effect),
     check("config.going-back", "Config", config_checks::going_back),
     check("state.directory", "State", state_checks::directory),
+    check("state.old-name", "State", old_names::state_dir),
+    check("state.old-copy", "State", old_names::left_behind),
     check("state.permissions", "State", state_checks::permissions),
     check("state.owner", "State", state_checks::owner),
     check("state.sessions", "State", state_checks::sessions),
@@ -61,6 +66,7 @@ pub const CHECKS: &[Check] = &[
     check("host.disk", "Host", state_checks::disk),
     check("host.memory-card", "Host", state_checks::memory_card),
     check("host.clock", "Host", state_checks::clock),
+    check("service.old-name", "Gateway", old_names::services),
     check("gateway.running", "Gateway", state_checks::running),
 ];
 
@@ -88,6 +94,10 @@ pub enum Fix {
     Modes(Vec<(PathBuf, u32)>),
     MakeDirectory(PathBuf),
     Remove(Vec<PathBuf>),
+    /// A file or directory gets its present name; the old name stays as a link.
+    Rename(PathBuf, PathBuf),
+    /// Services under an old name are stopped and taken away, by the file that describes each.
+    RemoveServices(Vec<PathBuf>),
 }
 
 impl Finding {
@@ -113,7 +123,7 @@ impl Finding {
 
 /// What the checks look at, read once per round.
 pub struct Facts<'a> {
-    cx: &'a Context,
+    cx: Context,
     args: &'a Args,
     loaded: Loaded,
     /// What the file would be after `Fix::Clean`, and what that would remove.
@@ -125,18 +135,23 @@ pub struct Facts<'a> {
 }
 
 impl<'a> Facts<'a> {
-    fn gather(cx: &'a Context, args: &'a Args) -> Facts<'a> {
+    /// Also the paths are looked up again: a repair may have moved them.
+    fn gather(globals: &Globals, args: &'a Args) -> Result<Facts<'a>> {
+        let cx = Context::new(globals)?;
         let loaded = load::load(&cx.paths, &FsSource);
-        let cleaned = repair::clean(cx, &loaded);
-        let last_good = repair::last_good(cx, &loaded);
+        let cleaned = repair::clean(&cx, &loaded);
+        let last_good = repair::last_good(&cx, &loaded);
         let tree = state_checks::Tree::look(&cx.paths, &loaded);
-        Facts { cx, args, loaded, cleaned, last_good, tree, now_ms: now_ms() }
+        Ok(Facts { cx, args, loaded, cleaned, last_good, tree, now_ms: now_ms() })
     }
 
     fn findings(&self) -> Vec<Finding> {
         let mut out = Vec::new();
         for check in CHECKS {
             (check.run)(self, &mut out);
+        }
+        for remedy in out.iter_mut().filter_map(|finding| finding.remedy.as_mut()) {
+            *remedy = self.cx.suggest(remedy);
         }
         out
     }
@@ -151,8 +166,8 @@ struct Report {
     failures: Vec<String>,
 }
 
-pub fn run(cx: &Context, args: &Args) -> Result<u8> {
-    let mut facts = Facts::gather(cx, args);
+pub fn run(globals: &Globals, args: &Args) -> Result<u8> {
+    let mut facts = Facts::gather(globals, args)?;
     let mut report = Report { findings: facts.findings(), changes: Vec::new(), failures: Vec::new() };
     let all = consents(args, &report);
     for _ in 0..ROUNDS {
@@ -165,16 +180,16 @@ pub fn run(cx: &Context, args: &Args) -> Result<u8> {
         let stuck = done.changes.is_empty();
         report.changes.extend(done.changes);
         report.failures.extend(done.failures);
-        facts = Facts::gather(cx, args);
+        facts = Facts::gather(globals, args)?;
         report.findings = facts.findings();
         if stuck {
             break;
         }
     }
     if args.json {
-        out!("{}", super::output::json_pretty(&page::json(cx, &report)));
+        out!("{}", super::output::json_pretty(&page::json(&facts.cx, &report)));
     } else {
-        out!("{}", page::text(cx, &report, all));
+        out!("{}", page::text(&facts.cx, &report, all));
     }
     let wrong = report.findings.iter().any(|finding| finding.severity != Severity::Info);
     Ok(u8::from(args.check && (wrong || !report.failures.is_empty())))

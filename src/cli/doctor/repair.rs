@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::{Facts, Fix};
+use super::{Facts, Fix, old_names};
 use crate::cli::{Context, setup};
 use crate::config::load::{self, Loaded};
 use crate::config::{Issue, check, legacy};
@@ -113,9 +113,18 @@ fn at<'v>(value: &'v mut Value, steps: &[String]) -> Option<&'v mut Value> {
 
 pub fn apply(facts: &Facts, fixes: &[&Fix]) -> Done {
     let mut done = Done::default();
+    // First what may hold the rest open, then what changes the names of the rest.
+    let rank = |fix: &&&Fix| match fix {
+        Fix::RemoveServices(_) => 0,
+        Fix::Rename(..) => 2,
+        _ => 1,
+    };
+    let mut fixes: Vec<&Fix> = fixes.to_vec();
+    fixes.sort_by_key(|fix| rank(&fix));
+    let fixes = fixes.as_slice();
     for fix in fixes {
         match fix {
-            Fix::Modes(modes) => modes.iter().for_each(|(path, mode)| set_mode(facts.cx, path, *mode, &mut done)),
+            Fix::Modes(modes) => modes.iter().for_each(|(path, mode)| set_mode(&facts.cx, path, *mode, &mut done)),
             Fix::MakeDirectory(path) => {
                 let shown = facts.cx.short(path);
                 match atomic::create_dirs(path) {
@@ -132,10 +141,15 @@ pub fn apply(facts: &Facts, fixes: &[&Fix]) -> Done {
                     }
                 }
             }
+            Fix::Rename(from, to) => old_names::rename(facts, from, to, &mut done),
+            Fix::RemoveServices(files) => old_names::remove_services(&facts.cx, files, &mut done),
             Fix::Restore | Fix::Clean | Fix::LocalMode | Fix::Token => {}
         }
     }
-    change_config(facts, fixes, &mut done);
+    // After a move the file has another name: the next round changes it.
+    if !fixes.iter().any(|fix| matches!(fix, Fix::Rename(..))) {
+        change_config(facts, fixes, &mut done);
+    }
     done
 }
 
@@ -189,7 +203,7 @@ fn change_config(facts: &Facts, fixes: &[&Fix], done: &mut Done) {
                 done.changes.push(format!("Backup: {}", facts.cx.short(backup)));
             }
         }
-        Err(error) => done.failures.push(setup::not_written(facts.cx, &error).message),
+        Err(error) => done.failures.push(setup::not_written(&facts.cx, &error).message),
     }
 }
 

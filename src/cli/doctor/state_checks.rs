@@ -163,11 +163,6 @@ pub fn directory(facts: &Facts, out: &mut Vec<Finding>) {
             )
             .remedy("Check its owner, and whether its disk is mounted read-only."),
         );
-    } else if dir.file_name().is_some_and(|name| [".clawdbot", ".moldbot", ".moltbot"].iter().any(|old| name == *old)) {
-        out.push(
-            Finding::new("state.directory", Severity::Info, format!("The state directory has an old name ({shown})"))
-                .remedy("It works. To move: stop the gateway, rename the directory to ~/.openclaw, start it."),
-        );
     }
 }
 

@@ -1,19 +1,18 @@
 //! `tailscale whois`: the login behind an address of the tailnet, asked of the local daemon (cli 8).
 
 use std::collections::HashMap;
-use std::io::Read;
 use std::net::IpAddr;
-use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+
+use super::{Errors, Tool};
 
 /// How long an answer is believed, and a failure.
 const KNOWN: Duration = Duration::from_secs(60);
 const FAILED: Duration = Duration::from_secs(5);
 const TIMEOUT: Duration = Duration::from_secs(5);
 const ENTRIES: usize = 256;
-const OUTPUT: u64 = 256 * 1024;
 
 struct Cached {
     login: Option<String>,
@@ -43,25 +42,8 @@ pub fn whois(ip: IpAddr) -> Option<String> {
 }
 
 fn ask(ip: IpAddr) -> Option<String> {
-    let mut child = Command::new("tailscale")
-        .args(["whois", "--json", &ip.to_string()])
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .ok()?;
-    let mut stdout = child.stdout.take()?;
-    let (tx, rx) = crossbeam_channel::bounded(1);
-    let reader = std::thread::Builder::new().name("whois".into()).spawn(move || {
-        let mut text = String::new();
-        let _ = stdout.by_ref().take(OUTPUT).read_to_string(&mut text);
-        let _ = tx.send(text);
-    });
-    let text = reader.ok().and_then(|_| rx.recv_timeout(TIMEOUT).ok());
-    // Ends the reader, too: its pipe closes.
-    let _ = child.kill();
-    let _ = child.wait();
-    login_in(text?.as_bytes())
+    let answer = Tool::find().ok()?.run(&["whois", "--json", &ip.to_string()], TIMEOUT, Errors::Dropped, None);
+    login_in(&answer.ok()?)
 }
 
 /// `UserProfile.LoginName` of the command's output.

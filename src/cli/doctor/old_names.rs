@@ -1,0 +1,224 @@
+//! What stands under the names that the program had before: state directory, configuration file, services (cli 2.1, 5.1,
+//! 6.1). All of it is found and used as it is; `--fix` gives it the present names and leaves links at the old ones, so
+//! that paths in the files and older programs still find it.
+
+use std::ffi::OsString;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::config_checks::list;
+use super::repair::Done;
+use super::{Facts, Finding, Fix};
+use crate::cli::Context;
+use crate::cli::audit::Severity;
+use crate::config::Source as _;
+use crate::config::paths::{CONFIG_NAMES, STATE_NAMES};
+use crate::server::lock;
+use crate::store::atomic;
+use crate::store::source::FsSource;
+use crate::sys::ask::{NoAnswer, Question};
+
+/// Names of services that older versions installed.
+const OLD_UNITS: [&str; 2] = ["clawdbot-gateway.service", "moltbot-gateway.service"];
+/// Longest wait for the service manager: stopping a gateway takes a while.
+const MANAGER: Duration = Duration::from_secs(45);
+const MANAGER_OUTPUT: u64 = 64 * 1024;
+/// What the service manager needs to find its own.
+const MANAGER_ENV: [&str; 5] = ["PATH", "HOME", "XDG_RUNTIME_DIR", "DBUS_SESSION_BUS_ADDRESS", "XDG_CONFIG_HOME"];
+
+/// The state directory has an old name because no other was found; one that a variable names is the operator's choice.
+pub fn state_dir(facts: &Facts, out: &mut Vec<Finding>) {
+    let paths = &facts.cx.paths;
+    let Some(old) = STATE_NAMES[1..].iter().map(|name| paths.home.join(name)).find(|dir| *dir == paths.state_dir)
+    else {
+        return;
+    };
+    if is_set("OPENCLAW_STATE_DIR") || is_set("CLAWDBOT_STATE_DIR") {
+        return;
+    }
+    let new = paths.home.join(STATE_NAMES[0]);
+    let title = format!("The state directory has an old name ({})", facts.cx.short(&old));
+    let finding = Finding::new("state.old-name", Severity::Warn, title);
+    out.push(if fs::symlink_metadata(&new).is_ok() {
+        finding.remedy(format!(
+            "{} is a link to nowhere: remove it, then run openclaw doctor --fix.",
+            facts.cx.short(&new)
+        ))
+    } else {
+        finding
+            .remedy("It works. openclaw doctor --fix renames it and leaves a link; no gateway may run meanwhile.")
+            .fix(Some(Fix::Rename(old, new)))
+    });
+}
+
+/// The configuration has an old name, or lies in an old directory beside the present one.
+pub fn config_file(facts: &Facts, out: &mut Vec<Finding>) {
+    let paths = &facts.cx.paths;
+    let old = &paths.config_path;
+    let new = paths.state_dir.join(CONFIG_NAMES[0]);
+    let found = !is_set("OPENCLAW_CONFIG_PATH") && !is_set("CLAWDBOT_CONFIG_PATH") && facts.loaded.exists;
+    if !found || *old == new {
+        return;
+    }
+    let title = format!("The configuration has an old name or place ({})", facts.cx.short(old));
+    let finding = Finding::new("config.old-name", Severity::Warn, title);
+    let same_dir = old.parent() == new.parent();
+    out.push(if !same_dir && facts.loaded.parsed.to_string().contains("\"$include\"") {
+        let to = facts.cx.short(&new);
+        finding.remedy(format!("It works. Move it to {to} by hand, and with it the files that it includes."))
+    } else {
+        finding
+            .remedy("It works. openclaw doctor --fix renames it and leaves a link; no gateway may run meanwhile.")
+            .fix(Some(Fix::Rename(old.clone(), new)))
+    });
+}
+
+/// A directory with an old name beside the present one: nothing of it is used.
+pub fn left_behind(facts: &Facts, out: &mut Vec<Finding>) {
+    let paths = &facts.cx.paths;
+    if paths.state_dir != paths.home.join(STATE_NAMES[0]) {
+        return;
+    }
+    let unused = STATE_NAMES[1..]
+        .iter()
+        .map(|name| paths.home.join(name))
+        .filter(|dir| fs::symlink_metadata(dir).is_ok_and(|meta| meta.is_dir()) && !paths.config_path.starts_with(dir));
+    let unused: Vec<String> = unused.map(|dir| facts.cx.short(&dir)).collect();
+    if !unused.is_empty() {
+        let state = facts.cx.short(&paths.state_dir);
+        out.push(
+            Finding::new("state.old-copy", Severity::Info, "State directories under old names that are not used")
+                .detail(list(unused))
+                .remedy(format!("Take out of them what {state} lacks, then remove them.")),
+        );
+    }
+}
+
+/// Services that older versions installed: they would start a second gateway.
+pub fn services(facts: &Facts, out: &mut Vec<Finding>) {
+    let files = service_files(&facts.cx.paths.home);
+    if !files.is_empty() {
+        out.push(
+            Finding::new("service.old-name", Severity::Warn, "Services under an old name")
+                .detail(list(files.iter().map(|path| facts.cx.short(path))))
+                .remedy("openclaw doctor --fix stops and removes them; install the new one after it: openclaw gateway install")
+                .fix(Some(Fix::RemoveServices(files))),
+        );
+    }
+}
+
+/// `from` becomes `to`, and a link at `from` leads there: both or none. Never under a running gateway.
+pub fn rename(facts: &Facts, from: &Path, to: &Path, done: &mut Done) {
+    let cx = &facts.cx;
+    let (old, new) = (cx.short(from), cx.short(to));
+    let port = cx.paths.port(&FsSource, None, facts.loaded.config.gateway.port).0;
+    let _lock = match lock::acquire(&cx.paths.config_path, port, false) {
+        Ok(lock) => lock,
+        Err(error) => {
+            let stop = cx.suggest("openclaw gateway stop");
+            return done.failures.push(format!("{old} stays where it is: {error}. Stop the gateway first: {stop}"));
+        }
+    };
+    if fs::symlink_metadata(to).is_ok() {
+        return done.failures.push(format!("{old} stays where it is: {new} is there already"));
+    }
+    match fs::rename(from, to).and_then(|()| link(from, to)) {
+        Ok(()) => done.changes.push(format!("Moved {old} to {new}; a link stays at the old name")),
+        Err(error) => done.failures.push(format!("{old} stays where it is: {error}")),
+    }
+}
+
+/// Leaves the link; without it everything goes back.
+fn link(from: &Path, to: &Path) -> io::Result<()> {
+    // Beside each other they stay together wherever their directory goes.
+    #[cfg(unix)]
+    let linked = match to.file_name().filter(|_| to.parent() == from.parent()) {
+        Some(name) => std::os::unix::fs::symlink(name, from),
+        None => std::os::unix::fs::symlink(to, from),
+    };
+    #[cfg(not(unix))]
+    let linked: io::Result<()> = Ok(());
+    linked.or_else(|error| fs::rename(to, from).and(Err(error)))?;
+    for path in [from, to] {
+        // The names are right already; a power cut may show the old ones once more.
+        let _ = atomic::sync_directory(atomic::parent(path));
+    }
+    Ok(())
+}
+
+pub fn remove_services(cx: &Context, files: &[PathBuf], done: &mut Done) {
+    for path in files {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let launchd = path.extension().is_some_and(|end| end == "plist");
+        let asked = match launchd {
+            true => manager("launchctl", &["unload", "-w", &path.to_string_lossy()]),
+            false => manager("systemctl", &["--user", "disable", "--now", &name]),
+        };
+        // Without a service manager nothing runs under it: the file is all there is.
+        if let Err(error @ (NoAnswer::TimedOut | NoAnswer::Silent | NoAnswer::TooLong)) = asked {
+            done.failures.push(format!("{} stays: the service manager does not answer ({error:?})", cx.short(path)));
+            continue;
+        }
+        match fs::remove_file(path) {
+            Ok(()) => done.changes.push(format!("Removed legacy service: {}", cx.short(path))),
+            Err(error) => done.failures.push(format!("{} cannot be removed: {error}", cx.short(path))),
+        }
+        if !launchd {
+            let wants = atomic::parent(path).join("default.target.wants").join(&name);
+            let _ = fs::remove_file(wants);
+            let _ = manager("systemctl", &["--user", "daemon-reload"]);
+        }
+    }
+}
+
+fn manager(program: &str, args: &[&str]) -> Result<Vec<u8>, NoAnswer> {
+    let env = MANAGER_ENV.iter().filter_map(|name| Some(((*name).to_owned(), std::env::var_os(name)?)));
+    let env: Vec<(String, OsString)> = env.collect();
+    let args: Vec<String> = args.iter().map(|arg| (*arg).to_owned()).collect();
+    let (timeout, silence, max_output) = (MANAGER, MANAGER, MANAGER_OUTPUT);
+    let program = Path::new(program);
+    let (input, keep_errors, give_up) = (Vec::new(), false, None);
+    Question { program, args: &args, env, input, timeout, silence, max_output, keep_errors, give_up }.ask()
+}
+
+fn service_files(home: &Path) -> Vec<PathBuf> {
+    let config = FsSource.var("XDG_CONFIG_HOME").filter(|dir| dir.starts_with('/'));
+    let config = config.map_or_else(|| home.join(".config"), PathBuf::from);
+    let mut files: Vec<PathBuf> = OLD_UNITS.iter().map(|unit| config.join("systemd/user").join(unit)).collect();
+    files.retain(|path| fs::symlink_metadata(path).is_ok());
+    let agents = fs::read_dir(home.join("Library/LaunchAgents")).into_iter().flatten().flatten();
+    files.extend(agents.map(|entry| entry.path()).filter(|path| is_old_agent(path)));
+    files
+}
+
+/// A launchd file of one of our old labels.
+fn is_old_agent(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let old =
+        |label: &str| ["clawdbot", "moltbot"].iter().any(|old| label.contains(old)) || label.starts_with("bot.molt.");
+    name.strip_suffix(".plist").is_some_and(old)
+}
+
+fn is_set(name: &str) -> bool {
+    FsSource.var(name).is_some_and(|value| !value.trim().is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_of_old_agents() {
+        for (name, old) in [
+            ("com.clawdbot.gateway.plist", true),
+            ("bot.molt.gateway.plist", true),
+            ("ai.moltbot.rescue.plist", true),
+            ("ai.openclaw.gateway.plist", false),
+            ("com.clawdbot.gateway.txt", false),
+        ] {
+            assert_eq!(is_old_agent(&Path::new("/x").join(name)), old, "{name}");
+        }
+    }
+}
