@@ -12,16 +12,18 @@ use serde_json::{Value, json};
 use crate::common::client::{Client, Device, End, Hello};
 use crate::common::golden::{differences, golden};
 use crate::common::model::{Model, Play};
-use crate::common::{Gateway, Home, TOKEN, finish, free_port, stderr, stdout, wait_for, wait_until};
+use crate::common::{Gateway, Home, TOKEN, finish, free_port, merge, stderr, stdout, wait_for, wait_until};
 
 /// A home whose configuration knows the gateway's port, and the gateway.
 fn running(more: Value) -> (Home, Gateway) {
     let home = Home::new();
-    home.configure(more);
-    let gateway = Gateway::start(&home, &[]);
-    let mut config: Value = serde_json::from_str(&std::fs::read_to_string(home.config_path()).unwrap()).unwrap();
-    config["gateway"]["port"] = gateway.port.into();
-    home.write_config(&config.to_string());
+    // Before the start: a port that changes while it runs is a reason to restart.
+    let port = free_port();
+    let mut config = json!({"gateway": {"port": port}});
+    merge(&mut config, more);
+    home.configure(config);
+    let gateway = Gateway::spawn_args(&home, port, &["gateway"], |_| {});
+    gateway.wait_line("listening on ws://");
     (home, gateway)
 }
 

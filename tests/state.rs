@@ -567,7 +567,14 @@ fn a_turn_syncs_at_most_once() {
         println!("skipped: no strace");
         return;
     };
-    let traced = || gateway.proc_status("TracerPid") != 0;
+    // Every thread: the one that starts the turns is not the first that is attached to.
+    let traced = || {
+        let tasks = fs::read_dir(format!("/proc/{}/task", gateway.pid())).expect("a process").flatten();
+        tasks.into_iter().all(|task| {
+            let status = fs::read_to_string(task.path().join("status")).unwrap_or_default();
+            !status.contains("\nTracerPid:\t0\n")
+        })
+    };
     let waited = Instant::now();
     while !traced() && waited.elapsed() < Duration::from_secs(5) && strace.try_wait().expect("a child").is_none() {
         std::thread::sleep(Duration::from_millis(5));
