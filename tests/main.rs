@@ -23,6 +23,7 @@ mod reload;
 mod reload_restart;
 mod reload_storm;
 mod secrets;
+mod service;
 mod setup;
 mod smoke;
 mod source;

@@ -291,7 +291,7 @@ pub fn plan(manager: Manager, spec: &Spec, action: Action, packaged: bool) -> Re
         return Err(refused("Service environment and arguments"));
     }
     Ok(match manager {
-        Manager::SystemdUser | Manager::SystemdSystem => systemd::plan(manager, spec, action),
+        Manager::SystemdUser | Manager::SystemdSystem => systemd::plan(manager, spec, action, packaged),
         Manager::Procd => procd::plan(spec, action, packaged),
         Manager::OpenRc => openrc::plan(spec, action, packaged),
         Manager::Launchd => launchd::plan(spec, action),
@@ -370,7 +370,8 @@ impl Service {
     /// The file that makes the service.
     pub fn file(&self) -> PathBuf {
         match self.manager {
-            Manager::SystemdUser | Manager::SystemdSystem => systemd::unit_path(self.manager, &self.spec),
+            Manager::SystemdUser => systemd::unit_path(self.manager, &self.spec),
+            Manager::SystemdSystem => systemd::found_unit(&self.spec),
             Manager::Procd => procd::script_path(&self.spec),
             Manager::OpenRc => openrc::script_path(&self.spec),
             Manager::Launchd => launchd::plist_path(&self.spec),
@@ -458,10 +459,14 @@ impl Service {
         }
     }
 
-    /// A start script that we have not written.
+    /// A unit or a start script that we have not written.
     pub fn is_packaged(&self) -> bool {
-        matches!(self.manager, Manager::Procd | Manager::OpenRc)
-            && runner::read(&self.file()).is_some_and(|text| !text.contains(MADE_BY))
+        let ours = match self.manager {
+            Manager::SystemdSystem => "OPENCLAW_SERVICE_MARKER=openclaw",
+            Manager::Procd | Manager::OpenRc => MADE_BY,
+            Manager::SystemdUser | Manager::Launchd | Manager::Schtasks => return false,
+        };
+        runner::read(&self.file()).is_some_and(|text| !text.contains(ours))
     }
 
     /// Carries an action out.
@@ -620,7 +625,7 @@ mod tests {
         out
     }
 
-    /// After a change that is meant: `OPENCLAW_WRITE_GOLDEN=1 cargo test --lib service::`.
+    /// After a change that is meant: `OPENCLAW_TEST_WRITE_GOLDEN=1 cargo test --lib service::`.
     #[test]
     fn plans_are_the_golden_ones() {
         for (manager, name) in MANAGERS {
@@ -638,7 +643,7 @@ mod tests {
                 "{name}: only where nobody else can read"
             );
             let path = format!("{}/tests/golden/service/{name}.txt", env!("CARGO_MANIFEST_DIR"));
-            if std::env::var_os("OPENCLAW_WRITE_GOLDEN").is_some() {
+            if std::env::var_os("OPENCLAW_TEST_WRITE_GOLDEN").is_some() {
                 std::fs::write(&path, &all).unwrap();
             }
             assert_eq!(all, std::fs::read_to_string(&path).unwrap_or_default(), "{path}");
@@ -675,7 +680,7 @@ mod tests {
 
     #[test]
     fn a_packaged_start_script_stays_as_it_is() {
-        for manager in [Manager::Procd, Manager::OpenRc] {
+        for manager in [Manager::SystemdSystem, Manager::Procd, Manager::OpenRc] {
             for action in [Action::Install, Action::Uninstall] {
                 let steps = plan(manager, &spec(), action, true).unwrap();
                 assert!(steps.iter().all(|step| matches!(step, Step::Run(_) | Step::Try(_))), "{steps:?}");

@@ -17,6 +17,13 @@ pub fn unit_path(manager: Manager, spec: &Spec) -> PathBuf {
     }
 }
 
+/// The system's unit where it is: ours, or the one of a package.
+pub fn found_unit(spec: &Spec) -> PathBuf {
+    let places = ["/etc/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system"];
+    let all = places.map(|place| spec.system(place).join(spec.unit_name()));
+    all.iter().find(|path| path.is_file()).unwrap_or(&all[0]).clone()
+}
+
 /// systemctl with these words.
 pub fn ctl(manager: Manager, args: &[&str]) -> Vec<String> {
     let mut argv = words(&["systemctl"]);
@@ -57,26 +64,30 @@ pub fn reachable(manager: Manager, answer: Result<String, Failure>) -> Result<()
     Err(format!("systemctl{scope} unavailable: {}", if detail.is_empty() { "unknown error" } else { &detail }))
 }
 
-pub fn plan(manager: Manager, spec: &Spec, action: Action) -> Vec<Step> {
+pub fn plan(manager: Manager, spec: &Spec, action: Action, packaged: bool) -> Vec<Step> {
     let unit = spec.unit_name();
     let run = |args: &[&str]| Step::Run(ctl(manager, args));
     match action {
-        Action::Install => vec![
-            Step::Write(PlanFile {
-                path: unit_path(manager, spec),
-                // Only the user's own manager reads a unit of the user.
-                mode: if manager == Manager::SystemdUser { 0o600 } else { 0o644 },
-                text: unit_text(manager, spec),
-                backup: true,
-            }),
-            run(&["daemon-reload"]),
-            run(&["enable", &unit]),
-            run(&["restart", &unit]),
-        ],
+        Action::Install => {
+            let write = (!packaged).then(|| {
+                Step::Write(PlanFile {
+                    path: unit_path(manager, spec),
+                    // Only the user's own manager reads a unit of the user.
+                    mode: if manager == Manager::SystemdUser { 0o600 } else { 0o644 },
+                    text: unit_text(manager, spec),
+                    backup: true,
+                })
+            });
+            write
+                .into_iter()
+                .chain([run(&["daemon-reload"]), run(&["enable", &unit]), run(&["restart", &unit])])
+                .collect()
+        }
         Action::Restart => vec![run(&["restart", &unit])],
         Action::Stop => vec![run(&["stop", &unit])],
         Action::Uninstall => {
-            vec![Step::Try(ctl(manager, &["disable", "--now", &unit])), Step::Remove(unit_path(manager, spec))]
+            let remove = (!packaged).then(|| Step::Remove(unit_path(manager, spec)));
+            [Step::Try(ctl(manager, &["disable", "--now", &unit]))].into_iter().chain(remove).collect()
         }
     }
 }
