@@ -5,6 +5,7 @@ pub mod life;
 mod machine;
 mod reload;
 pub mod settings;
+mod watchdog;
 
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};

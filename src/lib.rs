@@ -6,14 +6,14 @@
 //!
 //! | floor | rooms |
 //! |---|---|
-//! | 4 program | `cli` (commands), `gateway` (start order, control loop, stop order) |
+//! | 4 program | `cli` (commands), `gateway` (start order, control loop, stop order), `service` (service managers) |
 //! | 3 doors | `server` (sockets, HTTP, WebSocket), `rpc` (method handlers) |
 //! | 2 owners | `agent` (runs, models), `reload` (watches the configuration), `tailscale` (publishes the gateway), `hub` (clients, presence, events) |
 //! | 1 stores | `store` (files, one owner each) |
 //! | 0 pure | `policy`, `config`, `protocol`, `http`, `ws` |
 //! | cellar | `log`, `sys`, `limits`, `error`, `ids`, `secret`, `sort` |
 //!
-//! Within the floors: cli → gateway → server → rpc → tailscale → agent, reload → hub → store → policy → config → protocol, http, ws.
+//! Within the floors: cli → service, gateway → server → rpc → tailscale → agent, reload → hub → store → policy → config → protocol, http, ws.
 //! Floor 0 has no sockets, files, threads, clock or randomness. A call that wants to go up is a message.
 #![deny(unsafe_code)]
 
@@ -44,6 +44,7 @@ pub mod server;
 
 pub mod cli;
 pub mod gateway;
+pub mod service;
 
 /// Version of this program (DECISIONS 20).
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -268,3 +268,8 @@ pub const CONFIG_AUDIT_BYTES: u64 = 1024 * 1024;
 pub const CONFIG_BYTES: u64 = 8 * 1024 * 1024;
 pub const INCLUDE_BYTES: u64 = 2 * 1024 * 1024;
 pub const INCLUDE_DEPTH: usize = 10;
+/// A command of a service manager: stopping a service may take the 30 s that its unit allows.
+pub const SERVICE_COMMAND: Duration = Duration::from_secs(90);
+pub const SERVICE_OUTPUT: u64 = 1024 * 1024;
+/// A unit, a property list or a start script: larger than this is none of ours.
+pub const SERVICE_FILE_BYTES: u64 = 256 * 1024;

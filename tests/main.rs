@@ -26,6 +26,7 @@ mod reload_restart;
 mod reload_storm;
 mod remote;
 mod secrets;
+mod service;
 mod setup;
 mod smoke;
 mod source;

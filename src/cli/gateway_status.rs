@@ -3,6 +3,8 @@
 //! Good lines go to standard output, bad ones to standard error. Works with a broken configuration; that is when it
 //! is needed. Facts are gathered first, the page is a pure function of them.
 
+use std::fs::File;
+use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::Path;
 use std::time::Duration;
 
@@ -13,31 +15,39 @@ use super::call::gateway_flags;
 use super::client::Deadline;
 use super::context::{TIMEOUT_MS, millis, port_flag};
 use super::output::{Page, Paint, json_pretty, plain};
-use super::service::{self, Service};
+use super::service::{self, NO_SYSTEMD, Seen};
 use super::target::{SOURCE_FLAG, Target};
 use super::tree::{Gateway, GatewayStatus};
-use crate::config::load::Loaded;
-use crate::config::{Bind, Config};
+use crate::config::load::{self, Loaded};
+use crate::config::{Bind, Config, Paths};
 use crate::error::{Error, Result};
 use crate::out;
 use crate::server::{lock, port_report};
+use crate::service::scan::{self, Other, Process};
+use crate::store::source::FsSource;
 use crate::sys::sockets::{self, Listener, PortUse};
 
 const ISSUES_SHOWN: usize = 5;
 const ERROR_LINES: usize = 12;
+/// So much of the log is looked through for the last error.
+const LOG_END: u64 = 64 * 1024;
 
 /// Everything that the page shows.
 struct Facts {
-    service: Service,
+    service: Seen,
     log_file: String,
-    config_path: String,
-    config_path_short: String,
-    exists: bool,
-    issues: Vec<(String, String)>,
+    service_file: String,
+    /// The configuration of this command, and of the service where it says so.
+    config: ConfigSeen,
+    service_config: ConfigSeen,
     bind: Bind,
     bind_host: String,
     custom_host: Option<String>,
     port: u16,
+    /// The port stands in the command line of the service.
+    port_of_service: bool,
+    /// The port of this command's configuration, where it is another one.
+    port_cli: Option<(u16, PortUse)>,
     probe_url: String,
     dashboard: &'static str,
     port_use: PortUse,
@@ -46,6 +56,19 @@ struct Facts {
     /// Pid of the gateway that holds the lock of this configuration.
     lock_pid: Option<u32>,
     probe: Probe,
+    /// Last error of the log, when the service should answer and does not.
+    last_error: Option<String>,
+    others: Vec<Other>,
+    other_lines: Vec<String>,
+    /// With --deep: gateways among the processes that nothing above has named.
+    processes: Vec<Process>,
+}
+
+struct ConfigSeen {
+    path: String,
+    short: String,
+    exists: bool,
+    issues: Vec<(String, String)>,
 }
 
 enum Probe {
@@ -74,9 +97,17 @@ fn failed(mut error: Error) -> Error {
 }
 
 fn gather(cx: &Context, group: &Gateway, args: &GatewayStatus, timeout: u64) -> Result<Facts> {
-    let loaded = cx.loaded();
+    let service = service::look(cx);
+    let of_service = service_paths(cx, &service);
+    let service_loaded = of_service.as_ref().map(|paths| load::load(paths, &FsSource));
+    let loaded = service_loaded.as_ref().unwrap_or(cx.loaded());
     let gateway = &loaded.config.gateway;
-    let port = cx.port(port_flag(group.port.as_deref())?);
+    let flag = port_flag(group.port.as_deref())?;
+    let command = service.command.as_ref();
+    let argument = command.and_then(|command| command.port_argument());
+    let port_of_service = flag.is_none() && argument.is_some();
+    let port = flag.or_else(|| command?.port()).unwrap_or_else(|| cx.port(None));
+    let port_cli = Some(cx.port(None)).filter(|own| port_of_service && *own != port);
     let bind = gateway.bind.unwrap_or(Bind::Loopback);
     let custom_host = gateway.custom_bind_host.clone().filter(|_| bind == Bind::Custom);
     let bind_host = match bind {
@@ -103,13 +134,26 @@ fn gather(cx: &Context, group: &Gateway, args: &GatewayStatus, timeout: u64) -> 
     let wording = port_report::Wording::of(&cx.paths);
     // A port that nobody has is nobody's fault.
     let busy = !listeners.is_empty();
+    let others = scan::others(&service::find(cx, port, false), args.deep);
+    let lock_pid = lock_owner(&cx.paths.config_path);
+    let silent = !matches!(probe, Probe::Ok { .. }) && service.loaded && listeners.is_empty();
+    let known: Vec<u32> =
+        listeners.iter().filter_map(|one| one.pid).chain(service.runtime.pid).chain(lock_pid).collect();
+    let mut processes = if args.deep { scan::processes() } else { Vec::new() };
+    processes.retain(|process| !known.contains(&process.pid));
+    let short = |path: &Path| if args.json { path.display().to_string() } else { cx.short(path) };
     Ok(Facts {
-        service: service::look(cx),
+        last_error: super::logs::local_file(cx).filter(|_| silent).and_then(|path| last_error(&path)),
+        other_lines: others.iter().map(|other| other.line(&short)).collect(),
+        others,
+        processes,
+        service_file: service.command.as_ref().map_or(String::new(), |command| cx.short(&command.source)),
+        port_of_service,
+        port_cli: port_cli.map(|own| (own, sockets::port_use(own))),
+        service,
         log_file: super::logs::local_file(cx).map_or("none".to_string(), |path| cx.short(&path)),
-        config_path: cx.paths.config_path.display().to_string(),
-        config_path_short: cx.short(&cx.paths.config_path),
-        exists: loaded.exists,
-        issues: issues(loaded),
+        config: seen_config(cx, &cx.paths.config_path, cx.loaded()),
+        service_config: seen_config(cx, of_service.as_ref().map_or(&cx.paths.config_path, |p| &p.config_path), loaded),
         bind,
         bind_host,
         custom_host,
@@ -118,14 +162,62 @@ fn gather(cx: &Context, group: &Gateway, args: &GatewayStatus, timeout: u64) -> 
         dashboard: dashboard(&loaded.config),
         hints: if busy { port_report::hints(listeners, wording) } else { Vec::new() },
         report: if busy { port_report::port_report(port, listeners, wording) } else { Vec::new() },
-        lock_pid: lock_owner(&cx.paths.config_path),
+        lock_pid,
         port_use,
         probe,
     })
 }
 
-fn issues(loaded: &Loaded) -> Vec<(String, String)> {
-    loaded.issues.iter().map(|issue| (issue.path.clone(), issue.message.clone())).collect()
+fn seen_config(cx: &Context, path: &Path, loaded: &Loaded) -> ConfigSeen {
+    ConfigSeen {
+        path: path.display().to_string(),
+        short: cx.short(path),
+        exists: loaded.exists,
+        issues: loaded.issues.iter().map(|issue| (issue.path.clone(), issue.message.clone())).collect(),
+    }
+}
+
+/// Where the service looks for its configuration, if not where this command does.
+fn service_paths(cx: &Context, service: &Seen) -> Option<Paths> {
+    let command = service.command.as_ref()?;
+    let home = command.var("HOME").map_or(cx.paths.home.clone(), Into::into);
+    let state_dir = command.var("OPENCLAW_STATE_DIR").map_or(home.join(".openclaw"), Into::into);
+    let own = command.var("OPENCLAW_CONFIG_PATH").map(Into::into);
+    // Names of older versions are found by both in the same way.
+    let config_path = own.unwrap_or_else(|| match state_dir == cx.paths.state_dir {
+        true => cx.paths.config_path.clone(),
+        false => state_dir.join("openclaw.json"),
+    });
+    // A unit without a word about it may belong to a system user: then there is nothing to compare.
+    let says = ["HOME", "OPENCLAW_STATE_DIR", "OPENCLAW_CONFIG_PATH"].iter().any(|name| command.var(name).is_some());
+    (says && config_path != cx.paths.config_path).then(|| Paths { state_dir, config_path, ..cx.paths.clone() })
+}
+
+/// What the end of the log gives as the reason: one of the known refusals, else the last error.
+fn last_error(path: &Path) -> Option<String> {
+    const KNOWN: [&str; 4] =
+        ["refusing to bind gateway", "gateway auth mode", "gateway start blocked", "failed to bind gateway socket"];
+    let mut file = File::open(path).ok()?;
+    let length = file.metadata().ok()?.len();
+    file.seek(SeekFrom::Start(length.saturating_sub(LOG_END))).ok()?;
+    let mut bytes = Vec::new();
+    file.take(LOG_END).read_to_end(&mut bytes).ok()?;
+    let text = String::from_utf8_lossy(&bytes);
+    let entries: Vec<(u64, String)> = text.lines().rev().filter_map(entry).collect();
+    let known = |text: &str| {
+        let lower = text.to_ascii_lowercase();
+        KNOWN.iter().any(|known| lower.contains(known)) || lower.contains("tailscale") && lower.contains(" requires")
+    };
+    let wanted = entries.iter().find(|(_, text)| known(text));
+    let wanted = wanted.or_else(|| entries.iter().find(|(level, _)| *level >= 5));
+    wanted.and_then(|(_, text)| text.lines().next().map(str::to_owned))
+}
+
+/// Level and message of a line of the log.
+fn entry(line: &str) -> Option<(u64, String)> {
+    let tree: Value = serde_json::from_str(line).ok()?;
+    let text = ["2", "1", "0"].iter().find_map(|key| tree[*key].as_str()).filter(|text| !text.trim().is_empty())?;
+    Some((tree["_meta"]["logLevelId"].as_u64().unwrap_or(0), text.to_owned()))
 }
 
 fn lock_owner(config_path: &Path) -> Option<u32> {
@@ -158,11 +250,6 @@ fn ask(cx: &Context, target: &Target, timeout: u64) -> Probe {
 
 impl Facts {
     fn json(&self) -> Value {
-        let mut config = json!({"path": self.config_path, "exists": self.exists, "valid": self.issues.is_empty()});
-        if !self.issues.is_empty() {
-            let issue = |(path, message): &(String, String)| json!({"path": path, "message": message});
-            config["issues"] = self.issues.iter().map(issue).collect();
-        }
         let mut gateway = Map::new();
         gateway.insert("bindMode".into(), self.bind.name().into());
         gateway.insert("bindHost".into(), self.bind_host.clone().into());
@@ -170,29 +257,46 @@ impl Facts {
             gateway.insert("customBindHost".into(), host.clone().into());
         }
         gateway.insert("port".into(), self.port.into());
-        gateway.insert("portSource".into(), "env/config".into());
+        gateway.insert("portSource".into(), self.port_source().into());
         gateway.insert("probeUrl".into(), self.probe_url.clone().into());
         if let Some(note) = self.probe_note() {
             gateway.insert("probeNote".into(), note.into());
         }
-        let (status, listeners) = match &self.port_use {
-            PortUse::Free => ("free", Vec::new()),
-            PortUse::Busy(listeners) => ("busy", listeners.iter().map(listener_json).collect()),
-            PortUse::Unknown => ("unknown", Vec::new()),
-        };
+        let mut config = json!({"cli": self.config.json(), "daemon": self.service_config.json()});
+        if self.mismatch() {
+            config["mismatch"] = true.into();
+        }
         let mut out = json!({
             "service": self.service.status_json(),
-            "config": {"cli": config, "daemon": config},
+            "config": config,
             "gateway": gateway,
-            "port": {"port": self.port, "status": status, "listeners": listeners, "hints": self.hints},
+            "port": port_json(self.port, &self.port_use, &self.hints),
         });
+        if let Some((port, port_use)) = &self.port_cli {
+            out["portCli"] = port_json(*port, port_use, &[]);
+        }
+        if let Some(error) = &self.last_error {
+            out["lastError"] = error.clone().into();
+        }
         match &self.probe {
             Probe::Skipped => {}
             Probe::Ok { url } => out["rpc"] = json!({"ok": true, "url": url}),
             Probe::Failed { url, error } => out["rpc"] = json!({"ok": false, "error": error, "url": url}),
         }
-        out["extraServices"] = json!([]);
+        out["extraServices"] = self.others.iter().map(Other::json).collect();
+        if !self.processes.is_empty() {
+            let process = |one: &Process| json!({"pid": one.pid, "user": one.user, "commandLine": one.command_line});
+            out["extraProcesses"] = self.processes.iter().map(process).collect();
+        }
         out
+    }
+
+    fn port_source(&self) -> &'static str {
+        if self.port_of_service { "service args" } else { "env/config" }
+    }
+
+    fn mismatch(&self) -> bool {
+        self.config.path != self.service_config.path
     }
 
     fn probe_note(&self) -> Option<String> {
@@ -208,17 +312,16 @@ impl Facts {
 
     fn page(&self, paint: Paint, suggest: &dyn Fn(&str) -> String) -> Page {
         let mut page = Page::default();
-        let service = &self.service;
-        page.out(format!("Service: {} ({})", service.label, paint.yellow(service.not_loaded_text)));
-        page.out(format!("File logs: {}", self.log_file));
+        self.service_lines(&mut page, paint, suggest);
         page.out("");
         self.config_lines(&mut page, suggest);
         page.out("");
         page.out(format!(
-            "Gateway: bind={} ({}), port={} (env/config)",
+            "Gateway: bind={} ({}), port={} ({})",
             self.bind.name(),
             plain(&self.bind_host),
-            self.port
+            self.port,
+            self.port_source()
         ));
         page.out(format!("Probe target: {}", self.probe_url));
         page.out(format!("Dashboard: {}", self.dashboard));
@@ -226,15 +329,59 @@ impl Facts {
             page.out(format!("Probe note: {note}"));
         }
         page.out("");
-        page.out(format!("Runtime: {}", service.runtime()));
-        if let Some(pid) = self.lock_pid {
+        self.runtime_lines(&mut page, paint, suggest);
+        page.out("");
+        if let PortUse::Busy(listeners) = &self.port_use {
+            let addresses: Vec<String> = listeners.iter().map(|listener| listener.address.to_string()).collect();
+            page.out(format!("Listening: {}", addresses.join(", ")));
+        }
+        self.other_gateways(&mut page);
+        page.out(format!("Troubles: run {}", suggest("openclaw status")));
+        page.out("Troubleshooting: man openclaw-gateway");
+        page
+    }
+
+    fn service_lines(&self, page: &mut Page, paint: Paint, suggest: &dyn Fn(&str) -> String) {
+        let service = &self.service;
+        let state = service.state_text();
+        let state = if service.loaded { paint.green(state) } else { paint.yellow(state) };
+        page.out(format!("Service: {} ({state})", service.manager.label()));
+        page.out(format!("File logs: {}", self.log_file));
+        if let Some(command) = &service.command {
+            page.out(format!("Command: {}", plain(&command.arguments.join(" "))));
+            page.out(format!("Service file: {}", self.service_file));
+            if let Some(dir) = &command.working_dir {
+                page.out(format!("Working dir: {}", plain(dir)));
+            }
+            let env: Vec<String> =
+                service.shown_env().iter().map(|(name, value)| format!("{name}={}", plain(value))).collect();
+            if !env.is_empty() {
+                page.out(format!("Service env: {}", env.join(" ")));
+            }
+        }
+        if !service.issues.is_empty() {
+            page.err("Service config looks out of date or non-standard.");
+            service.issues.iter().for_each(|issue| page.err(format!("Service config issue: {}", plain(&issue.line()))));
+            let (doctor, repair) = (suggest("openclaw doctor"), suggest("openclaw doctor --repair"));
+            page.err(format!("Recommendation: run \"{doctor}\" (or \"{repair}\")."));
+        }
+    }
+
+    fn runtime_lines(&self, page: &mut Page, paint: Paint, suggest: &dyn Fn(&str) -> String) {
+        let service = &self.service;
+        page.out(format!("Runtime: {}", plain(&service.runtime.line())));
+        let managed = service.runtime.pid.is_some() && service.runtime.pid == self.lock_pid;
+        if let Some(pid) = self.lock_pid.filter(|_| !managed) {
             page.out(format!("Unmanaged gateway: pid {pid} holds the lock of this configuration"));
         }
-        let answers = matches!(self.probe, Probe::Ok { .. });
+        let (answers, running) = (matches!(self.probe, Probe::Ok { .. }), service.runtime.status == "running");
         match &self.probe {
             Probe::Skipped => {}
             Probe::Ok { .. } => page.out(format!("RPC probe: {}", paint.green("ok"))),
             Probe::Failed { url, error } => {
+                if running {
+                    page.out("Warm-up: launch agents can take a few seconds. Try again shortly.");
+                }
                 page.err(format!("RPC probe: {}", paint.red("failed")));
                 page.err(format!("RPC target: {url}"));
                 error.lines().take(ERROR_LINES).for_each(|line| page.err(format!("  {}", plain(line))));
@@ -242,37 +389,111 @@ impl Facts {
         }
         // Whoever sees the gateway answer has no use for advice about service managers.
         if !answers {
-            service.hints.iter().for_each(|hint| page.err(hint.clone()));
+            self.service_troubles(page, running, suggest);
             self.report.iter().for_each(|line| page.err(line.clone()));
         }
-        page.out("");
-        if let PortUse::Busy(listeners) = &self.port_use {
-            let addresses: Vec<String> = listeners.iter().map(|listener| listener.address.to_string()).collect();
-            page.out(format!("Listening: {}", addresses.join(", ")));
+        if let Some((port, port_use)) = &self.port_cli {
+            let state = match port_use {
+                PortUse::Free => "free",
+                PortUse::Busy(_) => "busy",
+                PortUse::Unknown => "unknown",
+            };
+            page.out(format!("Note: CLI config resolves gateway port={port} ({state})."));
         }
-        page.out(format!("Troubles: run {}", suggest("openclaw status")));
-        page.out("Troubleshooting: man openclaw-gateway");
-        page
+    }
+
+    fn service_troubles(&self, page: &mut Page, running: bool, suggest: &dyn Fn(&str) -> String) {
+        let service = &self.service;
+        if service.unavailable {
+            page.err("systemd user services unavailable.");
+            NO_SYSTEMD.iter().for_each(|line| page.err(*line));
+        } else if service.runtime.missing {
+            page.err("Service unit not found.");
+            page.err(format!("Service not installed. Run: {}", suggest("openclaw gateway install")));
+        } else if service.loaded && !running {
+            page.err("Service is loaded but not running (likely exited immediately).");
+            page.err(format!("File logs: {}", self.log_file));
+        } else if running && !matches!(self.port_use, PortUse::Busy(_)) {
+            page.err(format!("Gateway port {} is not listening (service appears running).", self.port));
+        } else {
+            return;
+        }
+        if let Some(error) = &self.last_error {
+            page.err(format!("Last gateway error: {}", plain(error)));
+        }
+        if service.command.is_some() && !service.unavailable {
+            page.err(format!("Logs: {}", service.log_hint));
+        }
+    }
+
+    fn other_gateways(&self, page: &mut Page) {
+        if !self.others.is_empty() {
+            page.err("Other gateway-like services detected (best effort):");
+            self.other_lines.iter().for_each(|line| page.err(format!("- {}", plain(line))));
+            self.service.cleanup_hints.iter().for_each(|hint| page.err(format!("Cleanup hint: {hint}")));
+        }
+        if !self.processes.is_empty() {
+            page.err("Other gateway processes detected (best effort):");
+            for process in &self.processes {
+                page.err(format!("- pid {} {}: {}", process.pid, process.user, plain(&process.command_line)));
+            }
+        }
+        if !self.others.is_empty() || !self.processes.is_empty() {
+            page.err(
+                "Recommendation: run a single gateway per machine for most setups. One gateway supports multiple \
+                 agents (see docs: /gateway#multiple-gateways-same-host).",
+            );
+            page.err(
+                "If you need multiple gateways (e.g., a rescue bot on the same host), isolate ports + config/state \
+                 (see docs: /gateway#multiple-gateways-same-host).",
+            );
+        }
     }
 
     fn config_lines(&self, page: &mut Page, suggest: &dyn Fn(&str) -> String) {
-        let mut state = String::new();
-        if !self.exists {
-            state.push_str(" (missing)");
-        }
-        if !self.issues.is_empty() {
-            state.push_str(" (invalid)");
-        }
-        page.out(format!("Config (cli): {}{state}", self.config_path_short));
-        for (path, message) in self.issues.iter().take(ISSUES_SHOWN) {
+        let own = &self.config;
+        page.out(format!("Config (cli): {}{}", own.short, own.state()));
+        for (path, message) in own.issues.iter().take(ISSUES_SHOWN) {
             let path = if path.is_empty() { "<root>" } else { path };
             page.err(format!("Config issue: {path}: {}", plain(message)));
         }
-        if self.issues.len() > ISSUES_SHOWN {
-            page.err(format!("{} more: {}", self.issues.len() - ISSUES_SHOWN, suggest("openclaw config validate")));
+        if own.issues.len() > ISSUES_SHOWN {
+            page.err(format!("{} more: {}", own.issues.len() - ISSUES_SHOWN, suggest("openclaw config validate")));
         }
-        page.out(format!("Config (service): {}{state}", self.config_path_short));
+        page.out(format!("Config (service): {}{}", self.service_config.short, self.service_config.state()));
+        if self.mismatch() {
+            page.err(
+                "Root cause: CLI and service are using different config paths (likely a profile/state-dir mismatch).",
+            );
+            let again = suggest("openclaw gateway install --force");
+            page.err(format!("Fix: rerun `{again}` from the same --profile / OPENCLAW_STATE_DIR you expect."));
+        }
     }
+}
+
+impl ConfigSeen {
+    fn state(&self) -> String {
+        let missing = if self.exists { "" } else { " (missing)" };
+        format!("{missing}{}", if self.issues.is_empty() { "" } else { " (invalid)" })
+    }
+
+    fn json(&self) -> Value {
+        let mut out = json!({"path": self.path, "exists": self.exists, "valid": self.issues.is_empty()});
+        if !self.issues.is_empty() {
+            let issue = |(path, message): &(String, String)| json!({"path": path, "message": message});
+            out["issues"] = self.issues.iter().map(issue).collect();
+        }
+        out
+    }
+}
+
+fn port_json(port: u16, port_use: &PortUse, hints: &[String]) -> Value {
+    let (status, listeners) = match port_use {
+        PortUse::Free => ("free", Vec::new()),
+        PortUse::Busy(listeners) => ("busy", listeners.iter().map(listener_json).collect()),
+        PortUse::Unknown => ("unknown", Vec::new()),
+    };
+    json!({"port": port, "status": status, "listeners": listeners, "hints": hints})
 }
 
 fn listener_json(listener: &Listener) -> Value {
@@ -299,24 +520,28 @@ mod tests {
     use super::*;
     use crate::cli::output::Stream;
 
-    fn facts(probe: Probe) -> Facts {
-        Facts {
-            service: Service {
-                label: "systemd",
-                loaded_text: "enabled",
-                not_loaded_text: "disabled",
-                detail: "systemctl not available; systemd user services are required on Linux.",
-                hints: vec!["systemd user services unavailable.".into()],
-            },
-            log_file: "/tmp/openclaw/openclaw-2026-11-20.log".into(),
-            config_path: "/home/u/.openclaw/openclaw.json".into(),
-            config_path_short: "~/.openclaw/openclaw.json".into(),
+    fn config() -> ConfigSeen {
+        ConfigSeen {
+            path: "/home/u/.openclaw/openclaw.json".into(),
+            short: "~/.openclaw/openclaw.json".into(),
             exists: true,
             issues: Vec::new(),
+        }
+    }
+
+    fn facts(probe: Probe) -> Facts {
+        Facts {
+            service: service::not_there(),
+            log_file: "/tmp/openclaw/openclaw-2026-11-20.log".into(),
+            service_file: String::new(),
+            config: config(),
+            service_config: config(),
             bind: Bind::Loopback,
             bind_host: "127.0.0.1".into(),
             custom_host: None,
             port: 21120,
+            port_of_service: false,
+            port_cli: None,
             probe_url: "ws://127.0.0.1:21120".into(),
             dashboard: "not served by this build",
             port_use: PortUse::Busy(vec![Listener {
@@ -332,6 +557,10 @@ mod tests {
             report: vec!["Port 21120 is already in use.".into()],
             lock_pid: None,
             probe,
+            last_error: None,
+            others: Vec::new(),
+            other_lines: Vec::new(),
+            processes: Vec::new(),
         }
     }
 
@@ -379,14 +608,14 @@ mod tests {
     fn bad_lines_go_to_standard_error() {
         let error = "gateway closed (1008): unauthorized\nGateway target: ws://127.0.0.1:21120".to_string();
         let mut facts = facts(Probe::Failed { url: "ws://127.0.0.1:21120".into(), error });
-        facts.issues = (0..7).map(|i| (format!("gateway.k{i}"), "Unrecognized".to_string())).collect();
-        facts.exists = false;
+        facts.config.issues = (0..7).map(|i| (format!("gateway.k{i}"), "Unrecognized".to_string())).collect();
+        facts.config.exists = false;
         let page = facts.page(Paint::NONE, &same);
         let bad = page.text(Stream::Err);
         assert!(bad.starts_with("Config issue: gateway.k0: Unrecognized\n"), "{bad}");
         assert!(bad.contains("2 more: openclaw config validate\n"), "{bad}");
         assert!(bad.contains("RPC probe: failed\nRPC target: ws://127.0.0.1:21120\n  gateway closed (1008)"), "{bad}");
-        assert!(bad.ends_with("systemd user services unavailable.\nPort 21120 is already in use.\n"), "{bad}");
+        assert!(bad.ends_with("foreground instead of `openclaw gateway`.\nPort 21120 is already in use.\n"), "{bad}");
         let good = page.text(Stream::Out);
         assert!(good.contains("Config (cli): ~/.openclaw/openclaw.json (missing) (invalid)\n"), "{good}");
         assert!(!good.contains("RPC probe"), "{good}");

@@ -31,7 +31,9 @@ pub mod mdoc;
 pub mod models;
 pub mod output;
 pub mod probe;
+pub mod security;
 pub mod service;
+pub mod service_commands;
 pub mod sessions;
 pub mod setup;
 pub mod status;
@@ -48,7 +50,7 @@ pub use context::Context;
 
 use argv::Action;
 use context::Globals;
-use tree::{Command, GatewayCommand, Top};
+use tree::{Command, DaemonCommand, GatewayCommand, Top};
 
 /// Runs the command line without the program's name; the exit code of the process.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
@@ -86,6 +88,7 @@ fn command(top: Top) -> Result<u8> {
     let cx = || context(&globals);
     match command {
         Command::Gateway(group) => gateway_command(&globals, group),
+        Command::Daemon(daemon) => gateway_command(&globals, by_old_name(daemon)),
         Command::Status(args) => status::run(cx()?, &args),
         Command::Health(args) => health::run(cx()?, &args),
         Command::Logs(args) => logs::run(cx()?, &args),
@@ -99,6 +102,7 @@ fn command(top: Top) -> Result<u8> {
         Command::Config(args) => config::run(cx()?, &args),
         Command::Setup(args) => setup::run(cx()?, &args),
         Command::Doctor(args) => doctor::run(&globals, &args),
+        Command::Security(args) => security::run(cx()?, &args),
     }
 }
 
@@ -114,12 +118,28 @@ fn gateway_command(globals: &Globals, mut group: tree::Gateway) -> Result<u8> {
         None => gateway::run(run_options(globals, group)),
         Some(GatewayCommand::Run(run)) => gateway::run(run_options(globals, merged(group, run))),
         Some(GatewayCommand::Status(args)) => gateway_status::run(cx()?, &group, &args),
+        Some(GatewayCommand::Install(args)) => service_commands::install(cx()?, &group, &args),
+        Some(GatewayCommand::Uninstall(args)) => service_commands::uninstall(cx()?, args.json),
+        Some(GatewayCommand::Start(args)) => service_commands::start(cx()?, args.json),
         Some(GatewayCommand::Stop(args)) => stop::stop(cx()?, &group, args.json),
         Some(GatewayCommand::Restart(args)) => stop::restart(cx()?, &group, args.json),
         Some(GatewayCommand::Call(args)) => call::run(cx()?, &group, &args),
         Some(GatewayCommand::Health(args)) => health::run_gateway(cx()?, &group, &args),
         Some(GatewayCommand::Probe(args)) => probe::run(cx()?, &group, &args),
     }
+}
+
+/// `daemon start` is `gateway start`.
+fn by_old_name(daemon: tree::Daemon) -> tree::Gateway {
+    let command = match daemon.command {
+        DaemonCommand::Status(args) => GatewayCommand::Status(args),
+        DaemonCommand::Install(args) => GatewayCommand::Install(args),
+        DaemonCommand::Uninstall(args) => GatewayCommand::Uninstall(args),
+        DaemonCommand::Start(args) => GatewayCommand::Start(args),
+        DaemonCommand::Stop(args) => GatewayCommand::Stop(args),
+        DaemonCommand::Restart(args) => GatewayCommand::Restart(args),
+    };
+    tree::Gateway { command: Some(command), ..tree::Gateway::default() }
 }
 
 /// `gateway --x run --y`: both count, what stands behind `run` wins.

@@ -14,7 +14,7 @@ use super::client::{Client, Deadline, now_ms};
 use super::context::{TIMEOUT_MS, millis};
 use super::output::json_pretty;
 use super::probe::own_entry;
-use super::service::{self, Service};
+use super::service::{self, Seen};
 use super::sessions::{kind, store_of};
 use super::status_page::Look;
 use super::target::{Flags, Target};
@@ -61,7 +61,7 @@ pub fn default_model(cx: &Context, config: &Config) -> DefaultModel {
 /// Everything that the command found out.
 pub(super) struct Facts {
     pub(super) os: Os,
-    pub(super) service: Service,
+    pub(super) service: Seen,
     /// The address, or why there is none.
     pub(super) target: std::result::Result<Target, String>,
     pub(super) mode: String,
@@ -342,7 +342,7 @@ impl Facts {
             "authWarning": null,
         });
         out["gatewayService"] = self.service.overview_json();
-        out["nodeService"] = self.service.overview_json();
+        out["nodeService"] = self.service.node_json();
         out["agents"] = json!({
             "defaultId": self.default_agent,
             "agents": self.agents.iter().map(|agent| agent.json(now)).collect::<Vec<_>>(),
@@ -415,13 +415,7 @@ pub(super) mod tests {
         };
         Facts {
             os: Os { platform: "linux", arch: "x64", release: "6.12.0".into() },
-            service: Service {
-                label: "systemd",
-                loaded_text: "enabled",
-                not_loaded_text: "disabled",
-                detail: "systemctl not available; systemd user services are required on Linux.",
-                hints: Vec::new(),
-            },
+            service: service::not_there(),
             target: Ok(target),
             mode: "local".into(),
             latency_ms: Some(12),

@@ -129,7 +129,7 @@ impl Facts {
             row("OS", self.os.label()),
             row("Tailscale", self.tailscale.clone()),
             row("Gateway", self.gateway_cell()),
-            row("Gateway service", format!("{} not installed", self.service.label)),
+            row("Gateway service", self.service.short()),
             row("Agents", self.agents_cell(now)),
             row("Memory", "not part of this build".to_string()),
             row("Probes", if args.deep { "enabled" } else { "skipped (use --deep)" }.to_string()),
@@ -282,7 +282,7 @@ impl Facts {
             row("Dashboard", self.dashboard.into()),
             row("Tailscale", self.tailscale.clone()),
             row("Gateway", self.gateway_cell()),
-            row("Gateway service", format!("{} not installed", self.service.label)),
+            row("Gateway service", self.service.short()),
             row("Agents", self.agents_cell(now)),
             row("Sessions", shorten(&self.sessions_cell(), &Look::of(cx))),
         ];

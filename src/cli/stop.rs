@@ -3,20 +3,18 @@
 
 use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
-
 use super::Context;
 use super::client::{Client, Deadline};
 use super::context::port_flag;
-use super::output::{Page, json_pretty};
-use super::service::{self, Service};
+use super::service;
+use super::service_commands::{self, Outcome};
 use super::target::Flags;
 use super::tree::Gateway;
 use crate::error::{Error, Result};
 use crate::limits::{RESTART_DRAIN, STOP_BUDGET};
-use crate::out;
 use crate::server::lock::{self, Owner};
 use crate::server::port_report;
+use crate::service::Service;
 use crate::sys::process::{self, Sig};
 
 /// Between two looks whether it is gone, or back.
@@ -28,29 +26,41 @@ const HEALTHY: Duration = Duration::from_secs(60);
 /// For one such answer.
 const ANSWER: Duration = Duration::from_secs(2);
 
-/// What came of it.
-struct Outcome {
-    action: &'static str,
-    result: &'static str,
-    message: String,
-    hints: Vec<String>,
-}
-
 pub fn stop(cx: &Context, group: &Gateway, json: bool) -> Result<u8> {
-    let service = service::look(cx);
-    finish("stop", json, &service, try_stop(cx, group))
+    let service = service::find(cx, cx.port(None), false);
+    let outcome =
+        if service.is_loaded() { service_commands::stop_service(&service) } else { try_stop(cx, group, &service) };
+    service_commands::finish("stop", json, service.manager, outcome)
 }
 
 pub fn restart(cx: &Context, group: &Gateway, json: bool) -> Result<u8> {
-    let service = service::look(cx);
-    finish("restart", json, &service, try_restart(cx, group))
+    let service = service::find(cx, cx.port(None), false);
+    let outcome = service_commands::check_config(cx).and_then(|()| match service.is_loaded() {
+        true => service_commands::restart_service(cx, group, &service, json),
+        false => try_restart(cx, group, &service),
+    });
+    service_commands::finish("restart", json, service.manager, outcome)
 }
 
-fn try_stop(cx: &Context, group: &Gateway) -> Result<Outcome> {
+fn try_stop(cx: &Context, group: &Gateway, service: &Service) -> Result<Outcome> {
     let port = cx.port(port_flag(group.port.as_deref())?);
-    let Some(owner) = running(cx) else {
-        return Ok(Outcome { action: "stop", result: "not-loaded", message: not_loaded(), hints: foreign(cx, port) });
+    let Some(pid) = end_owner(cx)? else {
+        let message = Some(format!("Gateway service {}.", service.manager.not_loaded_text()));
+        return Ok(Outcome {
+            action: "stop",
+            result: "not-loaded",
+            message,
+            hints: foreign(cx, port),
+            ..Outcome::default()
+        });
     };
+    let message = Some(format!("Gateway stop signal sent to unmanaged process on port {port}: {pid}."));
+    Ok(Outcome { action: "stop", result: "stopped", message, ..Outcome::default() })
+}
+
+/// Ends the gateway that holds the lock of this configuration; its pid, if there was one.
+pub(super) fn end_owner(cx: &Context) -> Result<Option<u32>> {
+    let Some(owner) = running(cx) else { return Ok(None) };
     send(owner.pid, Sig::Term)?;
     let deadline = Instant::now() + STOP_BUDGET + GRACE;
     while still_there(&owner) {
@@ -64,24 +74,13 @@ fn try_stop(cx: &Context, group: &Gateway) -> Result<Outcome> {
         }
         std::thread::sleep(POLL);
     }
-    let message = format!("Gateway stop signal sent to unmanaged process on port {port}: {}.", owner.pid);
-    Ok(Outcome { action: "stop", result: "stopped", message, hints: Vec::new() })
+    Ok(Some(owner.pid))
 }
 
-fn try_restart(cx: &Context, group: &Gateway) -> Result<Outcome> {
-    let loaded = cx.loaded();
-    if !loaded.valid() {
-        let mut error = Error::new("Gateway aborted: config is invalid.");
-        error.hints.extend(loaded.issues.iter().map(crate::config::Issue::line));
-        let doctor = cx.suggest("openclaw doctor");
-        return Err(error.hint(format!("Fix the config and retry, or run \"{doctor}\" to repair.")));
-    }
+fn try_restart(cx: &Context, group: &Gateway, service: &Service) -> Result<Outcome> {
     let port = port_flag(group.port.as_deref())?;
-    let Some(owner) = running(cx) else {
-        let hints = vec![cx.suggest("openclaw gateway")];
-        return Ok(Outcome { action: "restart", result: "not-loaded", message: not_loaded(), hints });
-    };
-    if !loaded.config.commands.restart {
+    let Some(owner) = running(cx) else { return Ok(service_commands::not_loaded("restart", cx, service)) };
+    if !cx.loaded().config.commands.restart {
         return Err(Error::new(
             "Gateway restart is disabled in the running gateway config (commands.restart=false); unmanaged SIGUSR1 \
              restart would be ignored",
@@ -91,12 +90,9 @@ fn try_restart(cx: &Context, group: &Gateway) -> Result<Outcome> {
     let witness = witness(cx, group);
     send(owner.pid, Sig::Usr1)?;
     wait_until_new(cx, group, &owner, witness)?;
-    let message = format!("Gateway restart signal sent to unmanaged process on port {}: {}.", cx.port(port), owner.pid);
-    Ok(Outcome { action: "restart", result: "restarted", message, hints: Vec::new() })
-}
-
-fn not_loaded() -> String {
-    "Gateway service disabled.".to_string()
+    let message =
+        Some(format!("Gateway restart signal sent to unmanaged process on port {}: {}.", cx.port(port), owner.pid));
+    Ok(Outcome { action: "restart", result: "restarted", message, ..Outcome::default() })
 }
 
 /// Who else has the port, so that nobody believes that it is free.
@@ -112,7 +108,7 @@ fn foreign(cx: &Context, port: u16) -> Vec<String> {
     lines
 }
 
-fn running(cx: &Context) -> Option<Owner> {
+pub(super) fn running(cx: &Context) -> Option<Owner> {
     lock::owner(&cx.paths.config_path).filter(|owner| owner.alive)
 }
 
@@ -157,72 +153,4 @@ fn wait_until_new(cx: &Context, group: &Gateway, owner: &Owner, witness: Option<
     let port = cx.port(port_flag(group.port.as_deref())?);
     let text = format!("Timed out after {}s waiting for gateway port {port} to become healthy.", HEALTHY.as_secs());
     Err(Error::new(text).hint(format!("Look: {}", cx.suggest("openclaw gateway status --deep"))))
-}
-
-fn finish(action: &'static str, json: bool, service: &Service, outcome: Result<Outcome>) -> Result<u8> {
-    match outcome {
-        Ok(outcome) if json => out!("{}", json_pretty(&document(&outcome, service))),
-        Ok(outcome) => page(&outcome).print(),
-        Err(error) if json => {
-            let title = format!("Gateway {action} failed: Error: {error}");
-            out!("{}", json_pretty(&json!({"action": action, "ok": false, "error": title})));
-            return Ok(1);
-        }
-        Err(mut error) => {
-            if !error.message.starts_with("Gateway aborted") {
-                error.message = format!("Gateway {action} failed: Error: {}", error.message);
-            }
-            return Err(error);
-        }
-    }
-    Ok(0)
-}
-
-fn document(outcome: &Outcome, service: &Service) -> Value {
-    let mut out = json!({"action": outcome.action, "ok": true, "result": outcome.result, "message": outcome.message});
-    if !outcome.hints.is_empty() {
-        out["hints"] = json!(outcome.hints);
-    }
-    out["service"] = service.result_json();
-    out
-}
-
-fn page(outcome: &Outcome) -> Page {
-    let mut page = Page::default();
-    page.out(outcome.message.clone());
-    let lead = if outcome.action == "restart" { "Start with: " } else { "" };
-    outcome.hints.iter().for_each(|hint| page.out(format!("{lead}{hint}")));
-    page
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::cli::output::Stream;
-
-    #[test]
-    fn results_have_the_known_shape() {
-        let service = Service {
-            label: "systemd",
-            loaded_text: "enabled",
-            not_loaded_text: "disabled",
-            detail: "",
-            hints: Vec::new(),
-        };
-        let outcome = Outcome {
-            action: "restart",
-            result: "not-loaded",
-            message: not_loaded(),
-            hints: vec!["openclaw gateway".into()],
-        };
-        assert_eq!(
-            document(&outcome, &service),
-            json!({"action": "restart", "ok": true, "result": "not-loaded", "message": "Gateway service disabled.",
-                   "hints": ["openclaw gateway"],
-                   "service": {"label": "systemd", "loaded": false, "loadedText": "enabled", "notLoadedText": "disabled"}})
-        );
-        assert_eq!(page(&outcome).text(Stream::Out), "Gateway service disabled.\nStart with: openclaw gateway\n");
-        let stopped = Outcome { action: "stop", result: "stopped", message: "m".into(), hints: Vec::new() };
-        assert!(document(&stopped, &service).get("hints").is_none());
-    }
 }

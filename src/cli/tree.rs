@@ -70,6 +70,7 @@ pub struct Top {
 #[argh(subcommand)]
 pub enum Command {
     Gateway(Gateway),
+    Daemon(Daemon),
     Status(Status),
     Health(Health),
     Logs(Logs),
@@ -83,6 +84,7 @@ pub enum Command {
     Config(Config),
     Setup(Setup),
     Doctor(Doctor),
+    Security(Security),
 }
 
 // ── gateway ────────────────────────────────────────────────────────────────────────────────────────────
@@ -189,6 +191,9 @@ gateway_command! {
 pub enum GatewayCommand {
     Run(GatewayRun),
     Status(GatewayStatus),
+    Install(GatewayInstall),
+    Uninstall(GatewayUninstall),
+    Start(GatewayStart),
     Stop(GatewayStop),
     Restart(GatewayRestart),
     Call(GatewayCall),
@@ -234,6 +239,57 @@ pub struct GatewayStatus {
 }
 
 #[derive(Debug, Default, PartialEq, FromArgs, ArgsInfo)]
+/// Install the gateway as a service of this machine, start it, and start it again with the machine or the session.
+#[argh(
+    subcommand,
+    name = "install",
+    help_triggers("-h", "--help"),
+    example = "openclaw gateway install",
+    example = "openclaw --profile rescue gateway install --port 19789",
+    example = "sudo env HOME=$HOME openclaw gateway install --system",
+    note = "Service managers: systemd (of the user, or of the system), procd, OpenRC, launchd, Windows Task Scheduler.",
+    note = "The service reads its token from the configuration; none is written into the file of the service."
+)]
+pub struct GatewayInstall {
+    /// port that the service listens on
+    #[argh(option, arg_name = "port")]
+    pub port: Option<String>,
+    /// node, bun or native: accepted, this program needs no runtime
+    #[argh(option, arg_name = "runtime")]
+    pub runtime: Option<String>,
+    /// token to save in the configuration if it has none; others can see it in the process list
+    #[argh(option, arg_name = "token")]
+    pub token: Option<String>,
+    /// write the service anew where it is installed already
+    #[argh(switch)]
+    pub force: bool,
+    /// with systemd: a service of the system instead of the user's; needs root
+    #[argh(switch)]
+    pub system: bool,
+    /// print JSON
+    #[argh(switch)]
+    pub json: bool,
+}
+
+#[derive(Debug, Default, PartialEq, FromArgs, ArgsInfo)]
+/// Stop the gateway's service and remove it; configuration and state stay.
+#[argh(subcommand, name = "uninstall", help_triggers("-h", "--help"), example = "openclaw gateway uninstall")]
+pub struct GatewayUninstall {
+    /// print JSON
+    #[argh(switch)]
+    pub json: bool,
+}
+
+#[derive(Debug, Default, PartialEq, FromArgs, ArgsInfo)]
+/// Start the gateway's service; one that runs is started anew.
+#[argh(subcommand, name = "start", help_triggers("-h", "--help"), example = "openclaw gateway start")]
+pub struct GatewayStart {
+    /// print JSON
+    #[argh(switch)]
+    pub json: bool,
+}
+
+#[derive(Debug, Default, PartialEq, FromArgs, ArgsInfo)]
 /// Stop the running gateway: the service, or the one that holds the lock of this configuration.
 #[argh(subcommand, name = "stop", help_triggers("-h", "--help"), example = "openclaw gateway stop")]
 pub struct GatewayStop {
@@ -249,6 +305,25 @@ pub struct GatewayRestart {
     /// print JSON
     #[argh(switch)]
     pub json: bool,
+}
+
+#[derive(Debug, PartialEq, FromArgs, ArgsInfo)]
+/// Older name of the commands for the gateway's service: "openclaw daemon start" is "openclaw gateway start".
+#[argh(subcommand, name = "daemon", help_triggers("-h", "--help"), example = "openclaw daemon status")]
+pub struct Daemon {
+    #[argh(subcommand)]
+    pub command: DaemonCommand,
+}
+
+#[derive(Debug, PartialEq, FromArgs, ArgsInfo)]
+#[argh(subcommand)]
+pub enum DaemonCommand {
+    Status(GatewayStatus),
+    Install(GatewayInstall),
+    Uninstall(GatewayUninstall),
+    Start(GatewayStart),
+    Stop(GatewayStop),
+    Restart(GatewayRestart),
 }
 
 macro_rules! call_command {

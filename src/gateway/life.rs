@@ -137,6 +137,18 @@ impl Life {
         Ok(Life { ctx, doors, acceptor: Some(acceptor), store, runs, threads, job_threads })
     }
 
+    /// Rounds of the loops so far, by name.
+    pub fn beats(&self) -> Vec<(&'static str, u64)> {
+        let accept = self.acceptor.iter().map(|acceptor| ("accept", acceptor.beats()));
+        accept.chain([("hub", self.ctx.hub.beats())]).collect()
+    }
+
+    /// Gives each loop something to move for.
+    pub fn push(&self) {
+        self.acceptor.iter().for_each(Acceptor::push);
+        self.ctx.hub.nudge(Event::Beat);
+    }
+
     /// Ends accepting; the listeners, and whoever waits in their backlog, are the caller's.
     pub fn stop_accepting(&mut self) {
         self.ctx.ready.store(false, Ordering::Release);

@@ -16,6 +16,7 @@ use super::bootstrap::{self, Keep};
 use super::life::{End, Life};
 use super::reload::{Deferred, restart_mode};
 use super::settings::{self, Settings};
+use super::watchdog::Watchdog;
 use super::{Boot, Control, begin, bind, log_file, log_style};
 use crate::config::Loaded;
 use crate::config::plan::Standing;
@@ -56,6 +57,8 @@ pub struct Machine<'a> {
     publisher: Publisher,
     /// Fires once when a new life has served its first clients.
     settled: Receiver<Instant>,
+    /// None: no service manager asked for it.
+    watchdog: Option<Watchdog>,
 }
 
 /// Who wants a restart: what is said when it cannot be had.
@@ -109,6 +112,7 @@ impl<'a> Machine<'a> {
             planned: None,
             publisher,
             settled: after(limits::LIFE_SETTLES),
+            watchdog: Watchdog::new(),
         })
     }
 
@@ -123,6 +127,10 @@ impl<'a> Machine<'a> {
                 },
                 recv(self.boot.control_rx) -> message => message.ok().and_then(|message| self.hear(message)),
                 recv(look) -> _ => self.look_at_deferred(),
+                recv(self.watchdog.as_ref().map_or_else(never, |dog| at(dog.due()))) -> _ => {
+                    self.look_after_loops();
+                    None
+                }
                 recv(self.planned.map_or_else(never, |(due, _)| at(due))) -> _ => self.planned_restart(),
                 recv(self.settled) -> _ => {
                     memory::trim();
@@ -134,6 +142,12 @@ impl<'a> Machine<'a> {
             if let Some(code) = stop.or_else(|| self.take_reading()) {
                 return self.stop(code);
             }
+        }
+    }
+
+    fn look_after_loops(&mut self) {
+        if let Some(dog) = &mut self.watchdog {
+            dog.look(self.life.as_ref(), &self.reload);
         }
     }
 
@@ -455,6 +469,7 @@ impl<'a> Machine<'a> {
         );
         let until = Instant::now() + patience;
         while left() > 0 {
+            self.look_after_loops();
             let wait = until.saturating_duration_since(Instant::now()).min(DRAIN_LOOK);
             if wait.is_zero() {
                 log::warn!(target: "gateway", "drain timeout reached; proceeding with restart");

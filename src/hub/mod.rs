@@ -64,6 +64,8 @@ pub enum Event {
         close: Close,
         done: Sender<Vec<Arc<Outbox>>>,
     },
+    /// Nothing to do but to move: a watchdog looks whether the loop does.
+    Beat,
     /// The thread ends.
     End,
 }
@@ -118,6 +120,17 @@ pub trait HealthSource: Send {
     /// The payload, and a number that changes whenever something but its times changes.
     fn build(&self, now_ms: u64) -> (Vec<u8>, u64);
 }
+
+/// A test sees what a hub that hangs does to the watchdog.
+#[cfg(debug_assertions)]
+fn stop_if_told() {
+    while std::env::var_os("OPENCLAW_TEST_STOP_HUB").is_some_and(|file| std::path::Path::new(&file).exists()) {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+#[cfg(not(debug_assertions))]
+fn stop_if_told() {}
 
 /// What the hub is given at start.
 pub struct Setup {
@@ -318,6 +331,7 @@ impl Hub {
                 let outboxes = self.clients.close_all(&close);
                 let _ = done.try_send(outboxes);
             }
+            Event::Beat => stop_if_told(),
             Event::End => {}
         }
     }

@@ -11,6 +11,7 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -89,6 +90,7 @@ pub struct Reload {
     /// None only while it is dropped.
     asks: Option<Sender<Asked>>,
     wake: Arc<WakePipe>,
+    beats: Arc<AtomicU64>,
 }
 
 impl Reload {
@@ -97,6 +99,8 @@ impl Reload {
         let (asks, questions) = unbounded();
         let wake = Arc::new(WakePipe::new()?);
         let theirs = wake.clone();
+        let beats = Arc::<AtomicU64>::default();
+        let rounds = beats.clone();
         let mut watcher = Watcher {
             files: Vec::new(),
             debounce: first.config.gateway.reload_debounce,
@@ -113,17 +117,29 @@ impl Reload {
         };
         watcher.watch_files(first);
         thread::Builder::new().name("reload".into()).spawn(move || {
-            if catch_unwind(AssertUnwindSafe(|| watcher.work(&questions, &theirs))).is_err() {
+            if catch_unwind(AssertUnwindSafe(|| watcher.work(&questions, &theirs, &rounds))).is_err() {
                 on_death();
             }
         })?;
-        Ok(Reload { asks: Some(asks), wake })
+        Ok(Reload { asks: Some(asks), wake, beats })
     }
 
     /// Asks for a reading; the answer comes as all of them do.
     pub fn ask(&self, asked: Asked) {
         // Without the thread the gateway stops anyway.
         let _ = self.asks.as_ref().map(|asks| asks.send(asked));
+        self.wake.wake();
+    }
+}
+
+impl Reload {
+    /// Rounds of the thread so far, for a watchdog.
+    pub fn beats(&self) -> u64 {
+        self.beats.load(Ordering::Relaxed)
+    }
+
+    /// Wakes the thread, so that it goes round once.
+    pub fn push(&self) {
         self.wake.wake();
     }
 }
@@ -174,13 +190,14 @@ struct Watcher {
 }
 
 impl Watcher {
-    fn work(mut self, questions: &Receiver<Asked>, wake: &WakePipe) {
+    fn work(mut self, questions: &Receiver<Asked>, wake: &WakePipe, rounds: &AtomicU64) {
         let mut watch = Watch::new(Instant::now(), self.stamps());
         let mut alarm = self.alarm();
         // After alarms for something else the next one waits a little, and longer each time: a busy directory must not
         // keep us awake, and an edit that begins with a file beside this one must not wait.
         let mut deaf = Duration::ZERO;
         loop {
+            rounds.fetch_add(1, Ordering::Relaxed);
             wake.drain();
             if let Some(alarm) = &alarm {
                 alarm.drain();

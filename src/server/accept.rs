@@ -47,6 +47,11 @@ impl Acceptor {
         Ok(Acceptor { shared, thread: Some(thread) })
     }
 
+    /// Wakes the loop, so that it goes round once.
+    pub fn push(&self) {
+        self.shared.wake.wake();
+    }
+
     pub fn beats(&self) -> u64 {
         self.shared.beats.load(Ordering::Relaxed)
     }
@@ -72,6 +77,10 @@ fn accept_until_stopped(listeners: &[TcpListener], doors: &Arc<Doors>, shared: &
             thread::sleep(limits::ACCEPT_PAUSE);
             continue;
         };
+        if ready.woken {
+            // Somebody looks whether this loop moves; a stop has its flag.
+            shared.wake.drain();
+        }
         if crowd && !ready.listener {
             // The threads that are idle have ended, and what they used lies scattered over the heap.
             memory::trim();

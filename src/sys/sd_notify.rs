@@ -19,6 +19,24 @@ pub fn stopping() {
     tell("STOPPING=1");
 }
 
+/// The loops of the gateway move.
+pub fn watchdog() {
+    tell("WATCHDOG=1");
+}
+
+/// How often the service manager wants to hear that; None: it does not.
+pub fn watchdog_interval() -> Option<std::time::Duration> {
+    let env = |name: &str| std::env::var(name).ok();
+    interval(env("WATCHDOG_USEC").as_deref(), env("WATCHDOG_PID").as_deref(), std::process::id())
+}
+
+/// WATCHDOG_PID names who is meant; a child that inherited the variables is not.
+fn interval(micros: Option<&str>, pid: Option<&str>, own: u32) -> Option<std::time::Duration> {
+    let micros = micros?.trim().parse().ok().filter(|micros| *micros > 0)?;
+    let meant = pid.is_none_or(|pid| pid.trim().parse() == Ok(own));
+    meant.then(|| std::time::Duration::from_micros(micros))
+}
+
 /// One line for people, shown beside the state.
 pub fn status(text: &str) {
     tell(&format!("STATUS={}", text.replace('\n', " ")));
@@ -70,6 +88,22 @@ mod tests {
     use std::ffi::OsStr;
     use std::os::linux::net::SocketAddrExt as _;
     use std::os::unix::net::{SocketAddr, UnixDatagram};
+
+    #[test]
+    fn the_watchdog_is_for_whom_it_names() {
+        let ms = |ms| Some(std::time::Duration::from_millis(ms));
+        for (micros, pid, wanted) in [
+            (Some("60000000"), None, ms(60_000)),
+            (Some("3000"), Some("7"), ms(3)),
+            (Some("3000"), Some("8"), None),
+            (Some("3000"), Some("x"), None),
+            (Some("0"), None, None),
+            (Some("-1"), None, None),
+            (None, Some("7"), None),
+        ] {
+            assert_eq!(interval(micros, pid, 7), wanted, "{micros:?} {pid:?}");
+        }
+    }
 
     #[test]
     fn a_datagram_to_a_path_or_an_abstract_name() {

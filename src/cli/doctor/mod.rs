@@ -7,6 +7,7 @@ mod config_checks;
 mod old_names;
 mod page;
 mod repair;
+mod service_checks;
 mod state_checks;
 
 use std::io::{BufRead as _, IsTerminal as _};
@@ -67,7 +68,13 @@ pub const CHECKS: &[Check] = &[
     check("host.memory-card", "Host", state_checks::memory_card),
     check("host.clock", "Host", state_checks::clock),
     check("service.old-name", "Gateway", old_names::services),
+    check("service.drift", "Service", service_checks::drift),
+    check("service.lingering", "Service", service_checks::lingering),
+    check("service.others", "Service", service_checks::others),
+    check("gateway.lock", "Gateway", service_checks::stale),
+    check("gateway.port", "Gateway", service_checks::port),
     check("gateway.running", "Gateway", state_checks::running),
+    check("model.reachable", "Gateway", service_checks::model),
 ];
 
 /// Something that a person should know. `Info` is a note: it is no reason for `--check` to fail.
@@ -98,6 +105,10 @@ pub enum Fix {
     Rename(PathBuf, PathBuf),
     /// Services under an old name are stopped and taken away, by the file that describes each.
     RemoveServices(Vec<PathBuf>),
+    /// The service is written anew and restarted.
+    Service,
+    /// The user's services go on without a session.
+    Linger(String),
 }
 
 impl Finding {

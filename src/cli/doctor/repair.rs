@@ -6,13 +6,16 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::{Facts, Fix, old_names};
-use crate::cli::{Context, setup};
+use crate::cli::{Context, service, service_commands, setup};
 use crate::config::load::{self, Loaded};
 use crate::config::{Issue, check, legacy};
 use crate::err;
+use crate::error::Error;
 use crate::gateway::bootstrap;
 use crate::limits;
 use crate::protocol::COMPAT_VERSION;
+use crate::service::linger;
+use crate::service::unit::Command;
 use crate::store::config_file::{self, Edit, WriteOptions};
 use crate::store::source::FsSource;
 use crate::store::{atomic, transcript};
@@ -143,14 +146,38 @@ pub fn apply(facts: &Facts, fixes: &[&Fix]) -> Done {
             }
             Fix::Rename(from, to) => old_names::rename(facts, from, to, &mut done),
             Fix::RemoveServices(files) => old_names::remove_services(&facts.cx, files, &mut done),
-            Fix::Restore | Fix::Clean | Fix::LocalMode | Fix::Token => {}
+            Fix::Linger(user) => match linger::enable(user) {
+                Ok(()) => done.changes.push(format!("Enabled systemd lingering for {user}.")),
+                Err(why) => done.failures.push(format!(
+                    "Lingering cannot be enabled for {user}: {why}. Run: sudo loginctl enable-linger {user}"
+                )),
+            },
+            Fix::Restore | Fix::Clean | Fix::LocalMode | Fix::Token | Fix::Service => {}
         }
     }
     // After a move the file has another name: the next round changes it.
     if !fixes.iter().any(|fix| matches!(fix, Fix::Rename(..))) {
         change_config(facts, fixes, &mut done);
     }
+    if fixes.contains(&&Fix::Service) {
+        write_service(&facts.cx, &mut done);
+    }
     done
+}
+
+/// As `gateway install --force`, on the port that the service has.
+fn write_service(cx: &Context, done: &mut Done) {
+    let port = embedded(cx, |command| command.port()).unwrap_or_else(|| cx.port(None));
+    let service = service::find(cx, port, false);
+    match service.reach().map_err(Error::new).and_then(|()| service_commands::write_service(cx, &service)) {
+        Ok(lines) => done.changes.extend(lines.into_iter().filter(|line| !line.is_empty())),
+        Err(error) => done.failures.push(format!("The service was not written: {}", error.message)),
+    }
+}
+
+/// Something that the service's file says.
+fn embedded<T>(cx: &Context, pick: impl FnOnce(&Command) -> Option<T>) -> Option<T> {
+    pick(&service::find(cx, 1, false).command()?)
 }
 
 /// All changes of the configuration in one write.
@@ -175,8 +202,18 @@ fn change_config(facts: &Facts, fixes: &[&Fix], done: &mut Done) {
             said.push("Set gateway.mode to local".to_owned());
         }
         if fixes.contains(&&Fix::Token) {
-            edits.extend(setup::token_edits(&facts.loaded));
-            said.push("Made a token for the gateway (gateway.auth.token)".to_owned());
+            // Clients know the one that an old unit carries.
+            let old = embedded(&facts.cx, |command| command.var("OPENCLAW_GATEWAY_TOKEN").map(str::to_owned));
+            match old.filter(|token| !token.trim().is_empty()) {
+                Some(token) => {
+                    edits.push(Edit::set("gateway.auth.token", token));
+                    said.push("Saved the token of the service as gateway.auth.token".to_owned());
+                }
+                None => {
+                    edits.extend(setup::token_edits(&facts.loaded));
+                    said.push("Made a token for the gateway (gateway.auth.token)".to_owned());
+                }
+            }
         }
     }
     if edits.is_empty() {

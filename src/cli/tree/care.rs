@@ -78,3 +78,39 @@ pub struct Doctor {
     #[argh(switch)]
     pub check: bool,
 }
+
+#[derive(Debug, PartialEq, FromArgs, ArgsInfo)]
+/// Look after the safety of the gateway.
+#[argh(subcommand, name = "security", help_triggers("-h", "--help"), example = "openclaw security audit")]
+pub struct Security {
+    #[argh(subcommand)]
+    pub command: SecurityCommand,
+}
+
+#[derive(Debug, PartialEq, FromArgs, ArgsInfo)]
+#[argh(subcommand)]
+pub enum SecurityCommand {
+    Audit(SecurityAudit),
+}
+
+#[derive(Debug, Default, PartialEq, FromArgs, ArgsInfo)]
+/// Check the configuration and the files for what makes the gateway unsafe.
+#[argh(
+    subcommand,
+    name = "audit",
+    help_triggers("-h", "--help"),
+    example = "openclaw security audit",
+    example = "openclaw security audit --fix",
+    note = "Exit status: 0 also with findings."
+)]
+pub struct SecurityAudit {
+    /// also ask the running gateway
+    #[argh(switch)]
+    pub deep: bool,
+    /// close files that others can read
+    #[argh(switch)]
+    pub fix: bool,
+    /// print JSON
+    #[argh(switch)]
+    pub json: bool,
+}
