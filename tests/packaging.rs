@@ -74,7 +74,7 @@ fn scripts_are_plain_shell() {
 
 #[test]
 fn example_configurations_are_valid() {
-    for example in ["examples/openclaw.json", "openwrt/files/openclaw.json"] {
+    for example in ["examples/openclaw.json", "openwrt/files/openclaw.json", "container/openclaw.json"] {
         let home = Home::new();
         home.write_config(&read(example));
         let output = home.run(&["config", "validate"]);
@@ -83,6 +83,56 @@ fn example_configurations_are_valid() {
         assert_eq!(gateway.get("/health").0, 200, "{example}");
         assert_eq!(gateway.stop(), Some(0));
     }
+}
+
+/// A container's first start: the configuration that its volume begins with, its variables, its health check.
+#[test]
+fn a_container_starts_and_is_healthy() {
+    let home = Home::new();
+    let data = home.path().join("data");
+    fs::create_dir(&data).unwrap();
+    fs::copy(contrib("container/openclaw.json"), data.join("openclaw.json")).unwrap();
+    let containerfile = read("container/Containerfile");
+    let variables = containerfile.lines().find_map(|line| line.strip_prefix("ENV ")).unwrap();
+    let port = free_port().to_string();
+    let command = |args: &[&str]| {
+        let mut command = home.command(args);
+        for (name, value) in variables.split(' ').map(|pair| pair.split_once('=').unwrap()) {
+            command.env(name, value.replace("/data", &data.display().to_string()));
+        }
+        // The port and the directory of locks are those of the whole machine here.
+        command.env("OPENCLAW_GATEWAY_PORT", &port).env("TMPDIR", home.path().join("tmp"));
+        command
+    };
+    let mut gateway = Gateway::spawn_command(command(&["gateway"]), port.parse().unwrap());
+    gateway.wait_line("listening on ws://0.0.0.0:");
+    assert!(fs::read_to_string(data.join("openclaw.json")).unwrap().contains("token: \""), "no token was saved");
+    let health = finish(command(&["health", "--timeout", "8000"]));
+    assert!(health.status.success(), "{}", stderr(&health));
+    assert_eq!(gateway.stop(), Some(0));
+    let health = finish(command(&["health", "--timeout", "8000"]));
+    assert_eq!(health.status.code(), Some(1));
+}
+
+/// The script that runs once on a new router makes a token that the init script takes.
+#[test]
+fn openwrt_makes_a_token_once() {
+    if tool("hexdump").is_none() {
+        return;
+    }
+    let home = Home::new();
+    let token = home.path().join("token");
+    let script = read("openwrt/files/openclaw.defaults").replace("/etc/openclaw/token", &token.display().to_string());
+    let run = || {
+        let stub = "uci() { shift; case \"$1\" in get) return 1 ;; *) echo \"uci $*\" ;; esac; }";
+        succeed(home.program("sh", &["-c", &format!("{stub}\n{script}")]).stdin(Stdio::null()))
+    };
+    assert_eq!(run(), format!("uci set openclaw.main.token_file={0}\nuci commit openclaw\n", token.display()));
+    let made = fs::read_to_string(&token).unwrap();
+    assert!(made.len() == 48 && made.bytes().all(|b| b.is_ascii_hexdigit()), "{made}");
+    assert_eq!(fs::metadata(&token).unwrap().permissions().mode() & 0o777, 0o600);
+    run();
+    assert_eq!(fs::read_to_string(&token).unwrap(), made);
 }
 
 /// Every command line that a supervisor, a health check or a script of ours gives to the program is one it takes.

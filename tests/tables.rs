@@ -15,6 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
+use openclaw::cli::argv::{self, Action};
 use openclaw::cli::doctor;
 use openclaw::cli::tree::{self, CommandInfo, FlagInfo, FlagInfoKind};
 use openclaw::config::keys::{Facts, Key, Keys};
@@ -312,6 +313,93 @@ fn signals_are_those_of_the_page() {
     // Ignored by what runs before main, in every Rust program.
     let known = in_source.into_iter().filter(|word| word != "SIGNALS").chain(["SIGPIPE".to_owned()]);
     assert_eq!(known.collect::<BTreeSet<_>>(), on_page);
+}
+
+/// Command lines on the pages are ones that the program takes.
+#[test]
+fn commands_on_the_pages_are_understood() {
+    let mut seen = 0;
+    for page in PAGES {
+        let text = read(&format!("man/{page}")).replace(" \\e\n", " ");
+        let mut literal = false;
+        for line in text.lines() {
+            literal = line.starts_with(".Bd -literal") || (literal && line != ".Ed");
+            let inline = line.strip_prefix(".Ql ").or(line.strip_prefix(".Dl "));
+            let Some(command) = inline.or(literal.then_some(line)).and_then(|line| line.strip_prefix("openclaw "))
+            else {
+                continue;
+            };
+            let command = [" && ", " || ", " | ", " >"].iter().fold(command, |c, end| c.split(end).next().unwrap_or(c));
+            let words = command.split_whitespace().map(|word| word.replace("\\(dq", "").replace('"', ""));
+            let words: Vec<String> = words.filter(|word| !matches!(word.as_str(), "," | "." | ";" | ":")).collect();
+            if words.first().is_some_and(|word| word == "...") {
+                continue;
+            }
+            let parsed = argv::parse(words.iter().map(Into::into));
+            // A command that is only mentioned goes without its arguments.
+            let ok = match parsed {
+                Ok(action) => !matches!(action, Action::Help { asked: false, .. }) || words == ["help"],
+                Err(error) => {
+                    let text = error.to_string();
+                    text.contains("missing required argument") || text.contains("not specified")
+                }
+            };
+            assert!(ok, "{page}: openclaw {}", words.join(" "));
+            seen += 1;
+        }
+    }
+    assert!(seen > 40, "{seen}");
+}
+
+/// Options and variables of ours that a page mentions anywhere are options of some command, and listed variables.
+#[test]
+fn what_pages_mention_exists() {
+    let mut options = BTreeSet::from(["-option".to_owned()]);
+    let mut commands = vec![(String::new(), tree::tree())];
+    collect(&tree::tree(), "", &mut commands);
+    for (_, info) in &commands {
+        options.extend(info.flags.iter().map(|flag| flag.long[1..].to_owned()));
+    }
+    let pages: Vec<(&&str, String)> = PAGES.iter().map(|page| (page, read(&format!("man/{page}")))).collect();
+    let mut variables = BTreeSet::new();
+    for (_, text) in &pages {
+        let items = section_lines(text, "ENVIRONMENT").filter(|line| line.starts_with(".It Ev "));
+        variables.extend(items.flat_map(str::split_whitespace).map(str::to_owned));
+    }
+    for (page, text) in &pages {
+        let words: Vec<&str> = text.split_whitespace().collect();
+        for pair in words.windows(2) {
+            let known = match pair[0].trim_start_matches('.') {
+                "Fl" if pair[1].len() > 2 && pair[1].starts_with('-') => options.contains(pair[1]),
+                "Ev" if pair[1].starts_with("OPENCLAW_") && pair[1] != "OPENCLAW_X" => variables.contains(pair[1]),
+                _ => true,
+            };
+            assert!(known, "{page}: {} {} is nothing that the program has", pair[0], pair[1]);
+        }
+    }
+}
+
+/// Files that a page lists are named in the source; words in capitals stand for what differs.
+#[test]
+fn files_of_the_pages_are_the_programs() {
+    let mut source = String::new();
+    visit(&root().join("src"), &mut |text| source.push_str(text));
+    let mut seen = 0;
+    for page in PAGES {
+        let text = read(&format!("man/{page}"));
+        for line in section_lines(&text, "FILES").filter_map(|line| line.strip_prefix(".It Pa ")) {
+            for path in line.split(" , ") {
+                let stands_for =
+                    |c: char| c.is_ascii_uppercase() || matches!(c, '/' | '~' | '*' | ' ' | '\\' | '&' | '{' | '}');
+                for piece in path.split(stands_for).filter(|piece| piece.len() > 3) {
+                    let piece = piece.trim_end_matches(|c: char| c.is_ascii_digit() || matches!(c, '-' | '.'));
+                    assert!(source.contains(piece), "{page}: {path}: {piece} is not in the source");
+                    seen += 1;
+                }
+            }
+        }
+    }
+    assert!(seen > 25, "{seen}");
 }
 
 /// Words of the renderer for machines without man are mandoc's, in their order; the layout is our own.
