@@ -128,10 +128,9 @@ fn invalid(issues: &[Issue]) -> Error {
     let first = lines.next().unwrap_or_default();
     let mut error = Error::new(format!("Error: Config validation failed: {first}"));
     error.hints.extend(lines.map(|line| format!("  {line}")));
-    error.hints.extend(issues.first().and_then(what_to_do));
-    for issue in issues {
-        error.hints.extend(open_dm_hint(issue));
-    }
+    let to_do: Vec<String> = issues.iter().flat_map(open_dm_hint).collect();
+    let general = issues.first().filter(|_| to_do.is_empty()).and_then(what_to_do);
+    error.hints.extend(to_do.into_iter().chain(general));
     error
 }
 
