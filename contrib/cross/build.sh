@@ -61,6 +61,8 @@ build() {
 check_static() {
   command -v readelf >/dev/null || return 0
   ! readelf -d "$1" | grep NEEDED || give_up "$1 needs shared libraries" "is +crt-static in its flags?"
+  ! readelf -l "$1" | grep INTERP ||
+    give_up "$1 asks for a loader" "this linker makes no static-pie: CROSS_RUSTFLAGS='-C relocation-model=static'"
 }
 
 # The tests of this machine drive the foreign binary through its emulator, or directly where it runs by itself.
