@@ -470,7 +470,8 @@ fn other_systems_write_and_run_their_own() {
     let plist = "Library/LaunchAgents/ai.openclaw.gateway.plist";
     let link = r#"case "$*" in add*) mkdir -p "$ROOT/etc/runlevels/default"; : > "$ROOT/etc/runlevels/default/openclaw-gateway";;
                   del*) rm -f "$ROOT/etc/runlevels/default/openclaw-gateway";; esac"#;
-    let table: [(&str, &str, &str, Vec<(&str, String)>); 3] = [
+    type Tool = (&'static str, String);
+    let table: [(&str, &str, &str, Vec<Tool>); 3] = [
         ("openrc", openrc, "OpenRC service", vec![("rc-service", String::new()), ("rc-update", link.into())]),
         (
             "launchd",
@@ -527,6 +528,14 @@ fn other_systems_write_and_run_their_own() {
 fn a_service_of_the_system_is_found_without_being_asked_for() {
     let machine = Machine::systemd();
     machine.home.configure(json!({}));
+    // The unit of a package that nobody has enabled is in nobody's way.
+    let packaged = machine.root().join("usr/lib/systemd/system/openclaw-gateway.service");
+    fs::create_dir_all(packaged.parent().unwrap()).unwrap();
+    fs::write(&packaged, "[Service]\nExecStart=/usr/bin/openclaw gateway\n").unwrap();
+    let (out, _, _) = machine.run("gateway install", 0);
+    assert!(out.contains("\nInstalled systemd service: ~/.config/systemd/user/openclaw-gateway.service\n"), "{out}");
+    machine.run("gateway uninstall", 0);
+    fs::remove_file(&packaged).unwrap();
     let (out, _, calls) = machine.run("gateway install --system", 0);
     assert!(out.contains("\nInstalled systemd service: ~/root/etc/systemd/system/openclaw-gateway.service\n"), "{out}");
     assert!(calls.iter().all(|call| !call.contains("--user")), "{calls:?}");

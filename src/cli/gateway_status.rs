@@ -134,7 +134,7 @@ fn gather(cx: &Context, group: &Gateway, args: &GatewayStatus, timeout: u64) -> 
     let wording = port_report::Wording::of(&cx.paths);
     // A port that nobody has is nobody's fault.
     let busy = !listeners.is_empty();
-    let others = scan::others(&service::find(cx, port, false), args.deep);
+    let others = scan::others(&service::find(cx, port), args.deep);
     let lock_pid = lock_owner(&cx.paths.config_path);
     let silent = !matches!(probe, Probe::Ok { .. }) && service.loaded && listeners.is_empty();
     let known: Vec<u32> =

@@ -37,22 +37,25 @@ pub struct Seen {
     pub cleanup_hints: Vec<String>,
 }
 
-/// The service of this profile; `system` asks for the system's where there are two kinds.
-pub fn find(cx: &Context, port: u16, system: bool) -> service::Service {
+/// The service of this profile. Where the user has none, an enabled one of the system is meant: installed by hand or
+/// with a package.
+pub fn find(cx: &Context, port: u16) -> service::Service {
+    let own = exactly(cx, port, false);
+    if own.manager != Manager::SystemdUser || own.is_installed() {
+        return own;
+    }
+    let of_the_system = exactly(cx, port, true);
+    if of_the_system.is_loaded() { of_the_system } else { own }
+}
+
+/// The service of the user or, with `system`, of the system, where there are two kinds.
+pub fn exactly(cx: &Context, port: u16, system: bool) -> service::Service {
     let (forced, root) = forced();
     let host = service::look_at_host(&root);
     let manager = forced.unwrap_or_else(|| service::choose(&host, system));
-    let spec = spec(cx, port, root);
     let sudo_user = env("SUDO_USER").filter(|user| user != "root");
     let login = env("USER").or_else(|| env("LOGNAME"));
-    let make = |manager| service::Service::new(manager, spec.clone(), sudo_user.clone(), login.clone());
-    let own = make(manager);
-    if manager != Manager::SystemdUser || own.is_installed() {
-        return own;
-    }
-    // Whoever installed a service of the system, by hand or as a package, means that one.
-    let of_the_system = make(Manager::SystemdSystem);
-    if of_the_system.is_installed() { of_the_system } else { own }
+    service::Service::new(manager, spec(cx, port, root), sudo_user, login)
 }
 
 /// Tests play other systems: `procd:/some/root`.
@@ -126,7 +129,7 @@ pub fn owner_of(home: &Path) -> String {
 
 /// Asks everything that the status shows.
 pub fn look(cx: &Context) -> Seen {
-    let service = find(cx, cx.port(None), false);
+    let service = find(cx, cx.port(None));
     let reachable = service.reachable();
     let loaded = service.is_loaded();
     let command = service.command();

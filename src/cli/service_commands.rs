@@ -73,7 +73,7 @@ fn try_install(cx: &Context, group: &Gateway, args: &GatewayInstall, warnings: &
         return Err(Error::new("Invalid --runtime (use \"node\" or \"bun\")"));
     }
     check_config(cx)?;
-    let service = service::find(cx, cx.port(port), args.system);
+    let service = service::exactly(cx, cx.port(port), args.system);
     if args.system && !service.manager.is_systemd() {
         return Err(Error::new(format!("--system is for systemd; this machine has {}", service.manager.label()))
             .hint("Run it again without --system."));
@@ -154,7 +154,7 @@ fn has_no_token(loaded: &Loaded) -> bool {
 }
 
 pub fn start(cx: &Context, json: bool) -> Result<u8> {
-    let service = service::find(cx, cx.port(None), false);
+    let service = service::find(cx, cx.port(None));
     let outcome = try_start(cx, &service);
     finish("start", json, service.manager, outcome)
 }
@@ -287,7 +287,7 @@ fn not_healthy(cx: &Context, service: &Service, port: u16, json: bool) -> Error 
 }
 
 pub fn uninstall(cx: &Context, json: bool) -> Result<u8> {
-    let service = service::find(cx, cx.port(None), false);
+    let service = service::find(cx, cx.port(None));
     let outcome = try_uninstall(cx, &service);
     finish("uninstall", json, service.manager, outcome)
 }
@@ -365,7 +365,7 @@ fn failed(failure: &Failure) -> Error {
 }
 
 fn manager(cx: &Context) -> Manager {
-    service::find(cx, 1, false).manager
+    service::find(cx, 1).manager
 }
 
 /// With the words before it that scripts look for.

@@ -27,14 +27,14 @@ const HEALTHY: Duration = Duration::from_secs(60);
 const ANSWER: Duration = Duration::from_secs(2);
 
 pub fn stop(cx: &Context, group: &Gateway, json: bool) -> Result<u8> {
-    let service = service::find(cx, cx.port(None), false);
+    let service = service::find(cx, cx.port(None));
     let outcome =
         if service.is_loaded() { service_commands::stop_service(&service) } else { try_stop(cx, group, &service) };
     service_commands::finish("stop", json, service.manager, outcome)
 }
 
 pub fn restart(cx: &Context, group: &Gateway, json: bool) -> Result<u8> {
-    let service = service::find(cx, cx.port(None), false);
+    let service = service::find(cx, cx.port(None));
     let outcome = service_commands::check_config(cx).and_then(|()| match service.is_loaded() {
         true => service_commands::restart_service(cx, group, &service, json),
         false => try_restart(cx, group, &service),

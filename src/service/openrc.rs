@@ -24,7 +24,7 @@ pub fn plan(spec: &Spec, action: Action, packaged: bool) -> Vec<Step> {
     match action {
         Action::Install => {
             let text = script_text(spec);
-            let write = (!packaged).then(|| Step::Write(PlanFile { path, mode: 0o755, text, backup: true }));
+            let write = (!packaged).then_some(Step::Write(PlanFile { path, mode: 0o755, text, backup: true }));
             let enable = Step::run(&["rc-update", "add", &name, "default"]);
             write.into_iter().chain([enable, Step::run(&["rc-service", &name, "restart"])]).collect()
         }
@@ -33,7 +33,7 @@ pub fn plan(spec: &Spec, action: Action, packaged: bool) -> Vec<Step> {
         Action::Uninstall => {
             let stop = Step::attempt(&["rc-service", &name, "stop"]);
             let disable = Step::attempt(&["rc-update", "del", &name, "default"]);
-            [stop, disable].into_iter().chain((!packaged).then(|| Step::Remove(path))).collect()
+            [stop, disable].into_iter().chain((!packaged).then_some(Step::Remove(path))).collect()
         }
     }
 }

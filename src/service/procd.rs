@@ -28,13 +28,13 @@ pub fn plan(spec: &Spec, action: Action, packaged: bool) -> Vec<Step> {
     match action {
         Action::Install => {
             let text = script_text(spec);
-            let write = (!packaged).then(|| Step::Write(PlanFile { path, mode: 0o755, text, backup: true }));
+            let write = (!packaged).then_some(Step::Write(PlanFile { path, mode: 0o755, text, backup: true }));
             write.into_iter().chain([run("enable"), run("restart")]).collect()
         }
         Action::Restart => vec![run("restart")],
         Action::Stop => vec![run("stop")],
         Action::Uninstall => {
-            let remove = (!packaged).then(|| Step::Remove(path));
+            let remove = (!packaged).then_some(Step::Remove(path));
             [attempt("stop"), attempt("disable")].into_iter().chain(remove).collect()
         }
     }

@@ -168,7 +168,7 @@ pub fn apply(facts: &Facts, fixes: &[&Fix]) -> Done {
 /// As `gateway install --force`, on the port that the service has.
 fn write_service(cx: &Context, done: &mut Done) {
     let port = embedded(cx, |command| command.port()).unwrap_or_else(|| cx.port(None));
-    let service = service::find(cx, port, false);
+    let service = service::find(cx, port);
     match service.reach().map_err(Error::new).and_then(|()| service_commands::write_service(cx, &service)) {
         Ok(lines) => done.changes.extend(lines.into_iter().filter(|line| !line.is_empty())),
         Err(error) => done.failures.push(format!("The service was not written: {}", error.message)),
@@ -177,7 +177,7 @@ fn write_service(cx: &Context, done: &mut Done) {
 
 /// Something that the service's file says.
 fn embedded<T>(cx: &Context, pick: impl FnOnce(&Command) -> Option<T>) -> Option<T> {
-    pick(&service::find(cx, 1, false).command()?)
+    pick(&service::find(cx, 1).command()?)
 }
 
 /// All changes of the configuration in one write.

@@ -20,10 +20,10 @@ const REACH: Duration = Duration::from_secs(5);
 
 fn own_service(facts: &Facts) -> Service {
     let port = facts.loaded.config.gateway.port;
-    let service = service::find(&facts.cx, facts.cx.port(None), false);
+    let service = service::find(&facts.cx, facts.cx.port(None));
     // A repair keeps the port that the operator chose for the service.
     match service.command().and_then(|command| command.port()).or(port) {
-        Some(port) if port != service.spec.port => service::find(&facts.cx, port, false),
+        Some(port) if port != service.spec.port => service::find(&facts.cx, port),
         _ => service,
     }
 }
