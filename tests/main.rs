@@ -8,6 +8,7 @@ mod common;
 mod config_keys;
 mod config_write;
 mod devices;
+mod discovery;
 mod disk;
 mod doctor;
 mod handshake;
