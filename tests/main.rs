@@ -1,6 +1,7 @@
 //! One test program for the whole gateway: two cores link once.
 
 mod auth;
+mod bad_days;
 mod chat;
 mod command_line;
 mod commands;
@@ -8,6 +9,7 @@ mod common;
 mod config_keys;
 mod config_write;
 mod devices;
+mod discovery;
 mod disk;
 mod doctor;
 mod handshake;

@@ -141,6 +141,7 @@ mod tests {
             ("gateway status", "--url --token --password --timeout --no-probe --require-rpc --deep --json"),
             ("gateway call", "--params --url --token --password --timeout --expect-final --json"),
             ("gateway probe", "--url --ssh --ssh-identity --ssh-auto --token --password --timeout --json"),
+            ("gateway discover", "--timeout --json"),
             (
                 "logs",
                 "--limit --max-bytes --follow --interval --json --plain --no-color --local-time --url --token \

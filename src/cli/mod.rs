@@ -21,6 +21,7 @@ pub mod config;
 pub mod config_schema;
 pub mod context;
 pub mod devices;
+pub mod discover;
 pub mod doctor;
 pub mod gateway_status;
 pub mod health;
@@ -126,6 +127,7 @@ fn gateway_command(globals: &Globals, mut group: tree::Gateway) -> Result<u8> {
         Some(GatewayCommand::Call(args)) => call::run(cx()?, &group, &args),
         Some(GatewayCommand::Health(args)) => health::run_gateway(cx()?, &group, &args),
         Some(GatewayCommand::Probe(args)) => probe::run(cx()?, &group, &args),
+        Some(GatewayCommand::Discover(args)) => discover::run(cx()?, &args),
     }
 }
 

@@ -199,6 +199,7 @@ pub enum GatewayCommand {
     Call(GatewayCall),
     Health(GatewayHealth),
     Probe(GatewayProbe),
+    Discover(GatewayDiscover),
 }
 
 #[derive(Debug, Default, PartialEq, FromArgs, ArgsInfo)]
@@ -409,6 +410,25 @@ pub struct GatewayProbe {
     #[argh(option, arg_name = "password")]
     pub password: Option<String>,
     /// milliseconds for all probes together (default: 3000)
+    #[argh(option, arg_name = "ms")]
+    pub timeout: Option<String>,
+    /// print JSON
+    #[argh(switch)]
+    pub json: bool,
+}
+
+#[derive(Debug, Default, PartialEq, FromArgs, ArgsInfo)]
+/// Look for gateways in the local network, by multicast DNS.
+#[argh(
+    subcommand,
+    name = "discover",
+    help_triggers("-h", "--help"),
+    example = "openclaw gateway discover",
+    example = "openclaw gateway discover --timeout 4000 --json",
+    note = "A gateway is found when its discovery.mdns.mode is minimal or full. What is found is what others say: check an address before a token goes there."
+)]
+pub struct GatewayDiscover {
+    /// milliseconds to wait for answers (default: 2000)
     #[argh(option, arg_name = "ms")]
     pub timeout: Option<String>,
     /// print JSON

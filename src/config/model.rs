@@ -32,6 +32,8 @@ pub struct Gateway {
     /// `off`, `serve` or `funnel`.
     pub tailscale_mode: Option<String>,
     pub tailscale_reset_on_exit: bool,
+    /// `discovery.mdns.mode`: `off`, `minimal` or `full`.
+    pub mdns_mode: Option<String>,
     pub remote_url: Option<String>,
     pub remote_token: Option<Secret>,
     pub remote_password: Option<Secret>,

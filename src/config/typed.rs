@@ -121,6 +121,7 @@ impl Reader<'_> {
             },
             tailscale_mode: at.at("tailscale.mode").string(),
             tailscale_reset_on_exit: at.at("tailscale.resetOnExit").bool().unwrap_or(false),
+            mdns_mode: At(self.root).at("discovery.mdns.mode").string(),
             remote_url: at.at("remote.url").string(),
             remote_token: self.secret("gateway.remote.token"),
             remote_password: self.secret("gateway.remote.password"),

@@ -20,6 +20,7 @@ use super::watchdog::Watchdog;
 use super::{Boot, Control, begin, bind, log_file, log_style};
 use crate::config::Loaded;
 use crate::config::plan::Standing;
+use crate::discovery::Announcement;
 use crate::error::{Error, Result};
 use crate::limits;
 use crate::reload::{Asked, Reading, Reload};
@@ -55,6 +56,8 @@ pub struct Machine<'a> {
     planned: Option<(Instant, &'static str)>,
     /// What Tailscale publishes; it outlives a life.
     publisher: Publisher,
+    /// What says in the local network that this life is there.
+    announcement: Option<Announcement>,
     /// Fires once when a new life has served its first clients.
     settled: Receiver<Instant>,
     /// None: no service manager asked for it.
@@ -95,6 +98,7 @@ impl<'a> Machine<'a> {
         let on_death = move || drop(died.send(Control::Died("reload")));
         let mut publisher = Publisher::default();
         publisher.follow(settings.publication());
+        let announcement = settings.announce();
         let first = settings.loaded;
         let reload = Reload::start(boot.paths.clone(), &first, Box::new(tell), Box::new(on_death))
             .map_err(|e| Error::new(format!("Gateway failed to start: Error: reload thread: {e}")))?;
@@ -111,6 +115,7 @@ impl<'a> Machine<'a> {
             deferred: None,
             planned: None,
             publisher,
+            announcement,
             settled: after(limits::LIFE_SETTLES),
             watchdog: Watchdog::new(),
         })
@@ -219,6 +224,7 @@ impl<'a> Machine<'a> {
         signals::next_interrupt_exits(true);
         sd_notify::stopping();
         self.closed = None;
+        self.announcement = None;
         let mut deadline = Instant::now() + limits::STOP_BUDGET.saturating_sub(limits::STOP_RESERVE / 2);
         let unpublished = self.publisher.end();
         if let Some(life) = self.life.take() {
@@ -367,6 +373,7 @@ impl<'a> Machine<'a> {
         }
         self.boot.restarts.happened(Instant::now());
         log::info!(target: "gateway", "{}", restart_mode());
+        self.announcement = None;
         if let Some(life) = self.life.take() {
             let Ended { late, stop, .. } = self.end(life, End::Restart);
             if stop {
@@ -396,6 +403,7 @@ impl<'a> Machine<'a> {
             Ok(life) => {
                 self.life = Some(life);
                 self.publisher.follow(settings.publication());
+                self.announcement = settings.announce();
                 self.warned = settings.loaded.warning_lines();
                 self.standing = Standing::new(settings.loaded.effective);
                 self.settled = after(limits::LIFE_SETTLES);

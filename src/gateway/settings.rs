@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::{RunOptions, bootstrap};
 use crate::config::{self, AuthMode, Bind, Config, Loaded, Paths, Source as _};
+use crate::discovery::{self, Announcement};
 use crate::error::{Error, Result};
 use crate::limits;
 use crate::log::ws_lines::{Detail, WsLog};
@@ -17,7 +18,7 @@ use crate::server::bind_plan::{self, BindPlan};
 use crate::server::listen;
 use crate::store::source::FsSource;
 use crate::store::{atomic, secrets};
-use crate::sys::{host, notice, process};
+use crate::sys::{exec, host, notice, process};
 use crate::tailscale::publish::{Mode, Plan};
 
 /// Largest password file.
@@ -155,6 +156,35 @@ impl Settings {
             reset_on_exit: self.tailscale_reset_on_exit,
             base_path: self.config.gateway.control_ui.base_path.clone(),
         })
+    }
+
+    /// Says in the local network that the gateway is there, where the configuration wants that. None with a warning
+    /// when it cannot be said.
+    pub fn announce(&self) -> Option<Announcement> {
+        let mode = self.config.gateway.mdns_mode.as_deref().filter(|mode| *mode != "off")?;
+        let set = |name: &str| FsSource.var(name).filter(|value| !value.trim().is_empty());
+        if set("OPENCLAW_DISABLE_BONJOUR").is_some_and(|value| value.trim() == "1") {
+            return None;
+        }
+        let program = || exec::own_binary().ok().map(|path| path.display().to_string());
+        let facts = discovery::Facts {
+            host: host::hostname(),
+            port: self.port,
+            tls: self.config.gateway.tls_enabled,
+            tailnet: host::tailnet_ipv4(),
+            program: (mode == "full").then(program).flatten(),
+        };
+        let group = discovery::address(set("OPENCLAW_MDNS_ADDRESS").as_deref());
+        match Announcement::start(&facts, group) {
+            Ok(announcement) => {
+                log::info!(target: "discovery", "announced as {} on port {} ({mode})", discovery::SERVICE, self.port);
+                Some(announcement)
+            }
+            Err(e) => {
+                log::warn!(target: "discovery", "not announced: {group}: {e}; to silence this set discovery.mdns.mode to off");
+                None
+            }
+        }
     }
 
     /// The file was changed by ourselves.

@@ -4,7 +4,7 @@
 //! signal handlers.
 
 use std::io;
-use std::net::TcpListener;
+use std::net::{TcpListener, UdpSocket};
 use std::time::Duration;
 
 /// What ended the wait; both false = the time is over. Both may be true.
@@ -17,13 +17,13 @@ pub struct Ready {
 }
 
 #[cfg(unix)]
-pub use unix::{WakePipe, pause, wait};
+pub use unix::{WakePipe, pause, wait, wait_socket};
 
 #[cfg(target_os = "linux")]
 pub(super) use unix::wait_fd;
 
 #[cfg(not(unix))]
-pub use portable::{WakePipe, pause, wait};
+pub use portable::{WakePipe, pause, wait, wait_socket};
 
 #[cfg(unix)]
 mod unix {
@@ -68,6 +68,11 @@ mod unix {
     /// Blocks until `wake` was called or the time is over.
     pub fn pause(wake: &WakePipe, timeout: Duration) -> io::Result<()> {
         wait_fds(iter::empty(), wake, Some(timeout)).map(drop)
+    }
+
+    /// The same as `wait` for a socket of datagrams.
+    pub fn wait_socket(socket: &UdpSocket, wake: &WakePipe, timeout: Option<Duration>) -> io::Result<Ready> {
+        wait_fds(iter::once(socket.as_raw_fd()), wake, timeout)
     }
 
     /// The same as `wait` for any descriptor.
@@ -145,6 +150,11 @@ mod portable {
             wake.changed.wait_for(&mut woken, timeout);
         }
         Ok(())
+    }
+
+    /// The same for a socket of datagrams.
+    pub fn wait_socket(_socket: &UdpSocket, wake: &WakePipe, timeout: Option<Duration>) -> io::Result<Ready> {
+        wait(&[], wake, timeout)
     }
 
     pub fn wait(_listeners: &[TcpListener], wake: &WakePipe, timeout: Option<Duration>) -> io::Result<Ready> {
