@@ -10,6 +10,7 @@ mod config_write;
 mod devices;
 mod disk;
 mod doctor;
+mod first_steps;
 mod handshake;
 mod hostile;
 mod http;

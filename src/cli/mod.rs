@@ -15,6 +15,7 @@ pub mod audit;
 pub mod call;
 pub mod channels;
 pub mod client;
+pub mod completion;
 pub mod config;
 pub mod config_schema;
 pub mod context;
@@ -27,6 +28,7 @@ pub mod logs;
 pub mod models;
 pub mod output;
 pub mod probe;
+pub mod prompt;
 pub mod service;
 pub mod sessions;
 pub mod setup;
@@ -89,6 +91,7 @@ fn command(top: Top) -> Result<u8> {
         Command::Config(args) => config::run(&cx()?, &args),
         Command::Setup(args) => setup::run(&cx()?, &args),
         Command::Doctor(args) => doctor::run(&cx()?, &args),
+        Command::Completion(args) => completion::run(&cx()?, &args),
     }
 }
 

@@ -7,9 +7,11 @@
 use argh::{ArgsInfo, FromArgs};
 
 mod care;
+mod first;
 mod operate;
 
 pub use care::*;
+pub use first::*;
 pub use operate::*;
 
 pub use argh::{CommandInfoWithArgs as CommandInfo, FlagInfoKind, Optionality};
@@ -28,8 +30,10 @@ pub const GROUPS_THAT_RUN: [&str; 2] = ["gateway", "agents"];
 pub const GATEWAY_INHERITED: [&str; 4] = ["--port", "--token", "--password", "--force"];
 
 /// Values that an option is limited to; the parser refuses others with the list.
-pub const CHOICES: [(&str, &[&str]); 1] =
-    [("--log-level", &["silent", "fatal", "error", "warn", "info", "debug", "trace"])];
+pub const CHOICES: [(&str, &[&str]); 2] = [
+    ("--log-level", &["silent", "fatal", "error", "warn", "info", "debug", "trace"]),
+    ("--shell", &["zsh", "bash", "powershell", "fish"]),
+];
 
 #[derive(Debug, PartialEq, FromArgs, ArgsInfo)]
 /// One gateway for all your chat channels, agents and devices. Start it with "openclaw gateway", ask how it is
@@ -83,6 +87,7 @@ pub enum Command {
     Config(Config),
     Setup(Setup),
     Doctor(Doctor),
+    Completion(Completion),
 }
 
 // ── gateway ────────────────────────────────────────────────────────────────────────────────────────────
