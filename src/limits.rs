@@ -262,3 +262,11 @@ pub const CONFIG_AUDIT_BYTES: u64 = 1024 * 1024;
 pub const CONFIG_BYTES: u64 = 8 * 1024 * 1024;
 pub const INCLUDE_BYTES: u64 = 2 * 1024 * 1024;
 pub const INCLUDE_DEPTH: usize = 10;
+
+// ── backups ────────────────────────────────────────────────────────────────────────────────────────────
+/// List of sums in a backup.
+pub const BACKUP_MANIFEST_BYTES: usize = 64 * 1024 * 1024;
+/// Files and directories in a backup.
+pub const BACKUP_FILES: usize = 500_000;
+/// A long name in a backup, with what stands around it.
+pub const BACKUP_NAME_BYTES: usize = 16 * 1024;

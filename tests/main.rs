@@ -1,6 +1,7 @@
 //! One test program for the whole gateway: two cores link once.
 
 mod auth;
+mod backup;
 mod chat;
 mod command_line;
 mod commands;

@@ -12,6 +12,7 @@ pub mod agent;
 pub mod agents;
 pub mod argv;
 pub mod audit;
+pub mod backup;
 pub mod call;
 pub mod channels;
 pub mod client;
@@ -28,6 +29,7 @@ pub mod logs;
 pub mod models;
 pub mod output;
 pub mod probe;
+pub mod progress;
 pub mod prompt;
 pub mod service;
 pub mod sessions;
@@ -92,6 +94,7 @@ fn command(top: Top) -> Result<u8> {
         Command::Setup(args) => setup::run(&cx()?, &args),
         Command::Doctor(args) => doctor::run(&cx()?, &args),
         Command::Completion(args) => completion::run(&cx()?, &args),
+        Command::Backup(args) => backup::run(&cx()?, &args),
     }
 }
 

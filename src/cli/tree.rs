@@ -88,6 +88,7 @@ pub enum Command {
     Setup(Setup),
     Doctor(Doctor),
     Completion(Completion),
+    Backup(Backup),
 }
 
 // ── gateway ────────────────────────────────────────────────────────────────────────────────────────────
