@@ -20,6 +20,7 @@ pub mod completion;
 pub mod config;
 pub mod config_schema;
 pub mod context;
+pub mod dashboard;
 pub mod devices;
 pub mod doctor;
 pub mod gateway_status;
@@ -27,10 +28,12 @@ pub mod health;
 pub mod help;
 pub mod logs;
 pub mod models;
+pub mod onboard;
 pub mod output;
 pub mod probe;
 pub mod progress;
 pub mod prompt;
+pub mod reset;
 pub mod service;
 pub mod sessions;
 pub mod setup;
@@ -40,6 +43,9 @@ pub mod stop;
 pub mod system;
 pub mod target;
 pub mod tree;
+pub mod uninstall;
+pub mod update;
+pub mod usage_cost;
 
 #[cfg(test)]
 mod client_tests;
@@ -95,6 +101,12 @@ fn command(top: Top) -> Result<u8> {
         Command::Doctor(args) => doctor::run(&cx()?, &args),
         Command::Completion(args) => completion::run(&cx()?, &args),
         Command::Backup(args) => backup::run(&cx()?, &args),
+        Command::Onboard(args) => onboard::run(&cx()?, &args),
+        Command::Configure(args) => onboard::configure(&cx()?, &args),
+        Command::Dashboard(args) => dashboard::run(&cx()?, &args),
+        Command::Reset(args) => reset::run(&cx()?, &args),
+        Command::Uninstall(args) => uninstall::run(&cx()?, &args),
+        Command::Update(args) => update::run(&cx()?, &args),
     }
 }
 
@@ -110,6 +122,7 @@ fn gateway_command(globals: &Globals, mut group: tree::Gateway) -> Result<u8> {
         Some(GatewayCommand::Call(args)) => call::run(&cx()?, &group, &args),
         Some(GatewayCommand::Health(args)) => health::run_gateway(&cx()?, &group, &args),
         Some(GatewayCommand::Probe(args)) => probe::run(&cx()?, &group, &args),
+        Some(GatewayCommand::UsageCost(args)) => usage_cost::run(&cx()?, &group, &args),
     }
 }
 

@@ -89,6 +89,12 @@ pub enum Command {
     Doctor(Doctor),
     Completion(Completion),
     Backup(Backup),
+    Onboard(Onboard),
+    Configure(Configure),
+    Dashboard(Dashboard),
+    Reset(Reset),
+    Uninstall(Uninstall),
+    Update(Update),
 }
 
 // ── gateway ────────────────────────────────────────────────────────────────────────────────────────────
@@ -200,6 +206,7 @@ pub enum GatewayCommand {
     Call(GatewayCall),
     Health(GatewayHealth),
     Probe(GatewayProbe),
+    UsageCost(GatewayUsageCost),
 }
 
 #[derive(Debug, Default, PartialEq, FromArgs, ArgsInfo)]
@@ -308,6 +315,21 @@ call_command! {
     /// Ask the gateway for its health.
     #[argh(subcommand, name = "health", help_triggers("-h", "--help"), example = "openclaw gateway health")]
     GatewayHealth {}
+}
+
+call_command! {
+    /// Show the tokens and the cost that the gateway has counted.
+    #[argh(
+        subcommand,
+        name = "usage-cost",
+        help_triggers("-h", "--help"),
+        example = "openclaw gateway usage-cost --days 7"
+    )]
+    GatewayUsageCost {
+        /// how many days back (default: 30)
+        #[argh(option, arg_name = "days")]
+        pub days: Option<String>,
+    }
 }
 
 #[derive(Debug, Default, PartialEq, FromArgs, ArgsInfo)]

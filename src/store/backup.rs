@@ -234,11 +234,10 @@ pub fn verify(archive: &Path, step: Step<'_>) -> io::Result<Manifest> {
     }
 }
 
+type Content = Reader<BufReader<File>>;
+
 /// Calls for every member but the manifest, whose text is the result. Names are checked before.
-fn each(
-    archive: &Path,
-    run: &mut dyn FnMut(&Member, &mut Reader<BufReader<File>>) -> io::Result<()>,
-) -> io::Result<String> {
+fn each(archive: &Path, run: &mut dyn FnMut(&Member, &mut Content) -> io::Result<()>) -> io::Result<String> {
     let mut reader = Reader::new(BufReader::with_capacity(PIECE, File::open(archive)?));
     let mut seen = std::collections::BTreeSet::new();
     while let Some(member) = reader.member()? {

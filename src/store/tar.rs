@@ -169,9 +169,9 @@ fn split(name: &str) -> Option<(&str, &str)> {
     if name.len() <= NAME {
         return Some(("", name));
     }
-    let at = name.char_indices().filter(|(at, c)| *c == '/' && *at <= PREFIX).map(|(at, _)| at);
+    let mut at = name.char_indices().rev().filter(|(at, c)| *c == '/' && *at <= PREFIX).map(|(at, _)| at);
     let fits = |at: &usize| name.len() - at - 1 <= NAME && *at + 1 < name.len();
-    at.filter(fits).last().map(|at| (&name[..at], &name[at + 1..]))
+    at.find(fits).map(|at| (&name[..at], &name[at + 1..]))
 }
 
 fn block(prefix: &str, name: &str, kind: u8, bytes: u64, mode: u32, modified: u64) -> [u8; BLOCK] {
@@ -303,7 +303,7 @@ mod tests {
 
     #[test]
     fn the_length_of_a_record_counts_itself() {
-        for (value, line) in [("x", "10 path=x\n"), ("xx", "11 path=xx\n"), ("", "8 path=\n")] {
+        for (value, line) in [("x", "9 path=x\n"), ("xx", "11 path=xx\n"), ("", "8 path=\n")] {
             assert_eq!(record("path", value), line);
             assert_eq!(records(line).unwrap(), [("path".to_owned(), value.to_owned())]);
         }

@@ -131,3 +131,238 @@ pub struct BackupRestore {
     #[argh(switch)]
     pub json: bool,
 }
+
+#[derive(Debug, Default, PartialEq, FromArgs, ArgsInfo)]
+/// Set a gateway up: configuration, token, workspace, the key of a model provider. Asks on a terminal; answers can be
+/// given as options.
+#[argh(
+    subcommand,
+    name = "onboard",
+    help_triggers("-h", "--help"),
+    example = "openclaw onboard",
+    example = "openclaw onboard --non-interactive --accept-risk --gateway-port 18789 --json",
+    note = "Secrets given as options can be seen in the process list; answers on a terminal and the environment cannot."
+)]
+pub struct Onboard {
+    /// directory of the agent's files
+    #[argh(option, arg_name = "dir")]
+    pub workspace: Option<String>,
+    /// move what is there aside first
+    #[argh(switch)]
+    pub reset: bool,
+    /// what --reset moves: config, config+creds+sessions or full (default: config+creds+sessions)
+    #[argh(option, arg_name = "scope")]
+    pub reset_scope: Option<String>,
+    /// ask nothing; needs --accept-risk
+    #[argh(switch)]
+    pub non_interactive: bool,
+    /// an agent can do harm with the tools it is given, and that is understood
+    #[argh(switch)]
+    pub accept_risk: bool,
+    /// quickstart, advanced or manual; all ask the same here
+    #[argh(option, arg_name = "flow")]
+    pub flow: Option<String>,
+    /// local or remote
+    #[argh(option, arg_name = "mode")]
+    pub mode: Option<String>,
+    /// skip, apiKey (Anthropic), openai-api-key or custom-api-key
+    #[argh(option, arg_name = "choice")]
+    pub auth_choice: Option<String>,
+    /// plaintext: keys go into the configuration; ref: they stay in the environment (default: plaintext)
+    #[argh(option, arg_name = "mode")]
+    pub secret_input_mode: Option<String>,
+    /// key of Anthropic
+    #[argh(option, arg_name = "key")]
+    pub anthropic_api_key: Option<String>,
+    /// key of OpenAI
+    #[argh(option, arg_name = "key")]
+    pub openai_api_key: Option<String>,
+    /// address of another provider
+    #[argh(option, arg_name = "url")]
+    pub custom_base_url: Option<String>,
+    /// its key
+    #[argh(option, arg_name = "key")]
+    pub custom_api_key: Option<String>,
+    /// its model
+    #[argh(option, arg_name = "id")]
+    pub custom_model_id: Option<String>,
+    /// its name here (default: custom)
+    #[argh(option, arg_name = "id")]
+    pub custom_provider_id: Option<String>,
+    /// what it speaks: openai or anthropic (default: openai)
+    #[argh(option, arg_name = "mode")]
+    pub custom_compatibility: Option<String>,
+    /// port of the gateway
+    #[argh(option, arg_name = "port")]
+    pub gateway_port: Option<String>,
+    /// loopback, lan, tailnet, auto or custom
+    #[argh(option, arg_name = "mode")]
+    pub gateway_bind: Option<String>,
+    /// token or password
+    #[argh(option, arg_name = "mode")]
+    pub gateway_auth: Option<String>,
+    /// the token (otherwise the present or a new one)
+    #[argh(option, arg_name = "token")]
+    pub gateway_token: Option<String>,
+    /// variable of the environment that holds the token
+    #[argh(option, arg_name = "name")]
+    pub gateway_token_ref_env: Option<String>,
+    /// the password
+    #[argh(option, arg_name = "password")]
+    pub gateway_password: Option<String>,
+    /// with --mode remote: address of the gateway
+    #[argh(option, arg_name = "url")]
+    pub remote_url: Option<String>,
+    /// with --mode remote: its token
+    #[argh(option, arg_name = "token")]
+    pub remote_token: Option<String>,
+    /// off, serve or funnel
+    #[argh(option, arg_name = "mode")]
+    pub tailscale: Option<String>,
+    /// undo the Tailscale publication when the gateway stops
+    #[argh(switch)]
+    pub tailscale_reset_on_exit: bool,
+    /// run the gateway as a service
+    #[argh(switch)]
+    pub install_daemon: bool,
+    /// do not
+    #[argh(switch)]
+    pub no_install_daemon: bool,
+    /// the same
+    #[argh(switch)]
+    pub skip_daemon: bool,
+    /// accepted: the gateway is its own runtime
+    #[argh(option, arg_name = "runtime")]
+    pub daemon_runtime: Option<String>,
+    /// accepted: channels are not asked for
+    #[argh(switch)]
+    pub skip_channels: bool,
+    /// accepted: skills are not asked for
+    #[argh(switch)]
+    pub skip_skills: bool,
+    /// accepted: search is not asked for
+    #[argh(switch)]
+    pub skip_search: bool,
+    /// accepted: no gateway is started that could be asked
+    #[argh(switch)]
+    pub skip_health: bool,
+    /// do not mention the dashboard
+    #[argh(switch)]
+    pub skip_ui: bool,
+    /// accepted: nothing is installed with a package manager
+    #[argh(option, arg_name = "name")]
+    pub node_manager: Option<String>,
+    /// print JSON
+    #[argh(switch)]
+    pub json: bool,
+}
+
+#[derive(Debug, Default, PartialEq, FromArgs, ArgsInfo)]
+/// Change the answers of onboarding, one part or all; asks on a terminal.
+#[argh(
+    subcommand,
+    name = "configure",
+    help_triggers("-h", "--help"),
+    example = "openclaw configure",
+    example = "openclaw configure --section gateway"
+)]
+pub struct Configure {
+    /// only this part: workspace, model, gateway or daemon; may be repeated
+    #[argh(option, arg_name = "section")]
+    pub section: Vec<String>,
+}
+
+#[derive(Debug, Default, PartialEq, FromArgs, ArgsInfo)]
+/// Print the address of the Control UI with the token in it.
+#[argh(subcommand, name = "dashboard", help_triggers("-h", "--help"), example = "openclaw dashboard --no-open")]
+pub struct Dashboard {
+    /// open no browser; none is opened anyway, for the token would stand in the process list
+    #[argh(switch)]
+    pub no_open: bool,
+}
+
+#[derive(Debug, Default, PartialEq, FromArgs, ArgsInfo)]
+/// Move configuration, credentials and sessions aside, or the whole state, and begin again.
+#[argh(
+    subcommand,
+    name = "reset",
+    help_triggers("-h", "--help"),
+    example = "openclaw reset --dry-run --scope full",
+    example = "openclaw reset --scope config --yes"
+)]
+pub struct Reset {
+    /// config, config+creds+sessions or full (otherwise asked for)
+    #[argh(option, arg_name = "scope")]
+    pub scope: Option<String>,
+    /// do not ask whether
+    #[argh(switch)]
+    pub yes: bool,
+    /// ask nothing; needs --scope and --yes
+    #[argh(switch)]
+    pub non_interactive: bool,
+    /// only say what would be done
+    #[argh(switch)]
+    pub dry_run: bool,
+}
+
+#[derive(Debug, Default, PartialEq, FromArgs, ArgsInfo)]
+/// Remove what the gateway left on this machine: service, state, workspace. The program itself stays.
+#[argh(
+    subcommand,
+    name = "uninstall",
+    help_triggers("-h", "--help"),
+    example = "openclaw uninstall --all --dry-run",
+    example = "openclaw backup create && openclaw uninstall --all --yes"
+)]
+pub struct Uninstall {
+    /// the service of the gateway
+    #[argh(switch)]
+    pub service: bool,
+    /// state directory and configuration
+    #[argh(switch)]
+    pub state: bool,
+    /// the agents' workspaces
+    #[argh(switch)]
+    pub workspace: bool,
+    /// accepted: there is no desktop program
+    #[argh(switch)]
+    pub app: bool,
+    /// all of these
+    #[argh(switch)]
+    pub all: bool,
+    /// do not ask whether
+    #[argh(switch)]
+    pub yes: bool,
+    /// ask nothing; needs --yes
+    #[argh(switch)]
+    pub non_interactive: bool,
+    /// only say what would be removed
+    #[argh(switch)]
+    pub dry_run: bool,
+}
+
+#[derive(Debug, PartialEq, FromArgs, ArgsInfo)]
+/// Say what is installed and how it is brought up to date.
+#[argh(subcommand, name = "update", help_triggers("-h", "--help"), example = "openclaw update status")]
+pub struct Update {
+    #[argh(subcommand)]
+    pub command: Option<UpdateCommand>,
+}
+
+#[derive(Debug, PartialEq, FromArgs, ArgsInfo)]
+#[argh(subcommand)]
+pub enum UpdateCommand {
+    Status(UpdateStatus),
+}
+
+#[derive(Debug, Default, PartialEq, FromArgs, ArgsInfo)]
+/// Show version and kind of this installation. No server is asked.
+#[argh(subcommand, name = "status", help_triggers("-h", "--help"), example = "openclaw update status --json")]
+pub struct UpdateStatus {
+    /// print JSON
+    #[argh(switch)]
+    pub json: bool,
+    /// accepted: nothing is waited for
+    #[argh(option, arg_name = "seconds")]
+    pub timeout: Option<String>,
+}
