@@ -383,6 +383,17 @@ fn reset_moves_aside_and_uninstall_removes_only_its_own() {
     assert!(names.iter().any(|name| name.starts_with("openclaw.json.reset-")), "{names:?}");
     home.run(&["setup", "--workspace", "~/agent"]);
     home.run(&["--dev", "setup"]);
+    let shared = home.run(&["uninstall", "--all", "--yes"]);
+    assert!(stderr(&shared).contains("workspace of profile \"dev\"; nothing was changed"), "{}", stderr(&shared));
+    let other = home.run(&["--dev", "uninstall", "--workspace", "--yes"]);
+    assert!(stdout(&other).contains("Removed ~/.openclaw/workspace-dev\n"), "{}{}", stdout(&other), stderr(&other));
+    // Another state directory of the default profile does not own the default one's workspace.
+    fs::create_dir_all(home.state().join("workspace")).expect("a directory");
+    let mut command = home.command(&["uninstall", "--all", "--yes"]);
+    command.env("OPENCLAW_STATE_DIR", home.path().join("openclaw-second"));
+    fs::create_dir(home.path().join("openclaw-second")).expect("a directory");
+    assert!(stderr(&finish(command)).contains("Left alone: ~/.openclaw/workspace"));
+    assert!(home.state().join("workspace").is_dir() && !home.path().join("openclaw-second").exists());
     let output = home.run(&["uninstall", "--all", "--yes"]);
     assert!(output.status.success(), "{}", stderr(&output));
     assert!(stdout(&output).contains("Removed ~/.openclaw\n"), "{}", stdout(&output));

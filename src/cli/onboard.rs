@@ -404,7 +404,7 @@ fn edits(cx: &Context, loaded: &Loaded, answers: &Answers, command: &str) -> Res
     let rest = setup::local_edits(cx, &setup_args, loaded);
     edits.extend(rest.into_iter().filter(|edit| {
         let of_token = edit_path(edit).is_some_and(|path| path.starts_with(&["gateway".into(), "auth".into()]));
-        !said(edit) && !(of_token && password)
+        !(said(edit) || of_token && password)
     }));
     for (path, value) in [("tools.profile", "coding"), ("session.dmScope", "per-channel-peer")] {
         if absent(path) && command == "onboard" {

@@ -92,6 +92,7 @@ pub(super) fn own_paths(cx: &Context, scope: &str) -> Result<Vec<PathBuf>> {
     check_own(cx, &paths.state_dir)?;
     let outside = |path: &Path| !path.starts_with(&paths.state_dir);
     if scope == "full" {
+        check_others(cx)?;
         let config = Some(paths.config_path.clone()).filter(|path| outside(path));
         return Ok([paths.state_dir.clone()].into_iter().chain(config).chain(workspaces(cx)).collect());
     }
@@ -111,11 +112,32 @@ pub(super) fn own_paths(cx: &Context, scope: &str) -> Result<Vec<PathBuf>> {
 pub(super) fn workspaces(cx: &Context) -> Vec<PathBuf> {
     let config = &cx.loaded().config;
     let dir = normalize(&workspace::directory(config, &cx.paths, config.agents.default_id()));
-    if dir.starts_with(&cx.paths.state_dir) && dir != cx.paths.state_dir || dir == cx.paths.workspace {
+    let inside = dir.starts_with(&cx.paths.state_dir) && dir != cx.paths.state_dir;
+    // With OPENCLAW_STATE_DIR the default one may be that of the default profile.
+    let of_profile = cx.paths.profile.as_ref().is_some_and(|profile| dir.ends_with(format!("workspace-{profile}")));
+    if inside || of_profile && dir == cx.paths.workspace {
         return vec![dir];
     }
     err!("Left alone: {} lies outside this profile's directories.", cx.short(&dir));
     Vec::new()
+}
+
+/// Workspaces of other profiles lie in the state directory of the default one.
+fn check_others(cx: &Context) -> Result<()> {
+    let Ok(entries) = std::fs::read_dir(&cx.paths.state_dir) else { return Ok(()) };
+    for entry in entries.flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let Some(profile) = name.strip_prefix("workspace-") else { continue };
+        let own = cx.paths.profile.as_deref() == Some(profile);
+        if !own && cx.paths.home.join(format!(".openclaw-{profile}")).is_dir() {
+            return Err(Error::new(format!(
+                "{} is the workspace of profile \"{profile}\"; nothing was changed.",
+                cx.short(&entry.path())
+            ))
+            .hint(format!("Uninstall that profile first: openclaw --profile {profile} uninstall --all")));
+        }
+    }
+    Ok(())
 }
 
 /// A state directory that is somebody's home or the root of the system is a mistake in a variable.
