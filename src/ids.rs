@@ -50,6 +50,24 @@ pub fn sha256_hex(bytes: &[u8]) -> String {
     hex(&sha256(bytes))
 }
 
+/// SHA-256 of something that comes in pieces.
+pub struct Sha256(ring::digest::Context);
+
+impl Sha256 {
+    #[expect(clippy::new_without_default, reason = "an empty sum is no default of anything")]
+    pub fn new() -> Sha256 {
+        Sha256(ring::digest::Context::new(&ring::digest::SHA256))
+    }
+
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    pub fn hex(self) -> String {
+        hex(self.0.finish().as_ref())
+    }
+}
+
 /// base64url without padding.
 pub fn base64url(bytes: &[u8]) -> String {
     URL_SAFE_NO_PAD.encode(bytes)

@@ -273,3 +273,11 @@ pub const SERVICE_COMMAND: Duration = Duration::from_secs(90);
 pub const SERVICE_OUTPUT: u64 = 1024 * 1024;
 /// A unit, a property list or a start script: larger than this is none of ours.
 pub const SERVICE_FILE_BYTES: u64 = 256 * 1024;
+
+// ── backups ────────────────────────────────────────────────────────────────────────────────────────────
+/// List of sums in a backup.
+pub const BACKUP_MANIFEST_BYTES: usize = 64 * 1024 * 1024;
+/// Files and directories in a backup.
+pub const BACKUP_FILES: usize = 500_000;
+/// A long name in a backup, with what stands around it.
+pub const BACKUP_NAME_BYTES: usize = 16 * 1024;

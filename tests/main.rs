@@ -1,6 +1,7 @@
 //! One test program for the whole gateway: two cores link once.
 
 mod auth;
+mod backup;
 mod bad_days;
 mod chat;
 mod command_line;
@@ -12,6 +13,7 @@ mod devices;
 mod discovery;
 mod disk;
 mod doctor;
+mod first_steps;
 mod handshake;
 mod hostile;
 mod http;

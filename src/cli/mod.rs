@@ -14,12 +14,15 @@ pub mod agent;
 pub mod agents;
 pub mod argv;
 pub mod audit;
+pub mod backup;
 pub mod call;
 pub mod channels;
 pub mod client;
+pub mod completion;
 pub mod config;
 pub mod config_schema;
 pub mod context;
+pub mod dashboard;
 pub mod devices;
 pub mod discover;
 pub mod doctor;
@@ -30,8 +33,12 @@ pub mod logs;
 pub mod manual;
 pub mod mdoc;
 pub mod models;
+pub mod onboard;
 pub mod output;
 pub mod probe;
+pub mod progress;
+pub mod prompt;
+pub mod reset;
 pub mod security;
 pub mod service;
 pub mod service_commands;
@@ -43,6 +50,9 @@ pub mod stop;
 pub mod system;
 pub mod target;
 pub mod tree;
+pub mod uninstall;
+pub mod update;
+pub mod usage_cost;
 
 #[cfg(test)]
 mod client_tests;
@@ -104,6 +114,14 @@ fn command(top: Top) -> Result<u8> {
         Command::Setup(args) => setup::run(cx()?, &args),
         Command::Doctor(args) => doctor::run(&globals, &args),
         Command::Security(args) => security::run(cx()?, &args),
+        Command::Completion(args) => completion::run(cx()?, &args),
+        Command::Backup(args) => backup::run(cx()?, &args),
+        Command::Onboard(args) => onboard::run(cx()?, &args),
+        Command::Configure(args) => onboard::configure(cx()?, &args),
+        Command::Dashboard(args) => dashboard::run(cx()?, &args),
+        Command::Reset(args) => reset::run(cx()?, &args),
+        Command::Uninstall(args) => uninstall::run(cx()?, &args),
+        Command::Update(args) => update::run(cx()?, &args),
     }
 }
 
@@ -128,6 +146,7 @@ fn gateway_command(globals: &Globals, mut group: tree::Gateway) -> Result<u8> {
         Some(GatewayCommand::Health(args)) => health::run_gateway(cx()?, &group, &args),
         Some(GatewayCommand::Probe(args)) => probe::run(cx()?, &group, &args),
         Some(GatewayCommand::Discover(args)) => discover::run(cx()?, &args),
+        Some(GatewayCommand::UsageCost(args)) => usage_cost::run(cx()?, &group, &args),
     }
 }
 

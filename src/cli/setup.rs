@@ -1,5 +1,7 @@
 //! `openclaw setup`: configuration, workspace and sessions of a first start. What is there stays; needs no gateway.
 
+use std::path::PathBuf;
+
 use serde_json::json;
 
 use super::Context;
@@ -33,6 +35,14 @@ pub fn run(cx: &Context, args: &Args) -> Result<u8> {
     if remote {
         return Ok(0);
     }
+    let (dir, sessions) = directories(cx)?;
+    out!("Workspace OK: {}", cx.short(&dir));
+    out!("Sessions OK: {}", cx.short(&sessions));
+    Ok(0)
+}
+
+/// Makes workspace and directory of sessions as the configuration has them now.
+pub(super) fn directories(cx: &Context) -> Result<(PathBuf, PathBuf)> {
     let now = load::load(&cx.paths, &FsSource);
     let agent = now.config.agents.default_id();
     let dir = workspace::directory(&now.config, &cx.paths, agent);
@@ -44,12 +54,10 @@ pub fn run(cx: &Context, args: &Args) -> Result<u8> {
         false => workspace::ensure(&dir, &transcript::iso_time(super::client::now_ms())),
     };
     made.map_err(|e| failed(&cx.short(&dir), e))?;
-    out!("Workspace OK: {}", cx.short(&dir));
     let store = session::store_file(&now.config, &cx.paths, agent);
-    let sessions = atomic::parent(&store);
-    atomic::create_dirs(sessions).map_err(|e| failed(&cx.short(sessions), e))?;
-    out!("Sessions OK: {}", cx.short(sessions));
-    Ok(0)
+    let sessions = atomic::parent(&store).to_owned();
+    atomic::create_dirs(&sessions).map_err(|e| failed(&cx.short(&sessions), e))?;
+    Ok((dir, sessions))
 }
 
 /// Writes the configuration and says on standard error what the writer has to say.
@@ -76,7 +84,7 @@ fn is_remote(args: &Args) -> Result<bool> {
     }
 }
 
-fn remote_edits(args: &Args, loaded: &Loaded) -> Result<Vec<Edit>> {
+pub(super) fn remote_edits(args: &Args, loaded: &Loaded) -> Result<Vec<Edit>> {
     let given = |text: &Option<String>| text.as_deref().map(str::trim).filter(|t| !t.is_empty()).map(str::to_owned);
     let url = given(&args.remote_url).or_else(|| loaded.config.gateway.remote_url.clone());
     let url = url.ok_or_else(|| {
@@ -97,7 +105,7 @@ fn remote_edits(args: &Args, loaded: &Loaded) -> Result<Vec<Edit>> {
     Ok(edits)
 }
 
-fn local_edits(cx: &Context, args: &Args, loaded: &Loaded) -> Vec<Edit> {
+pub(super) fn local_edits(cx: &Context, args: &Args, loaded: &Loaded) -> Vec<Edit> {
     let at = |path: &str| get_path::lookup(&loaded.resolved, path);
     let mut edits = Vec::new();
     if at("gateway.mode").is_none() || args.mode.is_some() && at("gateway.mode") != Some(&json!("local")) {

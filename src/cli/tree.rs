@@ -7,9 +7,11 @@
 use argh::{ArgsInfo, FromArgs};
 
 mod care;
+mod first;
 mod operate;
 
 pub use care::*;
+pub use first::*;
 pub use operate::*;
 
 pub use argh::{CommandInfoWithArgs as CommandInfo, FlagInfoKind, Optionality};
@@ -28,8 +30,10 @@ pub const GROUPS_THAT_RUN: [&str; 2] = ["gateway", "agents"];
 pub const GATEWAY_INHERITED: [&str; 4] = ["--port", "--token", "--password", "--force"];
 
 /// Values that an option is limited to; the parser refuses others with the list.
-pub const CHOICES: [(&str, &[&str]); 1] =
-    [("--log-level", &["silent", "fatal", "error", "warn", "info", "debug", "trace"])];
+pub const CHOICES: [(&str, &[&str]); 2] = [
+    ("--log-level", &["silent", "fatal", "error", "warn", "info", "debug", "trace"]),
+    ("--shell", &["zsh", "bash", "powershell", "fish"]),
+];
 
 #[derive(Debug, PartialEq, FromArgs, ArgsInfo)]
 /// One gateway for all your chat channels, agents and devices. Start it with "openclaw gateway", ask how it is
@@ -85,6 +89,14 @@ pub enum Command {
     Setup(Setup),
     Doctor(Doctor),
     Security(Security),
+    Completion(Completion),
+    Backup(Backup),
+    Onboard(Onboard),
+    Configure(Configure),
+    Dashboard(Dashboard),
+    Reset(Reset),
+    Uninstall(Uninstall),
+    Update(Update),
 }
 
 // ── gateway ────────────────────────────────────────────────────────────────────────────────────────────
@@ -200,6 +212,7 @@ pub enum GatewayCommand {
     Health(GatewayHealth),
     Probe(GatewayProbe),
     Discover(GatewayDiscover),
+    UsageCost(GatewayUsageCost),
 }
 
 #[derive(Debug, Default, PartialEq, FromArgs, ArgsInfo)]
@@ -378,6 +391,21 @@ call_command! {
     /// Ask the gateway for its health.
     #[argh(subcommand, name = "health", help_triggers("-h", "--help"), example = "openclaw gateway health")]
     GatewayHealth {}
+}
+
+call_command! {
+    /// Show the tokens and the cost that the gateway has counted.
+    #[argh(
+        subcommand,
+        name = "usage-cost",
+        help_triggers("-h", "--help"),
+        example = "openclaw gateway usage-cost --days 7"
+    )]
+    GatewayUsageCost {
+        /// how many days back (default: 30)
+        #[argh(option, arg_name = "days")]
+        pub days: Option<String>,
+    }
 }
 
 #[derive(Debug, Default, PartialEq, FromArgs, ArgsInfo)]

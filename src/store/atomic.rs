@@ -272,6 +272,11 @@ fn temporary_name(name: &OsStr) -> String {
     format!(".{}.{}-{}.tmp", name.to_string_lossy(), std::process::id(), crate::ids::new_entry_id())
 }
 
+/// Whether a file's name is one that [`Staged`] gives while it writes.
+pub fn is_temporary(name: &str) -> bool {
+    pid_of_temporary(name).is_some()
+}
+
 fn pid_of_temporary(name: &str) -> Option<u32> {
     let middle = name.strip_prefix('.')?.strip_suffix(".tmp")?;
     let (_, stamp) = middle.rsplit_once('.')?;

@@ -12,6 +12,7 @@
 //! Files that the reference program may share keep every field we do not know.
 
 pub mod atomic;
+pub mod backup;
 mod book;
 mod budget;
 mod config_audit;
@@ -30,6 +31,7 @@ pub mod secrets;
 pub mod sessions;
 mod sessions_write;
 pub mod source;
+mod tar;
 pub mod transcript;
 mod transcript_read;
 mod user_text;
