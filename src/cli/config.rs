@@ -202,7 +202,8 @@ mod tests {
         );
         assert_eq!(
             invalid(&[issue("one"), issue("two")]).to_string(),
-            "Error: Config validation failed: channels.telegram.allowFrom: one\n  channels.telegram.allowFrom: two"
+            "Error: Config validation failed: channels.telegram.allowFrom: one\n  channels.telegram.allowFrom: two\n\
+             `openclaw config schema channels.telegram.allowFrom` says what it takes."
         );
     }
 }
