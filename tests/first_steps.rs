@@ -54,8 +54,8 @@ fn completes(shell: &str) {
     let home = Home::new();
     for (line, wanted) in [
         (&["gatew"][..], &["gateway"][..]),
-        (&["gateway", "sta"], &["status"]),
-        (&["gateway", "--token", "run", "sta"], &["status"]),
+        (&["gateway", "stat"], &["status"]),
+        (&["gateway", "--token", "run", "stat"], &["status"]),
         (&["--profile", "devices", "gateway", "status", "--require"], &["--require-rpc"]),
         (&["gateway", "status", "--for"], &["--force"]),
         (&["--log-level", "de"], &["debug"]),
