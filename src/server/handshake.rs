@@ -46,7 +46,16 @@ pub struct Peer {
 }
 
 /// Runs the handshake to its end. `deadline` is absolute, from the end of the upgrade.
-pub fn run(ctx: &Arc<Context>, peer: &Peer, reader: &mut Reader, outbox: &Arc<Outbox>, deadline: Instant) -> Outcome {
+///
+/// `proven` is called when the peer has shown who it is, before it hears so: from then on no newcomer may take its place.
+pub fn run(
+    ctx: &Arc<Context>,
+    peer: &Peer,
+    reader: &mut Reader,
+    outbox: &Arc<Outbox>,
+    deadline: Instant,
+    proven: impl FnOnce(),
+) -> Outcome {
     let nonce = ids::new_uuid();
     let ts_ms = wall_ms();
     outbox.answer(hello::challenge_frame(&nonce, ts_ms));
@@ -66,7 +75,10 @@ pub fn run(ctx: &Arc<Context>, peer: &Peer, reader: &mut Reader, outbox: &Arc<Ou
     };
     reader.handled();
     match admit(ctx, peer, &opening, Challenge { nonce: &nonce, ts_ms, now_ms: wall_ms() }) {
-        Ok(entry) => register(ctx, peer, opening, entry, outbox),
+        Ok(entry) => {
+            proven();
+            register(ctx, peer, opening, entry, outbox)
+        }
         Err(refusal) => refuse(outbox, Some(&opening.request_id), *refusal),
     }
 }

@@ -51,9 +51,9 @@ pub fn serve(doors: &Arc<Doors>, upgrade: Upgrade, ticket: &mut Ticket) -> Resul
     let peer = Peer { head: net::Head { peer: ticket.address(), headers }, conn_id: conn_id.clone() };
     drop(head);
     let opened = Instant::now();
-    match handshake::run(ctx, &peer, &mut reader, &outbox, opened + doors.handshake_timeout) {
+    let deadline = opened + doors.handshake_timeout;
+    match handshake::run(ctx, &peer, &mut reader, &outbox, deadline, || ticket.authenticated()) {
         Outcome::In(caller) => {
-            ticket.authenticated();
             let after = Limits { message_bytes: limits::MAX_PAYLOAD_BYTES as u64, fragments: limits::MAX_FRAGMENTS };
             reader.set_limits(after);
             reader.set_patience(Patience::Each(limits::PING_AFTER));
