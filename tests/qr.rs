@@ -355,6 +355,11 @@ fn addresses_of_a_configuration_and_what_no_phone_can_reach() {
         assert_eq!(status, Some(1), "{config} {args:?}");
         assert!(err.contains(said) && err.lines().count() >= 2, "{config} {args:?}: {err}");
     }
+    let other = home.path().join(".openclaw-p");
+    fs::create_dir_all(&other).unwrap();
+    fs::write(other.join("openclaw.json"), json!({"gateway": {"auth": {"token": TOKEN}}}).to_string()).unwrap();
+    let err = stderr(&home.run(&["--profile", "p", "qr"]));
+    assert!(err.contains("At home: openclaw --profile p config set gateway.bind lan."), "{err}");
     let after = fs::read_to_string(home.state().join("devices/bootstrap.json")).unwrap();
     assert_eq!(after, codes, "no code was made for nothing");
 }

@@ -29,6 +29,13 @@ const QUIET: i32 = 4;
 const REMOTE: &str = "remote";
 
 pub fn run(cx: &Context, args: &Args) -> Result<u8> {
+    print(cx, args).map_err(|mut error| {
+        error.hints = error.hints.iter().map(|hint| cx.suggest(hint)).collect();
+        error
+    })
+}
+
+fn print(cx: &Context, args: &Args) -> Result<u8> {
     let flags = Flags { url: None, token: filled(&args.token), password: filled(&args.password) };
     if flags.token.is_some() && flags.password.is_some() {
         return Err(Error::new("--token and --password exclude each other").hint("Give the one that the gateway uses."));
