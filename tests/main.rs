@@ -19,6 +19,7 @@ mod hostile;
 mod http;
 mod layers;
 mod lifecycle;
+mod manuals;
 mod methods;
 mod old_names;
 mod packaging;
