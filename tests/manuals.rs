@@ -12,9 +12,13 @@ use std::process::Command;
 use serde_json::{Value, json};
 
 use openclaw::cli::argv::{self, Action};
+use openclaw::cli::doctor;
 use openclaw::cli::manual::{self, KEYS_BEGIN, KEYS_END};
 use openclaw::cli::output::width;
 use openclaw::cli::tree::{self, CommandInfo, FlagInfo, FlagInfoKind};
+use openclaw::config::lookup;
+use openclaw::protocol::events::EVENTS;
+use openclaw::protocol::methods::METHODS;
 
 use crate::commands::ends;
 use crate::common::{Gateway, Home, free_port};
@@ -459,16 +463,25 @@ fn what_pages_mention_exists() {
     }
 }
 
-/// Files that a page lists are named in the source; words in capitals stand for what differs.
+/// Files that a page names are named in the source; words in capitals stand for what differs.
 #[test]
 fn files_of_the_pages_are_the_programs() {
+    // Of the machine or of the reader.
+    let others = ["/etc/hosts", "/etc/openclaw/password", "/etc/TZ"];
     let mut source = String::new();
-    visit(&root().join("src"), &mut |text| source.push_str(text));
+    for dir in ["src", "contrib"] {
+        visit(&root().join(dir), &mut |text| source.push_str(text));
+    }
     let mut seen = 0;
     for page in pages() {
         let text = read(&format!("man/{page}"));
-        for line in section_lines(&text, "FILES").filter_map(|line| line.strip_prefix(".It Pa ")) {
-            for path in line.split(" , ") {
+        let named = text.lines().filter(|line| line.starts_with(".Pa ") || line.starts_with(".It Pa "));
+        for line in
+            named.map(|line| line.trim_start_matches(".It ").trim_start_matches(".Pa ").trim_start_matches("Pa "))
+        {
+            for path in
+                line.split(" , ").filter(|path| !others.contains(&path.trim_end_matches([' ', ',', '.', ';', ':'])))
+            {
                 let stands_for =
                     |c: char| c.is_ascii_uppercase() || matches!(c, '/' | '~' | '*' | ' ' | '\\' | '&' | '{' | '}');
                 for piece in path.split(stands_for).filter(|piece| piece.len() > 3) {
@@ -477,13 +490,70 @@ fn files_of_the_pages_are_the_programs() {
                     let made = piece.rsplit_once('.').is_some_and(|(stem, end)| {
                         !stem.is_empty() && source.contains(stem) && source.contains(&format!(".{end}"))
                     });
-                    assert!(made || source.contains(piece), "{page}: {path}: {piece} is not in the source");
+                    let ours = root().join(path.trim_end_matches([' ', ',', '.', ';', ':'])).exists();
+                    assert!(made || ours || source.contains(piece), "{page}: {path}: {piece} is not in the source");
                     seen += 1;
                 }
             }
         }
     }
-    assert!(seen > 25, "{seen}");
+    assert!(seen > 100, "{seen}");
+}
+
+/// Keys of the configuration, methods and checks that a page names exist, and so do variables and signals.
+#[test]
+fn names_on_the_pages_are_known() {
+    let mut source = String::new();
+    visit(&root().join("src"), &mut |text| source.push_str(text));
+    let signals = section_lines(&read("man/openclaw-gateway.8"), "SIGNALS").collect::<Vec<_>>().join(" ");
+    let checks: Vec<&str> = doctor::CHECKS.iter().map(|check| check.id).collect();
+    let audit = items(&read("man/openclaw-security.1"), "CHECKS").join(" ");
+    assert!(lookup::lookup("gateway.nonsense").is_none());
+    let mut seen = [0, 0, 0];
+    let mut wrong = Vec::new();
+    for page in manual::PAGES {
+        let text = page.source();
+        for line in text.lines().filter(|line| line.starts_with('.')) {
+            let mut of = "";
+            for word in line.split_whitespace() {
+                let word = word.trim_start_matches('.');
+                match word {
+                    "It" => continue,
+                    word if word.len() == 2 && word.is_ascii() => of = word,
+                    _ if matches!(word, "," | ";" | ":" | ")" | "") => continue,
+                    word => match of {
+                        "Ic" if word.contains('.') && word.starts_with(|c: char| c.is_ascii_lowercase()) => {
+                            seen[0] += 1;
+                            let method = METHODS.iter().any(|method| method.name == word)
+                                || EVENTS.iter().any(|event| event.name == word);
+                            let check = checks.contains(&word) || audit.split(' ').any(|check| check == word);
+                            // Names of earlier versions, which are spoken of.
+                            let old = ["routing.bindings", "gateway.token"].contains(&word);
+                            let known = old || method || check || lookup::lookup(word).is_some();
+                            if !known {
+                                wrong.push(format!("{}: {word}", page.name));
+                            }
+                        }
+                        "Ev" if word.bytes().all(|b| b.is_ascii_uppercase() || b == b'_') => {
+                            seen[1] += 1;
+                            assert!(
+                                word == "OPENCLAW_X" || word == "CLAWDBOT_X" || source.contains(word),
+                                "{}: {word}",
+                                page.name
+                            );
+                        }
+                        "Dv" if word.starts_with("SIG") => {
+                            seen[2] += 1;
+                            assert!(signals.contains(word) || word == "SIGKILL", "{}: {word}", page.name);
+                        }
+                        _ => {}
+                    },
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "no key, method or check: {wrong:#?}");
+    assert!(seen[0] > 500 && seen[1] > 80 && seen[2] > 10, "{seen:?}");
 }
 
 /// Words of the renderer for machines without man are mandoc's, in their order; the layout is our own.
