@@ -87,6 +87,12 @@ pub const HTTP_HEAD_DEADLINE: Duration = Duration::from_secs(10);
 pub const HTTP_KEEPALIVE: Duration = Duration::from_secs(5);
 pub const HTTP_BODY_STALL: Duration = Duration::from_secs(30);
 pub const HTTP_BODY_DEADLINE: Duration = Duration::from_secs(300);
+/// Unsent bytes of an answer that a client reads too slowly; with more its connection and its run end.
+pub const HTTP_UNSENT_BYTES: usize = 1024 * 1024;
+/// Between signs of life while an answer is silent.
+pub const SSE_KEEPALIVE: Duration = Duration::from_secs(15);
+/// Default of `gateway.http.endpoints.*.maxBodyBytes`.
+pub const API_BODY_BYTES: usize = 20 * 1024 * 1024;
 
 // ── Owners ─────────────────────────────────────────────────────────────────────────────────────────────
 /// A bounded channel is as large as its bound from the start: 4096 events were 400 kB that nobody used.

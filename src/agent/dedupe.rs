@@ -14,6 +14,8 @@ use crate::limits::{DEDUPE_BYTES, DEDUPE_ENTRIES, DEDUPE_TTL};
 pub enum Method {
     Agent,
     Chat,
+    /// The HTTP APIs; their answers are not kept.
+    Ask,
 }
 
 /// What is known about a request.

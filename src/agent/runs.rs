@@ -16,12 +16,14 @@ use serde_json::Value;
 
 use super::book::{Book, Left};
 use super::dedupe::{Dedupe, Method};
+use super::intake::Image;
 use super::models::client::RunCancel;
+use super::models::wire::Thinking;
 use super::session::{self, Source};
 use super::turn;
-use super::world::{Job, World};
+use super::world::{Job, Options, World};
 use crate::hub::reply::Reply;
-use crate::hub::run_events::{AbortRuns, Answer, Cancel as _, ClosedRun, EndKind, EndRun, OpenRun, RunEvent};
+use crate::hub::run_events::{AbortRuns, Answer, Cancel as _, ClosedRun, EndKind, EndRun, Follow, OpenRun, RunEvent};
 use crate::limits::{LANE_WAIT_WARNING, LEFTOVER_RUNS, RUNS_QUEUE, STOP_BUDGET};
 use crate::protocol::ErrorShape;
 use crate::protocol::params::agent::AgentParams;
@@ -46,7 +48,24 @@ pub struct Caller {
     pub admin: bool,
 }
 
+/// A turn that one of the HTTP APIs asks for.
+pub struct Ask {
+    /// The run's id, and the idempotency key: the same again within five minutes follows the same run.
+    pub run_id: String,
+    /// As the client wrote it; checked here.
+    pub session_key: String,
+    /// The agent of a session key that names none.
+    pub agent: Option<String>,
+    pub message: String,
+    pub images: Vec<Image>,
+    pub thinking: Option<Thinking>,
+    pub extra_system_prompt: Option<String>,
+    pub timeout: Option<Duration>,
+    pub options: Options,
+}
+
 enum Order {
+    Ask(Box<Ask>, Box<dyn Follow>),
     Agent(Box<AgentParams>, Caller, Reply),
     Chat(Box<ChatSendParams>, Caller, Reply),
     Inject(ChatInjectParams, Reply),
@@ -83,6 +102,11 @@ impl RunsHandle {
     /// `agent`: accepted at once, its end comes as a second response.
     pub fn agent(&self, params: AgentParams, caller: Caller, reply: Reply) {
         self.send(Order::Agent(Box::new(params), caller, reply));
+    }
+
+    /// A request of the HTTP APIs; everything that becomes of it is told to `follower`.
+    pub fn ask(&self, ask: Ask, follower: Box<dyn Follow>) {
+        self.send(Order::Ask(Box::new(ask), follower));
     }
 
     /// `chat.send`
@@ -131,6 +155,7 @@ impl RunsHandle {
             Order::Agent(_, _, reply) | Order::Chat(_, _, reply) | Order::Inject(_, reply) => {
                 reply.err(&error.retry_after(RETRY_MS));
             }
+            Order::Ask(_, follower) => follower.refuse(&error.retry_after(RETRY_MS)),
             Order::Lanes | Order::Stop => {}
         }
     }
@@ -226,6 +251,7 @@ impl Owner {
                 recv(self.orders) -> order => match self.up_to_date(order).map(|order| *order) {
                     Ok(Order::Agent(params, caller, reply)) => self.agent(*params, caller, reply),
                     Ok(Order::Chat(params, caller, reply)) => self.chat(*params, caller, reply),
+                    Ok(Order::Ask(ask, follower)) => self.ask(*ask, follower),
                     Ok(Order::Inject(params, reply)) => self.inject(params, reply),
                     Ok(Order::Lanes) => self.schedule(),
                     Ok(Order::Stop) | Err(_) if stop_by.is_none() => {
@@ -294,7 +320,13 @@ impl Owner {
 
     /// The hub knows the run before its client does, so that an abort finds it; the client hears that it was accepted
     /// before the run says anything.
-    fn open(&mut self, request: Accepted, final_reply: Option<Reply>, accept: impl FnOnce()) {
+    fn open(
+        &mut self,
+        request: Accepted,
+        final_reply: Option<Reply>,
+        followers: Vec<Box<dyn Follow>>,
+        accept: impl FnOnce(),
+    ) {
         let run_id: Arc<str> = request.key.into();
         let cancel: Arc<RunCancel> = Arc::default();
         (self.world.hub)(RunEvent::Open(OpenRun {
@@ -303,11 +335,12 @@ impl Owner {
             conn_id: Some(request.caller.conn_id),
             device_id: request.caller.device_id,
             final_reply,
+            followers,
             cancel: cancel.clone(),
         }));
         let source = match request.method {
             Method::Agent => Source::Agent,
-            Method::Chat => Source::Chat,
+            Method::Chat | Method::Ask => Source::Chat,
         };
         self.queue.push_back(Waiting {
             job: Job {
@@ -318,6 +351,7 @@ impl Owner {
                 thinking: request.thinking,
                 extra_system_prompt: request.extra_system_prompt,
                 source,
+                options: request.options,
             },
             method: request.method,
             cancel,
@@ -503,6 +537,7 @@ fn work(world: &World, job: &Job, cancel: &Arc<RunCancel>, book: &Book) {
         text: None,
         usage: None,
         answer: Answer::Ok(Value::Null),
+        details: None,
     });
     // Dropped by the hub when the run is closed already.
     (world.hub)(RunEvent::End(end));

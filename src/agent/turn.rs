@@ -20,7 +20,7 @@ use super::visible::Visible;
 use super::world::{Job, SystemLine, World};
 use super::{context, prompt, workspace};
 use crate::config::Cost;
-use crate::hub::run_events::{Answer, EndKind, EndRun, RunEvent};
+use crate::hub::run_events::{Answer, Details, EndKind, EndRun, RunEvent};
 use crate::limits::{CONTEXT_BYTES, CONTEXT_MESSAGES, TOOL_ROUNDS};
 use crate::protocol::ErrorShape;
 use crate::store::message::{self, Assistant, Block, Message};
@@ -75,6 +75,7 @@ pub fn refusal(run_id: &Arc<str>, text: String, message: String, at_ms: u64) -> 
         text: None,
         usage: None,
         answer: Answer::Err { error: ErrorShape::unavailable(message), payload },
+        details: None,
     }
 }
 
@@ -217,6 +218,7 @@ impl<'a> Turn<'a> {
             tools: Vec::new(),
             max_tokens: endpoint.max_tokens,
             thinking: self.thinking.unwrap_or_else(|| default_thinking(endpoint)),
+            ..ModelRequest::default()
         }
     }
 
@@ -262,7 +264,17 @@ impl<'a> Turn<'a> {
     ) -> Result<EndRun, Stopped> {
         self.record(&endpoint.id, endpoint.context_window, Some((total, last)))?;
         let meta = self.meta(&endpoint.id, Some((total, last)), began);
-        Ok(self.end(EndKind::Done, &shown, &shown, meta))
+        let mut end = self.end(EndKind::Done, &shown, &shown, meta);
+        end.details = self.job.options.as_ref().map(|_| {
+            Box::new(Details {
+                input: total.input,
+                output: total.output,
+                cache_read: total.cache_read,
+                cache_write: total.cache_write,
+                ..Details::default()
+            })
+        });
+        Ok(end)
     }
 
     /// A provider's failure is an answer (agent 3, DECISIONS 53); a missing key is none (DECISIONS 60).
@@ -329,6 +341,7 @@ impl<'a> Turn<'a> {
             text: (!shown.is_empty()).then(|| shown.concat()),
             usage: None,
             answer: Answer::Ok(payload),
+            details: None,
         }
     }
 

@@ -7,8 +7,9 @@ use serde_json::Value;
 
 use super::intake::Image;
 use super::keys::Route;
+use super::models::catalog::ModelRef;
 use super::models::client::{MakeAgent, Timing};
-use super::models::wire::Thinking;
+use super::models::wire::{self, Sampling, Thinking, ToolChoice, ToolSpec};
 use super::session::Source;
 use crate::config::{Config, Paths};
 use crate::hub::run_events::RunEvent;
@@ -46,6 +47,23 @@ pub struct World {
     pub make_agent: MakeAgent,
 }
 
+/// What a request of the HTTP APIs says beyond its message.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Nothing of the run stays: no entry in the session store, no transcript.
+    pub ephemeral: bool,
+    /// The conversation before the message, as the client sent it; only of an ephemeral run.
+    pub history: Vec<wire::Message>,
+    /// Functions of the client: a call of one ends the run.
+    pub tools: Vec<ToolSpec>,
+    pub tool_choice: ToolChoice,
+    pub sampling: Sampling,
+    /// In place of the agent's model.
+    pub model: Option<ModelRef>,
+    /// The message answers calls of the client's functions: there is nothing new from the user.
+    pub continues: bool,
+}
+
 /// A request that was accepted.
 #[derive(Clone, Debug)]
 pub struct Job {
@@ -56,4 +74,6 @@ pub struct Job {
     pub thinking: Option<Thinking>,
     pub extra_system_prompt: Option<String>,
     pub source: Source,
+    /// None: nobody follows the run but the clients.
+    pub options: Option<Box<Options>>,
 }

@@ -15,6 +15,28 @@ pub struct Config {
     pub logging: Logging,
     pub commands: Commands,
     pub hooks: Hooks,
+    pub http: Http,
+}
+
+/// `gateway.http`
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Http {
+    /// Origins that browsers may call from, exact texts.
+    pub cors_origins: Vec<String>,
+    pub chat: ChatEndpoint,
+}
+
+/// `gateway.http.endpoints.chatCompletions`; it also switches `/v1/models` and `/v1/embeddings`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ChatEndpoint {
+    pub enabled: bool,
+    pub max_body_bytes: usize,
+}
+
+impl Default for ChatEndpoint {
+    fn default() -> Self {
+        ChatEndpoint { enabled: false, max_body_bytes: crate::limits::API_BODY_BYTES }
+    }
 }
 
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -28,6 +28,7 @@ pub fn typed(effective: &Value, secrets: &Resolved, paths: &Paths, warnings: &mu
         logging: reader.logging(),
         commands: Commands { restart: At(effective).at("commands.restart").bool().unwrap_or(true) },
         hooks: reader.hooks(),
+        http: reader.http(),
     }
 }
 
@@ -76,6 +77,21 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
+    fn http(&self) -> Http {
+        let at = At(self.root).at("gateway.http");
+        let chat = at.at("endpoints.chatCompletions");
+        let bytes = |at: At<'_>, default: usize| {
+            at.u64().and_then(|n| usize::try_from(n).ok()).filter(|n| *n > 0).unwrap_or(default)
+        };
+        Http {
+            cors_origins: at.at("cors.allowedOrigins").texts(),
+            chat: ChatEndpoint {
+                enabled: chat.at("enabled").bool().unwrap_or(false),
+                max_body_bytes: bytes(chat.at("maxBodyBytes"), crate::limits::API_BODY_BYTES),
+            },
+        }
+    }
+
     fn gateway(&mut self) -> Gateway {
         let at = At(self.root).at("gateway");
         let rate = at.at("auth.rateLimit");

@@ -1,35 +1,75 @@
 //! Answers: built here, printed by `tiny_http::Response`, with the headers every answer carries (http 1.1).
 
-use std::io::{self, Write};
+use std::io;
+use std::sync::Arc;
 
 use serde::Serialize;
 use tiny_http::{HTTPVersion, Header, Response, StatusCode};
 
 use crate::limits;
 
+/// Bytes of an answer: its own, or shared by many.
+#[derive(Clone, Debug)]
+pub enum Bytes {
+    Own(Vec<u8>),
+    Shared(Arc<[u8]>),
+}
+
+impl Bytes {
+    pub fn as_slice(&self) -> &[u8] {
+        match self {
+            Bytes::Own(bytes) => bytes,
+            Bytes::Shared(bytes) => bytes,
+        }
+    }
+}
+
 /// One answer with a body in memory.
 #[derive(Clone, Debug)]
 pub struct Reply {
     status: u16,
     headers: Vec<(&'static str, String)>,
-    body: Vec<u8>,
+    body: Bytes,
+}
+
+/// What the connection and the configuration add to every answer.
+#[derive(Clone, Debug, Default)]
+pub struct Shape {
+    /// The connection goes on behind the answer.
+    pub keep_alive: bool,
+    /// A HEAD request gets the head alone.
+    pub head_only: bool,
+    /// HTTP/1.0 knows no chunks: the end of a stream is the end of the connection.
+    pub chunked: bool,
+    /// Value of Strict-Transport-Security.
+    pub hsts: Option<String>,
+    /// Headers of CORS.
+    pub cors: Vec<(&'static str, String)>,
 }
 
 impl Reply {
     /// `text/plain`; no line end behind the text.
     pub fn text(status: u16, text: &str) -> Reply {
-        Reply { status, headers: Vec::new(), body: text.as_bytes().to_vec() }
-            .header("Content-Type", "text/plain; charset=utf-8")
+        Reply::bytes(status, "text/plain; charset=utf-8", Bytes::Own(text.as_bytes().to_vec()))
     }
 
     pub fn json(status: u16, value: &impl Serialize) -> Reply {
         let body = serde_json::to_vec(value).expect("answers have string keys only");
-        Reply { status, headers: Vec::new(), body }.header("Content-Type", "application/json; charset=utf-8")
+        Reply::bytes(status, "application/json; charset=utf-8", Bytes::Own(body))
+    }
+
+    pub fn bytes(status: u16, content_type: &str, body: Bytes) -> Reply {
+        Reply { body, ..Reply::empty(status) }.header("Content-Type", content_type)
     }
 
     /// No body at all.
     pub fn empty(status: u16) -> Reply {
-        Reply { status, headers: Vec::new(), body: Vec::new() }
+        Reply { status, headers: Vec::new(), body: Bytes::Own(Vec::new()) }
+    }
+
+    /// The head of a stream of events; its body comes in pieces.
+    pub fn event_stream() -> Reply {
+        Reply::empty(200).header("Content-Type", "text/event-stream; charset=utf-8").header("Cache-Control", "no-cache")
     }
 
     /// A value that could end the header line is left out: a header can be lost, never injected.
@@ -45,28 +85,76 @@ impl Reply {
         self.status
     }
 
-    /// Prints the answer. `keep_alive` decides the `Connection` header; HEAD requests get the head alone.
-    pub fn print(self, out: &mut impl Write, keep_alive: bool, head_only: bool, hsts: Option<&str>) -> io::Result<()> {
+    /// The answer on the wire: its head, and its body if it has one to send.
+    pub fn print(self, shape: &Shape) -> (Vec<u8>, Option<Bytes>) {
+        let length = self.body.as_slice().len();
+        let head = self.print_head(shape, Some(length));
+        (head, (length > 0 && !shape.head_only).then_some(self.body))
+    }
+
+    /// The same in one piece.
+    pub fn print_whole(self, shape: &Shape) -> Vec<u8> {
+        let (mut bytes, body) = self.print(shape);
+        bytes.extend_from_slice(body.as_ref().map_or(&[], Bytes::as_slice));
+        bytes
+    }
+
+    /// The head of an answer whose body comes in pieces.
+    pub fn print_stream_head(self, shape: &Shape) -> Vec<u8> {
+        self.print_head(shape, None)
+    }
+
+    fn print_head(&self, shape: &Shape, length: Option<usize>) -> Vec<u8> {
         let mut headers: Vec<Header> = Vec::new();
         let mut add = |name: &str, value: &str| headers.extend(Header::from_bytes(name.as_bytes(), value.as_bytes()));
         add("X-Content-Type-Options", "nosniff");
         add("Referrer-Policy", "no-referrer");
         add("Permissions-Policy", "camera=(), microphone=(), geolocation=()");
-        if let Some(hsts) = hsts.filter(|v| !v.is_empty() && is_field_value(v)) {
+        if let Some(hsts) = shape.hsts.as_deref().filter(|v| !v.is_empty() && is_field_value(v)) {
             add("Strict-Transport-Security", hsts);
         }
-        for (name, value) in &self.headers {
+        for (name, value) in shape.cors.iter().chain(&self.headers).filter(|(_, value)| is_field_value(value)) {
             add(name, value);
         }
         // Takes the place of tiny_http's own, and is removed below: no answer names the program.
         add("Server", "-");
-        let length = self.body.len();
-        let response = Response::new(StatusCode(self.status), headers, self.body.as_slice(), Some(length), None)
+        let response = Response::new(StatusCode(self.status), headers, io::empty(), length, None)
             .with_chunked_threshold(usize::MAX);
-        let mut head = HeadEditor { out, head: Vec::with_capacity(512), passed: false, keep_alive };
-        response.raw_print(&mut head, HTTPVersion(1, 1), &[], head_only, None)?;
-        head.flush()
+        let mut printed = Vec::with_capacity(512);
+        response.raw_print(&mut printed, HTTPVersion(1, 1), &[], true, None).expect("memory takes everything");
+        // A stream without chunks ends with the connection.
+        let endless = length.is_none() && !shape.chunked;
+        let unframed = endless || matches!(self.status, 100..200 | 204 | 304);
+        edit_head(&printed, shape.keep_alive && !endless, unframed)
     }
+}
+
+/// Puts our `Connection` into a head that tiny_http printed (it offers no way to set it), takes `Server` out, and the
+/// length where nothing has one.
+fn edit_head(printed: &[u8], keep_alive: bool, unframed: bool) -> Vec<u8> {
+    let mut edited = Vec::with_capacity(printed.len() + 64);
+    let names = |line: &[u8], name: &str| {
+        line.get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name.as_bytes()))
+    };
+    for (n, line) in printed.split(|&b| b == b'\n').enumerate() {
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        let length = names(line, "Content-Length:") || names(line, "Transfer-Encoding:");
+        if line.is_empty() || names(line, "Server:") || (unframed && length) {
+            continue;
+        }
+        edited.extend_from_slice(line);
+        edited.extend_from_slice(b"\r\n");
+        if n == 0 {
+            edited.extend_from_slice(if keep_alive {
+                const { assert!(limits::HTTP_KEEPALIVE.as_secs() == 5) };
+                b"Connection: keep-alive\r\nKeep-Alive: timeout=5\r\n"
+            } else {
+                b"Connection: close\r\n"
+            });
+        }
+    }
+    edited.extend_from_slice(b"\r\n");
+    edited
 }
 
 /// A token of RFC 9110 section 5.6.2.
@@ -78,61 +166,14 @@ fn is_field_value(value: &str) -> bool {
     value.bytes().all(|b| b == b'\t' || (0x20..0x7f).contains(&b))
 }
 
-/// Lets the head pass with our `Connection` in it (tiny_http offers no way to set it) and without `Server`.
-struct HeadEditor<'a, W: Write> {
-    out: &'a mut W,
-    head: Vec<u8>,
-    passed: bool,
-    keep_alive: bool,
-}
-
-impl<W: Write> Write for HeadEditor<'_, W> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.passed {
-            self.out.write_all(bytes)?;
-            return Ok(bytes.len());
-        }
-        self.head.extend_from_slice(bytes);
-        if let Some(end) = self.head.windows(4).position(|w| w == b"\r\n\r\n") {
-            let mut edited = Vec::with_capacity(self.head.len() + 64);
-            for (n, line) in self.head[..end].split(|&b| b == b'\n').enumerate() {
-                let line = line.strip_suffix(b"\r").unwrap_or(line);
-                if line.get(..7).is_some_and(|name| name.eq_ignore_ascii_case(b"Server:")) {
-                    continue;
-                }
-                edited.extend_from_slice(line);
-                edited.extend_from_slice(b"\r\n");
-                if n == 0 {
-                    edited.extend_from_slice(if self.keep_alive {
-                        const { assert!(limits::HTTP_KEEPALIVE.as_secs() == 5) };
-                        b"Connection: keep-alive\r\nKeep-Alive: timeout=5\r\n"
-                    } else {
-                        b"Connection: close\r\n"
-                    });
-                }
-            }
-            edited.extend_from_slice(b"\r\n");
-            edited.extend_from_slice(&self.head[end + 4..]);
-            self.out.write_all(&edited)?;
-            self.passed = true;
-            self.head = Vec::new();
-        }
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.out.flush()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn print(reply: Reply, keep_alive: bool, head_only: bool) -> String {
-        let mut out = Vec::new();
-        reply.print(&mut out, keep_alive, head_only, Some("max-age=31536000")).unwrap();
-        String::from_utf8(out).unwrap()
+        let hsts = Some("max-age=31536000".into());
+        let shape = Shape { keep_alive, head_only, hsts, chunked: true, cors: Vec::new() };
+        String::from_utf8(reply.print_whole(&shape)).unwrap()
     }
 
     #[test]
@@ -161,6 +202,28 @@ mod tests {
         let text = print(Reply::text(404, "Not Found"), false, true);
         assert!(text.starts_with("HTTP/1.1 404 Not Found\r\nConnection: close\r\n"), "{text}");
         assert!(text.contains("Content-Length: 9\r\n") && text.ends_with("\r\n\r\n"), "{text}");
+    }
+
+    #[test]
+    fn answers_without_a_body_have_no_length() {
+        for status in [204, 304] {
+            let text = print(Reply::empty(status), true, false);
+            assert!(!text.contains("Content-Length") && !text.contains("Transfer-Encoding"), "{text}");
+        }
+    }
+
+    #[test]
+    fn streams_are_chunked_or_end_with_the_connection() {
+        let head = |chunked| {
+            let shape = Shape { keep_alive: true, chunked, ..Shape::default() };
+            String::from_utf8(Reply::event_stream().print_stream_head(&shape)).unwrap()
+        };
+        let text = head(true);
+        assert!(text.starts_with("HTTP/1.1 200 OK\r\nConnection: keep-alive\r\n"), "{text}");
+        assert!(text.contains("Transfer-Encoding: chunked\r\n") && !text.contains("Content-Length"), "{text}");
+        let text = head(false);
+        assert!(text.starts_with("HTTP/1.1 200 OK\r\nConnection: close\r\n"), "{text}");
+        assert!(!text.contains("chunked") && !text.contains("Content-Length"), "{text}");
     }
 
     #[test]

@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 use serde_json::{Map, Value, json};
 
 use super::reply::Reply;
-use super::run_events::{AbortRuns, Answer, ClosedRun, EndKind, EndRun, OpenRun, RunEvent, TIMED_OUT};
+use super::run_events::{
+    AbortRuns, Answer, ClosedRun, Details, EndKind, EndRun, Finish, Follow, OpenRun, RunEvent, TIMED_OUT,
+};
 use crate::protocol::ErrorShape;
 use crate::{limits, sort};
 
@@ -46,6 +48,8 @@ struct Run {
     /// Where the text of the last assistant event and of the last chat delta ended.
     assistant_shown: usize,
     chat_shown: usize,
+    /// What the followers have been told.
+    followed: usize,
     last_assistant: Option<Instant>,
     last_chat: Option<Instant>,
 }
@@ -107,6 +111,7 @@ impl OpenRuns {
             RunEvent::MessageEnd { run_id } => self.message_end(&run_id, now),
             RunEvent::End(end) => self.end(end, now),
             RunEvent::Abort(abort) => self.abort(abort, now),
+            RunEvent::Follow { run_id, follower } => self.follow(&run_id, follower),
             RunEvent::Wait { run_id, timeout_ms, reply } => self.wait(run_id, timeout_ms, reply, now),
         }
     }
@@ -115,6 +120,7 @@ impl OpenRuns {
     pub fn flush(&mut self, now: Now) {
         for run_id in std::mem::take(&mut self.pending) {
             if let Some(run) = self.runs.get_mut(&run_id) {
+                run.tell_followers();
                 run.show(now, false, &mut self.out);
                 if run.has_pending() {
                     self.pending.push(run_id);
@@ -154,11 +160,24 @@ impl OpenRuns {
             message: 0,
             assistant_shown: 0,
             chat_shown: 0,
+            followed: 0,
             last_assistant: None,
             last_chat: None,
         };
         self.ended.retain(|e| e.run_id != run_id);
         self.runs.insert(run_id, run);
+    }
+
+    fn follow(&mut self, run_id: &str, mut follower: Box<dyn Follow>) {
+        match self.runs.get_mut(run_id) {
+            Some(run) => {
+                if run.followed > 0 {
+                    follower.text(&run.text[..run.followed]);
+                }
+                run.open.followers.push(follower);
+            }
+            None => follower.refuse(&ErrorShape::unavailable("the run that this request asks for is over")),
+        }
     }
 
     fn started(&mut self, run_id: &str, at_ms: u64) {
@@ -170,6 +189,7 @@ impl OpenRuns {
 
     fn message_end(&mut self, run_id: &str, now: Now) {
         if let Some(run) = self.runs.get_mut(run_id) {
+            run.tell_followers();
             run.show(now, true, &mut self.out);
             // Messages follow each other without a separator, as in the final text.
             run.text.truncate(run.text.trim_end().len().max(run.message));
@@ -223,6 +243,7 @@ impl OpenRuns {
                 text: None,
                 usage: None,
                 answer: run.aborted_answer(abort.stop_reason, abort.at_ms),
+                details: None,
             };
             self.close(run, end, now);
         }
@@ -283,6 +304,7 @@ impl OpenRuns {
         }
         run.chat(chat, &mut self.out);
         self.finished(&run, &end.how, at_ms, now);
+        run.end_followers(&end.how, end.details.as_deref());
         self.out.extend(run.open.final_reply.map(|reply| Output::Answer(reply, end.answer)));
     }
 
@@ -350,6 +372,26 @@ impl Run {
     fn shown(&self) -> usize {
         let text = self.text.trim_end();
         if SILENT.starts_with(text.trim_start()) { 0 } else { text.len() }
+    }
+
+    /// At no pace: whoever follows one run wants its words as they come.
+    fn tell_followers(&mut self) {
+        let shown = self.shown();
+        if shown > self.followed {
+            for follower in &mut self.open.followers {
+                follower.text(&self.text[self.followed..shown]);
+            }
+            self.followed = shown;
+        }
+    }
+
+    fn end_followers(&mut self, how: &EndKind, details: Option<&Details>) {
+        self.tell_followers();
+        let none = Details::default();
+        let text = &self.text[..self.shown()];
+        for follower in self.open.followers.drain(..) {
+            follower.end(&Finish { how, text, details: details.unwrap_or(&none) });
+        }
     }
 
     /// When the pace allows the next event.

@@ -47,6 +47,7 @@ impl Table {
             conn_id: Some("c1".into()),
             device_id: None,
             final_reply: Some(self.reply(&format!("req-{id}"))),
+            followers: Vec::new(),
             cancel: self.cancel.clone(),
         };
         self.runs.handle(RunEvent::Open(open), self.now(0));
@@ -60,8 +61,15 @@ impl Table {
 
     fn end(&mut self, id: &str, how: EndKind, text: Option<&str>, ms: u64) {
         let answer = Answer::Ok(json!({"runId": id, "status": "ok"}));
-        let end =
-            EndRun { run_id: id.into(), how, at_ms: 1000 + ms, text: text.map(str::to_owned), usage: None, answer };
+        let end = EndRun {
+            run_id: id.into(),
+            how,
+            at_ms: 1000 + ms,
+            text: text.map(str::to_owned),
+            usage: None,
+            answer,
+            details: None,
+        };
         self.runs.handle(RunEvent::End(end), self.now(ms));
     }
 

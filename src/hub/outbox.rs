@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Sender, bounded};
 use parking_lot::{Condvar, Mutex};
 
+use crate::http::Bytes;
 use crate::limits;
 use crate::protocol::frame;
 use crate::ws::{Close, encode};
@@ -101,19 +102,15 @@ enum Kind {
     Close,
 }
 
-#[derive(Debug)]
-enum Body {
-    Own(Vec<u8>),
-    Shared(Arc<[u8]>),
-}
-
-impl Body {
-    fn bytes(&self) -> &[u8] {
-        match self {
-            Body::Own(b) => b,
-            Body::Shared(b) => b,
-        }
-    }
+/// What follows a piece of an HTTP answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Behind {
+    /// More of it; meanwhile this may be sent as a sign of life.
+    More(&'static [u8]),
+    /// The answer to the next request.
+    Next,
+    /// The end of the connection.
+    Nothing,
 }
 
 /// The reason that a client is given which does not read what it is sent.
@@ -130,7 +127,7 @@ struct Item {
     kind: Kind,
     head: [u8; HEAD_MAX],
     head_len: u8,
-    body: Body,
+    body: Bytes,
     seq: u64,
     sent: usize,
 }
@@ -141,7 +138,7 @@ impl Item {
         let mut ws = [0; encode::HEADER_MAX];
         let n = encode::header(opcode, payload.len(), &mut ws);
         head[..n].copy_from_slice(&ws[..n]);
-        Item { kind: Kind::Answer, head, head_len: n as u8, body: Body::Own(payload), seq: 0, sent: 0 }
+        Item { kind: Kind::Answer, head, head_len: n as u8, body: Bytes::Own(payload), seq: 0, sent: 0 }
     }
 
     fn event(event: &EventFrame, seq: u64) -> Item {
@@ -164,19 +161,19 @@ impl Item {
             kind: Kind::Event(event.replaces),
             head,
             head_len: (n + json_len) as u8,
-            body: Body::Shared(event.body.clone()),
+            body: Bytes::Shared(event.body.clone()),
             seq,
             sent: 0,
         }
     }
 
     /// A frame that is complete already.
-    fn raw(kind: Kind, frame: Vec<u8>) -> Item {
-        Item { kind, head: [0; HEAD_MAX], head_len: 0, body: Body::Own(frame), seq: 0, sent: 0 }
+    fn raw(kind: Kind, body: Bytes) -> Item {
+        Item { kind, head: [0; HEAD_MAX], head_len: 0, body, seq: 0, sent: 0 }
     }
 
     fn len(&self) -> usize {
-        usize::from(self.head_len) + self.body.bytes().len()
+        usize::from(self.head_len) + self.body.as_slice().len()
     }
 
     fn left(&self) -> usize {
@@ -186,7 +183,7 @@ impl Item {
     /// What has not been sent, as up to two slices.
     fn slices(&self) -> [IoSlice<'_>; 2] {
         let mut skip = self.sent;
-        [&self.head[..usize::from(self.head_len)], self.body.bytes()].map(|part: &[u8]| {
+        [&self.head[..usize::from(self.head_len)], self.body.as_slice()].map(|part: &[u8]| {
             let n = skip.min(part.len());
             skip -= n;
             IoSlice::new(&part[n..])
@@ -204,6 +201,11 @@ struct State {
     phase: Phase,
     /// What our close frame says, when there is one.
     close: Option<Close>,
+    /// A sign of life that may stand where the stream is now: between two pieces of an answer that is under way.
+    pulse: Option<&'static [u8]>,
+    pieces: u64,
+    /// An HTTP answer is being made by another thread.
+    answering: bool,
     /// Wakes the writer thread; None when there is none.
     writer: Option<Sender<()>>,
 }
@@ -231,6 +233,9 @@ impl Outbox {
                 pen: Pen::Free,
                 phase: Phase::Open,
                 close: None,
+                pulse: None,
+                pieces: 0,
+                answering: false,
                 writer: None,
             }),
             progress: Condvar::new(),
@@ -255,24 +260,102 @@ impl Outbox {
 
     /// The same with a message of either kind.
     pub fn send_direct(self: &Arc<Self>, opcode: u8, payload: Vec<u8>) {
-        let mut item = Item::message(opcode, payload);
+        self.items_direct(vec![Item::message(opcode, payload)]);
+    }
+
+    /// Bytes as they are, without a frame: an HTTP answer by the connection's own reader.
+    pub fn raw_direct(self: &Arc<Self>, head: Vec<u8>, body: Option<Bytes>) {
+        let body = body.map(|body| Item::raw(Kind::Answer, body));
+        self.items_direct([Item::raw(Kind::Answer, Bytes::Own(head))].into_iter().chain(body).collect());
+    }
+
+    fn items_direct(self: &Arc<Self>, mut items: Vec<Item>) {
         {
             let mut state = self.state.lock();
             if state.phase != Phase::Open {
                 return;
             }
             if state.pen != Pen::Free || !state.queue.is_empty() {
-                return self.push(&mut state, item);
+                return items.into_iter().for_each(|item| self.push(&mut state, item));
             }
             state.pen = Pen::Reader;
-            self.add(&mut state, &item);
+            items.iter().for_each(|item| self.add(&mut state, item));
         }
-        let written = self.write_whole(std::slice::from_mut(&mut item));
+        let written = self.write_whole(&mut items);
         let mut state = self.state.lock();
-        self.subtract(&mut state, &item, item.left());
+        items.iter().for_each(|item| self.subtract(&mut state, item, item.left()));
         match written {
             Ok(()) => self.release(&mut state),
             Err(_) => self.die(&mut state),
+        }
+    }
+
+    /// From here on somebody else answers, in pieces ([`Outbox::raw`]); `pulse` may be sent before the first.
+    pub fn begin_answer(&self, pulse: Option<&'static [u8]>) {
+        let mut state = self.state.lock();
+        state.answering = true;
+        state.pulse = pulse;
+    }
+
+    /// A piece of an HTTP answer from another thread: sent without blocking, or queued. `Closed`: the peer reads so
+    /// slowly that more than `max_buffered` waits for it, or it is gone; a piece is never skipped, so that is the end
+    /// of the connection.
+    pub fn raw(self: &Arc<Self>, bytes: Vec<u8>, behind: Behind) -> Sent {
+        let mut state = self.state.lock();
+        if state.phase != Phase::Open {
+            return Sent::Closed;
+        }
+        // One piece may be larger than the limit: an answer is an answer.
+        if state.unsent > self.max_buffered {
+            self.die(&mut state);
+            return Sent::Closed;
+        }
+        state.pieces += 1;
+        self.push(&mut state, Item::raw(Kind::Answer, Bytes::Own(bytes)));
+        match behind {
+            Behind::More(pulse) => state.pulse = Some(pulse),
+            Behind::Next | Behind::Nothing => {
+                state.answering = false;
+                state.pulse = None;
+                if behind == Behind::Nothing {
+                    self.enter_closing(&mut state);
+                }
+                self.progress.notify_all();
+            }
+        }
+        if state.phase == Phase::Dead { Sent::Closed } else { Sent::Yes }
+    }
+
+    /// A sign of life, where one is allowed and nothing waits. True: it was sent.
+    pub fn pulse(self: &Arc<Self>) -> bool {
+        let mut state = self.state.lock();
+        let Some(bytes) = state.pulse.filter(|_| state.phase == Phase::Open && state.unsent == 0) else { return false };
+        self.push(&mut state, Item::raw(Kind::Control, Bytes::Own(bytes.to_vec())));
+        true
+    }
+
+    /// Pieces queued so far: whoever gives signs of life sees whether one is needed.
+    pub fn pieces(&self) -> u64 {
+        self.state.lock().pieces
+    }
+
+    /// Waits until the answer that was begun is complete. False: it is not, after `wait`.
+    pub fn wait_answered(&self, wait: Duration) -> bool {
+        let until = Instant::now() + wait;
+        let mut state = self.state.lock();
+        while state.answering && state.phase != Phase::Dead {
+            if self.progress.wait_until(&mut state, until).timed_out() {
+                return !state.answering;
+            }
+        }
+        true
+    }
+
+    /// Sends what waits, then ends the sending half: the end of an HTTP connection.
+    pub fn finish(&self) {
+        let mut state = self.state.lock();
+        if state.phase == Phase::Open {
+            self.enter_closing(&mut state);
         }
     }
 
@@ -313,13 +396,13 @@ impl Outbox {
             return;
         }
         if let Some(at) = state.queue.iter().position(|i| i.kind == Kind::Control && i.sent == 0) {
-            let newer = Item::raw(Kind::Control, frame);
+            let newer = Item::raw(Kind::Control, Bytes::Own(frame));
             let older = state.queue[at].len();
             self.add(&mut state, &newer);
             self.forget(&mut state, older, false);
             state.queue[at] = newer;
         } else {
-            self.push(&mut state, Item::raw(Kind::Control, frame));
+            self.push(&mut state, Item::raw(Kind::Control, Bytes::Own(frame)));
         }
     }
 
@@ -329,7 +412,10 @@ impl Outbox {
         let mut state = self.state.lock();
         let idle = state.phase == Phase::Open && state.unsent == 0;
         if idle {
-            self.push(&mut state, Item::raw(Kind::Control, encode::control_frame(encode::OPCODE_PING, b"")));
+            self.push(
+                &mut state,
+                Item::raw(Kind::Control, Bytes::Own(encode::control_frame(encode::OPCODE_PING, b""))),
+            );
         }
         idle
     }
@@ -350,7 +436,7 @@ impl Outbox {
     pub fn close_raw(self: &Arc<Self>, frame: Vec<u8>) {
         let mut state = self.state.lock();
         if state.phase == Phase::Open {
-            self.push(&mut state, Item::raw(Kind::Close, frame));
+            self.push(&mut state, Item::raw(Kind::Close, Bytes::Own(frame)));
             self.enter_closing(&mut state);
         }
     }
@@ -417,7 +503,7 @@ impl Outbox {
             }
         }
         state.close = Some(close.clone());
-        self.push(state, Item::raw(Kind::Close, close.frame()));
+        self.push(state, Item::raw(Kind::Close, Bytes::Own(close.frame())));
         self.enter_closing(state);
     }
 

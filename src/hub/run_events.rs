@@ -20,6 +20,48 @@ pub trait Cancel: Send + Sync {
     fn cancel(&self);
 }
 
+/// Follows one run to its end besides the clients, and makes an HTTP answer of it. Called on the hub's thread: memory
+/// only.
+pub trait Follow: Send {
+    /// More visible text.
+    fn text(&mut self, piece: &str);
+    fn end(self: Box<Self>, end: &Finish<'_>);
+    /// It never became a run.
+    fn refuse(self: Box<Self>, error: &ErrorShape);
+}
+
+/// The end of a run as a follower sees it.
+pub struct Finish<'a> {
+    pub how: &'a EndKind,
+    /// All visible text.
+    pub text: &'a str,
+    pub details: &'a Details,
+}
+
+/// What only followers ask for.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Details {
+    /// Tokens of the whole run; `input` without what came from a cache.
+    pub input: u64,
+    pub output: u64,
+    pub cache_read: u64,
+    pub cache_write: u64,
+    /// The model stopped at its limit of tokens.
+    pub truncated: bool,
+    /// Functions of the client that the model calls; the client answers with a new request.
+    pub calls: Vec<ClientCall>,
+    /// What the provider answered, or what stands for it: HTTP status of a failure.
+    pub status: Option<u16>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct ClientCall {
+    pub id: String,
+    pub name: String,
+    /// JSON text.
+    pub arguments: String,
+}
+
 pub enum RunEvent {
     /// A run was accepted (it may still wait in its lane). Sent before its first answer leaves.
     Open(OpenRun),
@@ -40,6 +82,11 @@ pub enum RunEvent {
     End(EndRun),
     /// `chat.abort`, a stop phrase, a time-out of the run, the stop of the gateway.
     Abort(AbortRuns),
+    /// One more follower; what was said so far is told to it. A run that is over refuses it.
+    Follow {
+        run_id: Arc<str>,
+        follower: Box<dyn Follow>,
+    },
     /// `agent.wait`.
     Wait {
         run_id: String,
@@ -57,6 +104,7 @@ pub struct OpenRun {
     pub device_id: Option<Arc<str>>,
     /// Gets the second `res` of `agent`; `chat.send` has none.
     pub final_reply: Option<Reply>,
+    pub followers: Vec<Box<dyn Follow>>,
     pub cancel: Arc<dyn Cancel>,
 }
 
@@ -69,6 +117,8 @@ pub struct EndRun {
     pub usage: Option<Value>,
     /// What the second `res` carries.
     pub answer: Answer,
+    /// For followers; None when there are none.
+    pub details: Option<Box<Details>>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -76,7 +126,7 @@ pub enum EndKind {
     Done,
     /// Raw text of the failure: `lifecycle error`, `chat error`.
     Error(String),
-    /// `stopReason` for chat: `rpc`, `stop`, `timeout`, `restart`.
+    /// `stopReason` for chat: `rpc`, `stop`, `timeout`, `restart`, `disconnect`.
     Aborted(&'static str),
 }
 

@@ -1,7 +1,7 @@
 //! The door while no life of the gateway runs: after a restart that failed, whoever connects is told so at once instead
 //! of waiting in the backlog. One thread per listener.
 
-use std::io::Read as _;
+use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::slice;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use super::listen::{self, AcceptError, classify_accept_error};
-use crate::http::Reply;
+use crate::http::{Reply, Shape};
 use crate::limits;
 use crate::sys::memory;
 use crate::sys::poll::{self, WakePipe};
@@ -84,14 +84,14 @@ fn refuse(stream: &TcpStream) {
         return;
     }
     let _ = (&*stream).read(&mut [0; 4096]);
-    let _ = Reply::text(503, TEXT).header("Retry-After", "5").print(&mut &*stream, false, false, None);
+    let reply = Reply::text(503, TEXT).header("Retry-After", "5");
+    let _ = (&mut &*stream).write_all(&reply.print_whole(&Shape::default()));
     let _ = stream.shutdown(Shutdown::Write);
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::Write as _;
 
     #[test]
     fn everybody_gets_503_and_the_listener_stays() {

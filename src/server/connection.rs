@@ -1,111 +1,198 @@
-//! One TCP connection: requests in order, each with its deadlines, until it is upgraded, asked to close, or breaks a
-//! rule. Runs on a connection thread.
+//! One connection from its first byte to its end: HTTP requests one after the other, or a WebSocket after an upgrade.
+//!
+//! Runs on a thread of the pool, which reads; it also writes what it can answer itself. What a run answers comes
+//! through the outbox from the hub, while this thread listens whether the client is still there.
 
-use std::io::{self, BufWriter, Read, Write};
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use serde_json::json;
-
+use super::http::{self, Answer, Request, cors};
+use super::input::{Heard, Input};
+use super::link::Link;
 use super::sockets::Ticket;
 use super::websocket::{self, Upgrade};
 use super::{Doors, Refused};
-use crate::http::body::Decoder;
-use crate::http::{Head, Refusal, Reply, head};
+use crate::http::{Head, Reply, Shape};
+use crate::hub::outbox::Outbox;
+use crate::hub::run_events::{AbortRuns, RunEvent};
 use crate::limits;
-use crate::policy::auth;
-use crate::policy::net;
+use crate::rpc::context::wall_ms;
 
+/// `stopReason` of a run whose client hung up.
+const HUNG_UP: &str = "disconnect";
+/// After the peer ended its half: how long to wait for the reset that says that it is gone, step by step.
+const RESET_COMES: [Duration; 4] =
+    [Duration::from_millis(20), Duration::from_millis(200), Duration::from_secs(2), limits::SSE_KEEPALIVE];
+
+/// Serves the connection to its end.
 pub fn serve(doors: &Arc<Doors>, stream: Arc<TcpStream>, mut ticket: Ticket) {
-    // Nagle's algorithm would hold small frames back for 40 ms.
+    // Small answers must not wait for the peer's acknowledgements; refused only by sockets that are gone.
     let _ = stream.set_nodelay(true);
     if stream.set_write_timeout(Some(limits::WRITE_STALL)).is_err() {
         return;
     }
-    let mut input = Input { stream: stream.clone(), bytes: Vec::new() };
+    let link = Link::plain(stream);
+    let name = format!("http-{}", ticket.id());
+    let outbox = Outbox::new(name, link.wire(), doors.outgoing.clone(), limits::HTTP_UNSENT_BYTES);
+    let mut input = Input::new(link.clone());
     let mut patience = limits::HTTP_FIRST_BYTE;
     loop {
         let head = match input.read_head(patience) {
             Ok(Some(head)) => head,
             Ok(None) => return,
             Err(refusal) => {
-                let _ = answer(doors, &stream, status_reply(refusal.0), false, false);
-                return linger(&stream);
+                answer(&outbox, status_reply(refusal.0), &last_shape(doors));
+                return close(&outbox, &mut input);
             }
         };
         if head.method == "CONNECT" {
             return;
         }
         if head.wants_websocket() {
-            let upgrade = Upgrade { stream: stream.clone(), early: std::mem::take(&mut input.bytes), head };
+            let upgrade = Upgrade { link: link.clone(), early: input.take_rest(), head };
             match websocket::serve(doors, upgrade, &mut ticket) {
                 Ok(()) => return,
                 Err(Refused(reply)) => {
-                    let _ = answer(doors, &stream, reply, false, false);
-                    return linger(&stream);
+                    answer(&outbox, reply, &last_shape(doors));
+                    return close(&outbox, &mut input);
                 }
             }
         }
-        let mut reply = route(doors, &head, &ticket);
-        let mut keep = head.keep_alive && doors.ctx.ready.load(Ordering::Relaxed) && !head.expects_continue;
-        // What the handler left unread is read away, a little of it; otherwise it would be taken for the next request.
-        match input.discard_body(&head) {
-            Ok(whole) => keep &= whole,
-            Err(refusal) => (reply, keep) = (status_reply(refusal.0), false),
-        }
-        if answer(doors, &stream, reply, keep, head.method == "HEAD").is_err() {
-            return;
-        }
-        if !keep {
-            return linger(&stream);
+        if !exchange(doors, head, &mut input, &link, &outbox, &mut ticket) {
+            return close(&outbox, &mut input);
         }
         patience = limits::HTTP_KEEPALIVE;
     }
 }
 
-/// Which handler a request belongs to.
-fn route(doors: &Doors, head: &Head, ticket: &Ticket) -> Reply {
-    match head.path() {
-        "/health" | "/healthz" | "/ready" | "/readyz" => probe(doors, head, ticket),
-        _ => Reply::text(404, "Not Found"),
-    }
-}
-
-/// The probes (http 7): no auth, no lock-out; details only for callers on this machine or with the secret.
-fn probe(doors: &Doors, head: &Head, ticket: &Ticket) -> Reply {
-    if head.method != "GET" && head.method != "HEAD" {
-        return Reply::text(405, "Method Not Allowed").header("Allow", "GET, HEAD");
-    }
-    let ctx = &doors.ctx;
-    let reply = if head.path().starts_with("/health") {
-        Reply::json(200, &json!({"ok": true, "status": "live"}))
-    } else {
-        let ready = ctx.ready.load(Ordering::Relaxed) && !ctx.is_draining();
-        let status = if ready { 200 } else { 503 };
-        if may_see_details(doors, head, ticket) {
-            Reply::json(status, &json!({"ready": ready, "failing": [], "uptimeMs": ctx.uptime_ms()}))
-        } else {
-            Reply::json(status, &json!({"ready": ready}))
+/// One request. False: the connection ends behind its answer.
+fn exchange(
+    doors: &Arc<Doors>,
+    head: Head,
+    input: &mut Input,
+    link: &Link,
+    outbox: &Arc<Outbox>,
+    ticket: &mut Ticket,
+) -> bool {
+    let request = Request::new(doors, head, ticket);
+    let (head, config) = (&request.head, &request.live.config);
+    let mut shape = Shape {
+        keep_alive: head.keep_alive && doors.ctx.ready.load(Ordering::Relaxed),
+        head_only: head.method == "HEAD",
+        chunked: head.minor > 0,
+        hsts: config.gateway.strict_transport_security.clone(),
+        cors: cors::headers(head, &config.http.cors_origins),
+    };
+    let route = request.route();
+    let early = match (cors::preflight(head, &config.http.cors_origins), route) {
+        (Some(reply), _) => Some(reply),
+        (None, Some(route)) => request.judge(route).err(),
+        (None, None) => Some(request.not_found()),
+    };
+    let (Some(route), None) = (route, &early) else {
+        let mut reply = early.unwrap_or_else(|| request.not_found());
+        match input.discard_body(head) {
+            Ok(whole) => shape.keep_alive &= whole,
+            Err(refusal) => (reply, shape.keep_alive) = (status_reply(refusal.0), false),
+        }
+        answer(outbox, reply, &shape);
+        return shape.keep_alive;
+    };
+    let body = match input.read_body(head, (route.max_body)(&request.live), outbox, &doors.incoming) {
+        Ok(body) => body,
+        Err(refusal) => {
+            shape.keep_alive = false;
+            answer(outbox, (route.refuse)(refusal.0), &shape);
+            return false;
         }
     };
-    reply.header("Cache-Control", "no-store")
-}
-
-fn may_see_details(doors: &Doors, head: &Head, ticket: &Ticket) -> bool {
-    let live = doors.ctx.live();
-    let headers = head.headers().map(|(n, v)| (n.to_owned(), v.to_owned())).collect();
-    let from = net::Head { peer: ticket.address(), headers };
-    let caller = net::Caller::resolve(&from, &live.auth.proxies, live.config.gateway.allow_real_ip_fallback);
-    if caller.local_direct {
-        return true;
+    match http::handle(&request, route, body, outbox, &shape) {
+        Answer::Now(reply) => {
+            answer(outbox, reply, &shape);
+            shape.keep_alive && outbox.is_open()
+        }
+        Answer::Run(run_id) => {
+            // Nobody who has a run under way is cut for a newcomer.
+            ticket.authenticated();
+            drop(request);
+            let whole = attend(input, link, outbox);
+            if !whole {
+                outbox.cut();
+                doors.ctx.hub.run(RunEvent::Abort(AbortRuns {
+                    session_key: None,
+                    run_id: Some(run_id.to_string()),
+                    stop_reason: HUNG_UP,
+                    at_ms: wall_ms(),
+                    only_of: None,
+                    reply: None,
+                }));
+            }
+            whole && shape.keep_alive && shape.chunked && outbox.is_open()
+        }
     }
-    // A probe without a secret is no attempt to log in, and one with a wrong secret is charged.
-    head.header("authorization").is_some()
-        && auth::authorize_bearer(&live.auth, &from, &caller, &doors.ctx.limiter, doors.ctx.uptime_ms()).is_ok()
 }
 
+/// Listens while somebody else answers. False: the client hung up, or reads nothing.
+fn attend(input: &mut Input, link: &Link, outbox: &Arc<Outbox>) -> bool {
+    let mut pieces = outbox.pieces();
+    let mut silent = Duration::ZERO;
+    loop {
+        let heard = input.listen(limits::HTTP_KEEPALIVE);
+        if heard == Heard::Gone {
+            return outbox.wait_answered(Duration::ZERO) && outbox.is_open();
+        }
+        if heard == Heard::End {
+            return attend_half_closed(link, outbox);
+        }
+        // The next request is there already: it waits for this one.
+        let wait = if heard == Heard::Bytes { limits::HTTP_KEEPALIVE } else { Duration::ZERO };
+        if outbox.wait_answered(wait) {
+            return true;
+        }
+        if !outbox.is_open() {
+            return false;
+        }
+        let now = outbox.pieces();
+        silent = if now == pieces { silent + limits::HTTP_KEEPALIVE } else { Duration::ZERO };
+        pieces = now;
+        if silent >= limits::SSE_KEEPALIVE {
+            outbox.pulse();
+            silent = Duration::ZERO;
+        }
+    }
+}
+
+/// The peer ended its half: it hung up, or it only has nothing more to ask. A sign of life tells: who is gone answers it
+/// with a reset.
+fn attend_half_closed(link: &Link, outbox: &Arc<Outbox>) -> bool {
+    let mut waits = RESET_COMES.into_iter().chain(std::iter::repeat(limits::SSE_KEEPALIVE));
+    loop {
+        if outbox.wait_answered(Duration::ZERO) {
+            return true;
+        }
+        if !outbox.pulse() && outbox.unsent() == 0 {
+            // It cannot be asked: a client of HTTP/1.0, which reads no interim answers.
+            return false;
+        }
+        let wait = waits.next().unwrap_or(limits::SSE_KEEPALIVE);
+        if outbox.wait_answered(wait) {
+            return true;
+        }
+        if link.take_error().is_some() || !outbox.is_open() {
+            return false;
+        }
+    }
+}
+
+/// Of the answer to what is no request that could be routed.
+fn last_shape(doors: &Doors) -> Shape {
+    Shape { hsts: doors.ctx.config().gateway.strict_transport_security.clone(), ..Shape::default() }
+}
+
+/// For what ends before anybody's API is asked.
 fn status_reply(status: u16) -> Reply {
     match status {
         400 => Reply::empty(400),
@@ -122,7 +209,7 @@ fn status_reply(status: u16) -> Reply {
 pub fn refuse_connection(stream: &TcpStream) {
     let _ = stream.set_write_timeout(Some(Duration::from_millis(100)));
     let reply = Reply::text(503, "Too many connections").header("Retry-After", "1");
-    let _ = reply.print(&mut &*stream, false, false, None);
+    let _ = (&mut &*stream).write_all(&reply.print_whole(&Shape::default()));
     // What has come already is read away without waiting: unread, it would turn the close into a reset.
     let _ = stream.shutdown(std::net::Shutdown::Write);
     let mut bytes = [0; 4096];
@@ -135,111 +222,14 @@ pub fn refuse_connection(stream: &TcpStream) {
     }
 }
 
-fn answer(doors: &Doors, stream: &TcpStream, reply: Reply, keep: bool, head_only: bool) -> io::Result<()> {
-    let config = doors.ctx.config();
-    let mut out = BufWriter::with_capacity(4096, stream);
-    reply.print(&mut out, keep, head_only, config.gateway.strict_transport_security.as_deref())?;
-    out.flush()
+fn answer(outbox: &Arc<Outbox>, reply: Reply, shape: &Shape) {
+    let (head, body) = reply.print(shape);
+    outbox.raw_direct(head, body);
 }
 
 /// Closes so that the answer arrives: the sending half first, then a little of what still comes is read away.
-fn linger(stream: &TcpStream) {
-    let _ = stream.shutdown(std::net::Shutdown::Write);
-    let deadline = Instant::now() + limits::LINGER_TIME;
-    let mut left = limits::LINGER_BYTES;
-    let mut bytes = [0; 4096];
-    while left > 0 {
-        let wait = deadline.saturating_duration_since(Instant::now());
-        if wait.is_zero() || stream.set_read_timeout(Some(wait)).is_err() {
-            return;
-        }
-        match (&*stream).read(&mut bytes) {
-            Ok(0) | Err(_) => return,
-            Ok(n) => left = left.saturating_sub(n),
-        }
-    }
-}
-
-/// What was read from the socket and not used yet.
-struct Input {
-    stream: Arc<TcpStream>,
-    bytes: Vec<u8>,
-}
-
-impl Input {
-    /// The next head. None: the peer closed, or sent nothing for `patience`.
-    fn read_head(&mut self, patience: Duration) -> Result<Option<Head>, Refusal> {
-        let mut deadline = Instant::now() + patience;
-        let mut begun = false;
-        loop {
-            // Blank lines before a request are allowed, a stream of them is not a request.
-            let blank = self.bytes.iter().take_while(|b| matches!(b, b'\r' | b'\n')).count();
-            if !begun && blank > 0 && blank <= 4 {
-                self.bytes.drain(..blank);
-            }
-            if !self.bytes.is_empty() {
-                if !begun {
-                    begun = true;
-                    deadline = Instant::now() + limits::HTTP_HEAD_DEADLINE;
-                }
-                if let Some((head, end)) = head::parse(&self.bytes)? {
-                    self.bytes.drain(..end);
-                    return Ok(Some(head));
-                }
-            }
-            match self.read_some(deadline) {
-                Ok(0) if begun => return Err(Refusal(400)),
-                Ok(0) => return Ok(None),
-                Ok(_) => {}
-                Err(e) if is_timeout(&e) && begun => return Err(Refusal(408)),
-                Err(_) => return Ok(None),
-            }
-        }
-    }
-
-    /// Reads the rest of a body away. False: it is too long, too slow, or not sent before we say that we want it; the
-    /// connection has to end. Err: it is no body.
-    fn discard_body(&mut self, head: &Head) -> Result<bool, Refusal> {
-        let Ok(mut decoder) = Decoder::new(head.framing, limits::LINGER_BYTES as u64) else { return Ok(false) };
-        if head.expects_continue {
-            return Ok(false);
-        }
-        let deadline = Instant::now() + limits::LINGER_TIME;
-        let mut sink = Vec::new();
-        while !decoder.done() {
-            if self.bytes.is_empty() && !matches!(self.read_some(deadline), Ok(1..)) {
-                return Ok(false);
-            }
-            match decoder.feed(&self.bytes, &mut sink) {
-                Ok(n) => drop(self.bytes.drain(..n)),
-                // Too long to be read away is no fault of a body that nobody wants.
-                Err(Refusal(413)) => return Ok(false),
-                Err(refusal) => return Err(refusal),
-            }
-            sink.clear();
-        }
-        Ok(true)
-    }
-
-    fn read_some(&mut self, deadline: Instant) -> io::Result<usize> {
-        let wait = deadline.saturating_duration_since(Instant::now());
-        if wait.is_zero() {
-            return Err(io::ErrorKind::TimedOut.into());
-        }
-        self.stream.set_read_timeout(Some(wait))?;
-        let mut piece = [0; 2048];
-        match (&*self.stream).read(&mut piece) {
-            // A signal that happened to be delivered to this thread.
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => self.read_some(deadline),
-            read => {
-                let n = read?;
-                self.bytes.extend_from_slice(&piece[..n]);
-                Ok(n)
-            }
-        }
-    }
-}
-
-fn is_timeout(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
+fn close(outbox: &Outbox, input: &mut Input) {
+    outbox.wait_sent(Instant::now() + limits::WRITE_STALL);
+    outbox.finish();
+    input.linger();
 }

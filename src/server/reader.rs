@@ -3,7 +3,6 @@
 //! past a frame is handed on: a context swollen by a big message is replaced by a fresh one.
 
 use std::io::{self, Read, Write};
-use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -11,6 +10,7 @@ use std::time::{Duration, Instant};
 use tungstenite::protocol::{Role, WebSocketConfig, WebSocketContext};
 use tungstenite::{Error, Message};
 
+use super::link::{Link, is_timeout};
 use crate::hub::outbox::Outbox;
 use crate::limits;
 use crate::ws::close::Violation;
@@ -36,6 +36,32 @@ impl InboundBudget {
 
     fn release(&self, bytes: usize) {
         self.used.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
+/// A share of the budget that grows with what is read; given back when it is dropped.
+pub struct Claim {
+    budget: Arc<InboundBudget>,
+    held: usize,
+}
+
+impl Claim {
+    pub fn new(budget: Arc<InboundBudget>) -> Claim {
+        Claim { budget, held: 0 }
+    }
+
+    /// False: all connections together hold too much.
+    pub fn grow_to(&mut self, bytes: usize) -> bool {
+        let more = bytes.saturating_sub(self.held);
+        let granted = more == 0 || self.budget.acquire(more);
+        self.held += if granted { more } else { 0 };
+        granted
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        self.budget.release(self.held);
     }
 }
 
@@ -73,16 +99,10 @@ const SWOLLEN: usize = 16 * 1024;
 
 impl Reader {
     /// `early` are bytes that were read behind the upgrade request.
-    pub fn new(
-        stream: Arc<TcpStream>,
-        early: Vec<u8>,
-        outbox: Arc<Outbox>,
-        budget: Arc<InboundBudget>,
-        limits: Limits,
-    ) -> Reader {
+    pub fn new(link: Link, early: Vec<u8>, outbox: Arc<Outbox>, budget: Arc<InboundBudget>, limits: Limits) -> Reader {
         let max_message = limits.message_bytes as usize;
         let inflow = Inflow {
-            stream,
+            link,
             outbox,
             buffer: early,
             at: 0,
@@ -155,8 +175,8 @@ impl Reader {
         let mut bytes = [0; 4096];
         while left > 0 {
             let Some(wait) = deadline.checked_duration_since(Instant::now()).filter(|d| !d.is_zero()) else { return };
-            let _ = self.inflow.stream.set_read_timeout(Some(wait));
-            match (&*self.inflow.stream).read(&mut bytes) {
+            let _ = self.inflow.link.set_patience(wait);
+            match self.inflow.link.read(&mut bytes) {
                 Ok(0) | Err(_) => return,
                 Ok(n) => left = left.saturating_sub(n),
             }
@@ -173,10 +193,6 @@ fn context(max_message: usize) -> WebSocketContext {
     WebSocketContext::new(Role::Server, Some(config))
 }
 
-fn is_timeout(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
-}
-
 /// How long a message may take from its first byte: a time for all, and the announced bytes at a slow sender's speed.
 #[derive(Clone, Copy)]
 struct Pace {
@@ -186,7 +202,7 @@ struct Pace {
 
 /// Read side of the socket, one frame at a time; write side for tungstenite's own control frames.
 struct Inflow {
-    stream: Arc<TcpStream>,
+    link: Link,
     /// Where tungstenite's own control frames go.
     outbox: Arc<Outbox>,
     buffer: Vec<u8>,
@@ -223,15 +239,15 @@ impl Inflow {
             return Err(self.too_late());
         }
         if self.timeout != Some(wait) {
-            self.stream.set_read_timeout(Some(wait.max(Duration::from_millis(1))))?;
+            self.link.set_patience(wait)?;
             self.timeout = Some(wait);
         }
         let read = match into {
-            Some(into) => read_on(&self.stream, into),
+            Some(into) => self.link.read(into),
             None => {
                 // On the stack: an idle connection keeps no buffer.
                 let mut piece = [0; BUFFER];
-                let read = read_on(&self.stream, &mut piece);
+                let read = self.link.read(&mut piece);
                 self.buffer.clear();
                 self.buffer.extend_from_slice(&piece[..read.as_ref().copied().unwrap_or(0)]);
                 self.at = 0;
@@ -335,15 +351,6 @@ impl Drop for Inflow {
 }
 
 /// One read; a signal that happened to be delivered to this thread is not the peer's silence.
-fn read_on(mut stream: &TcpStream, into: &mut [u8]) -> io::Result<usize> {
-    loop {
-        match stream.read(into) {
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            read => return read,
-        }
-    }
-}
-
 fn violation(close: Close) -> io::Error {
     io::Error::other(Violation(close))
 }

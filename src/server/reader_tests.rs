@@ -1,7 +1,6 @@
 use super::*;
 use crate::hub::outbox::Budget;
-use crate::server::wire::TcpWire;
-use std::net::{Shutdown, TcpListener};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::thread;
 
 const MASK: [u8; 4] = [1, 2, 3, 4];
@@ -31,11 +30,11 @@ pub fn pair(message_bytes: u64, budget: usize) -> (Reader, Arc<Outbox>, Arc<Inbo
     let theirs = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     theirs.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
     let stream = Arc::new(listener.accept().unwrap().0);
-    let wire = Box::new(TcpWire(stream.clone()));
-    let outbox = Outbox::new("ws-test".into(), wire, Budget::new(1 << 20), 1 << 20);
+    let link = Link::plain(stream);
+    let outbox = Outbox::new("ws-test".into(), link.wire(), Budget::new(1 << 20), 1 << 20);
     let budget = InboundBudget::new(budget);
     let limits = Limits { message_bytes, fragments: 8 };
-    let reader = Reader::new(stream, Vec::new(), outbox.clone(), budget.clone(), limits);
+    let reader = Reader::new(link, Vec::new(), outbox.clone(), budget.clone(), limits);
     (reader, outbox, budget, theirs)
 }
 
@@ -160,10 +159,10 @@ fn a_huge_ping_is_refused_before_it_is_read() {
 #[test]
 fn what_was_read_behind_the_upgrade_is_not_lost() {
     let (reader, outbox, budget, theirs) = pair(1000, 0);
-    let stream = reader.inflow.stream.clone();
+    let link = reader.inflow.link.clone();
     drop(reader);
     let early = [frame(0x81, b"early"), frame(0x81, b"and more")[..4].to_vec()].concat();
-    let mut reader = Reader::new(stream, early, outbox, budget, Limits { message_bytes: 1000, fragments: 8 });
+    let mut reader = Reader::new(link, early, outbox, budget, Limits { message_bytes: 1000, fragments: 8 });
     assert_eq!(text(reader.receive()), "early");
     (&theirs).write_all(&frame(0x81, b"and more")[4..]).unwrap();
     assert_eq!(text(reader.receive()), "and more");

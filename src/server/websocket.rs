@@ -1,16 +1,14 @@
 //! One WebSocket from upgrade to end. Runs on a connection thread, which is its reader.
 
-use std::io::Write;
-use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::Instant;
 
 use tungstenite::Message;
 
 use super::handshake::{self, Outcome, Peer};
+use super::link::Link;
 use super::reader::{Next, Patience, Reader};
 use super::sockets::Ticket;
-use super::wire::TcpWire;
 use super::{Doors, Refused};
 use crate::http::{Head, Reply};
 use crate::hub::Event;
@@ -25,7 +23,7 @@ use crate::{ids, limits};
 
 /// An upgrade request on a connection, and the bytes that were read behind it.
 pub struct Upgrade {
-    pub stream: Arc<TcpStream>,
+    pub link: Link,
     pub head: Head,
     pub early: Vec<u8>,
 }
@@ -36,17 +34,15 @@ pub fn serve(doors: &Arc<Doors>, upgrade: Upgrade, ticket: &mut Ticket) -> Resul
     if !ticket.upgrade() {
         return Err(Refused(Reply::text(503, "Too many connections").header("Retry-After", "1")));
     }
-    let Upgrade { stream, head, early } = upgrade;
-    if (&*stream).write_all(answer.as_bytes()).is_err() {
-        return Ok(());
-    }
+    let Upgrade { link, head, early } = upgrade;
     let ctx = &doors.ctx;
     let conn_id: Arc<str> = ids::new_uuid().into();
     let max_buffered = ctx.live().max_buffered;
     let name = format!("ws-{}", &conn_id[..8]);
-    let outbox = Outbox::new(name, Box::new(TcpWire(stream.clone())), doors.outgoing.clone(), max_buffered);
+    let outbox = Outbox::new(name, link.wire(), doors.outgoing.clone(), max_buffered);
+    outbox.raw_direct(answer.into_bytes(), None);
     let before = Limits { message_bytes: limits::PREAUTH_FRAME_BYTES as u64, fragments: limits::MAX_FRAGMENTS };
-    let mut reader = Reader::new(stream, early, outbox.clone(), doors.incoming.clone(), before);
+    let mut reader = Reader::new(link, early, outbox.clone(), doors.incoming.clone(), before);
     let headers = head.headers().map(|(n, v)| (n.to_owned(), v.to_owned())).collect();
     let peer = Peer { head: net::Head { peer: ticket.address(), headers }, conn_id: conn_id.clone() };
     drop(head);
@@ -226,7 +222,7 @@ pub fn switching_protocols(head: &Head) -> Result<String, Refused> {
 mod tests {
     use super::*;
     use crate::server::reader::tests::{frame, pair};
-    use std::io::Read;
+    use std::io::{Read, Write};
     use std::time::Duration;
 
     const PERIOD: Duration = Duration::from_millis(40);

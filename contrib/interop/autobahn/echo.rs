@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 use openclaw::http::head;
 use openclaw::hub::outbox::{Budget, Outbox};
 use openclaw::limits;
+use openclaw::server::link::Link;
 use openclaw::server::reader::{InboundBudget, Next, Reader};
 use openclaw::server::websocket::switching_protocols;
-use openclaw::server::wire::TcpWire;
 use openclaw::ws::encode;
 use openclaw::ws::follow::Limits;
 use tungstenite::Message;
@@ -42,11 +42,12 @@ fn serve(stream: Arc<TcpStream>) -> Option<()> {
     };
     let answer = switching_protocols(&head).ok()?;
     (&*stream).write_all(answer.as_bytes()).ok()?;
-    let outbox = Outbox::new("ws-echo".into(), Box::new(TcpWire(stream.clone())), Budget::new(1 << 30), 1 << 28);
+    let link = Link::plain(stream);
+    let outbox = Outbox::new("ws-echo".into(), link.wire(), Budget::new(1 << 30), 1 << 28);
     // Group 9 sends 4 MiB in fragments of 64 bytes, which no client of the gateway does.
     let generous = Limits { message_bytes: 64 << 20, fragments: 1 << 20 };
     let early = bytes.split_off(end);
-    let mut reader = Reader::new(stream, early, outbox.clone(), InboundBudget::new(1 << 30), generous);
+    let mut reader = Reader::new(link, early, outbox.clone(), InboundBudget::new(1 << 30), generous);
     loop {
         match reader.receive() {
             Next::Message(Message::Text(text)) => outbox.send_direct(encode::OPCODE_TEXT, text.as_bytes().to_vec()),

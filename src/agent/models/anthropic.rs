@@ -410,6 +410,7 @@ mod tests {
             tools: vec![],
             max_tokens: 100,
             thinking: Thinking::Low,
+            ..ModelRequest::default()
         };
         let body = request_body("m", &request, true, false);
         let cache = json!({"type":"ephemeral"});

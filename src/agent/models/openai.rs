@@ -444,6 +444,7 @@ mod tests {
             tools: vec![],
             max_tokens: 99,
             thinking: Thinking::High,
+            ..ModelRequest::default()
         };
         let body = request_body("m", &request, &Dialect::default());
         assert_eq!(

@@ -12,6 +12,33 @@ pub struct ModelRequest {
     pub tools: Vec<ToolSpec>,
     pub max_tokens: u64,
     pub thinking: Thinking,
+    pub tool_choice: ToolChoice,
+    pub sampling: Sampling,
+}
+
+/// Which tools a model may or must call.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum ToolChoice {
+    #[default]
+    Auto,
+    None,
+    Required,
+    Named(String),
+}
+
+/// What a client asks of the way a model picks its words; None leaves it to the provider.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Sampling {
+    pub temperature: Option<f64>,
+    pub top_p: Option<f64>,
+    pub frequency_penalty: Option<f64>,
+    pub presence_penalty: Option<f64>,
+    pub seed: Option<i64>,
+    pub stop: Vec<String>,
+    /// At most this many tokens, if the model's own limit is not lower.
+    pub max_tokens: Option<u64>,
+    /// `response_format` of OpenAI, passed on to those who know it.
+    pub response_format: Option<Value>,
 }
 
 /// The conversation, oldest first.

@@ -6,15 +6,16 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use super::{Caller, Owner, RETRY_MS, sync_later};
+use super::{Ask, Caller, Owner, RETRY_MS, sync_later};
 use crate::agent::dedupe::{Known, Method};
 use crate::agent::history;
 use crate::agent::intake;
 use crate::agent::keys::{self, Route, Wanted};
 use crate::agent::models::wire::Thinking;
+use crate::agent::world::Options;
 use crate::config::Config;
 use crate::hub::reply::Reply;
-use crate::hub::run_events::{AbortRuns, Answer, RunEvent};
+use crate::hub::run_events::{AbortRuns, Answer, Follow, RunEvent};
 use crate::limits::{QUEUED_RUNS_PER_SESSION, RUNS_QUEUE};
 use crate::protocol::ErrorShape;
 use crate::protocol::params::agent::AgentParams;
@@ -31,6 +32,7 @@ pub(super) struct Accepted {
     pub(super) thinking: Option<Thinking>,
     pub(super) extra_system_prompt: Option<String>,
     pub(super) timeout: Option<Duration>,
+    pub(super) options: Option<Box<Options>>,
 }
 
 impl Owner {
@@ -60,7 +62,7 @@ impl Owner {
             Ok(Some(request)) => {
                 self.dedupe.accept(Method::Agent, &key, accepted.clone(), Instant::now());
                 let first = reply.twin();
-                self.open(request, Some(reply), || first.ok(&accepted));
+                self.open(request, Some(reply), Vec::new(), || first.ok(&accepted));
             }
         }
     }
@@ -99,6 +101,7 @@ impl Owner {
             thinking,
             extra_system_prompt: params.extra_system_prompt,
             timeout: timeout(params.timeout.map(Duration::from_secs), config),
+            options: None,
         }))
     }
 
@@ -131,7 +134,7 @@ impl Owner {
             Ok(request) => {
                 let started = status("started");
                 self.dedupe.accept(Method::Chat, &key, started.clone(), Instant::now());
-                self.open(request, None, || reply.ok(&started));
+                self.open(request, None, Vec::new(), || reply.ok(&started));
             }
         }
     }
@@ -157,6 +160,41 @@ impl Owner {
             thinking,
             extra_system_prompt: None,
             timeout: timeout(params.timeout_ms.map(Duration::from_millis), config),
+            options: None,
+        })
+    }
+
+    pub(super) fn ask(&mut self, ask: Ask, follower: Box<dyn Follow>) {
+        let run_id = ask.run_id.clone();
+        if self.is_open(&run_id) {
+            return (self.world.hub)(RunEvent::Follow { run_id: run_id.into(), follower });
+        }
+        let config = (self.world.config)();
+        match self.check_ask(ask, &config) {
+            Err(error) => follower.refuse(&error),
+            Ok(request) => self.open(request, None, vec![follower], || {}),
+        }
+    }
+
+    fn check_ask(&self, ask: Ask, config: &Config) -> Result<Accepted, ErrorShape> {
+        self.check_draining()?;
+        let message = intake::clean_message(&ask.message)?;
+        let wanted =
+            Wanted { session_key: Some(&ask.session_key), agent_id: ask.agent.as_deref(), ..Wanted::default() };
+        let route = keys::route_agent(wanted, config, &|_| None)?
+            .ok_or_else(|| ErrorShape::invalid("the session key is empty"))?;
+        self.check_session(&route.key)?;
+        Ok(Accepted {
+            method: Method::Ask,
+            key: ask.run_id,
+            caller: Caller { conn_id: "http".into(), device_id: None, admin: true },
+            route,
+            message,
+            images: ask.images,
+            thinking: ask.thinking,
+            extra_system_prompt: ask.extra_system_prompt,
+            timeout: timeout(ask.timeout, config),
+            options: Some(Box::new(ask.options)),
         })
     }
 

@@ -1,0 +1,171 @@
+//! The HTTP APIs: which path is whose, in which order a request is judged, and how its answer leaves (http 1 and 2).
+//!
+//! Everything here runs on the connection's thread, which may wait; an answer that a run makes comes from the hub
+//! through a [`Responder`].
+
+pub mod chat;
+pub mod cors;
+pub mod probes;
+pub mod responder;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use serde_json::json;
+
+use self::responder::Responder;
+use super::Doors;
+use super::input::Body;
+use super::sockets::Ticket;
+use crate::http::{Head, Reply, Shape};
+use crate::hub::outbox::Outbox;
+use crate::policy::auth::{self, AuthFailure, Authenticated};
+use crate::policy::net;
+use crate::rpc::context::Live;
+
+/// Somebody's paths.
+pub struct Route {
+    /// For logs and figures.
+    pub name: &'static str,
+    pub claims: fn(path: &str, live: &Live) -> bool,
+    /// Others get 405. HEAD comes with GET.
+    pub methods: &'static [&'static str],
+    /// Says who may pass, before the body is read.
+    pub guard: fn(&Request) -> Result<(), Reply>,
+    pub max_body: fn(&Live) -> usize,
+    /// How this API words a body that cannot be read: 400, 408, 413, 503.
+    pub refuse: fn(status: u16) -> Reply,
+    pub handle: fn(Exchange<'_>) -> Answer,
+}
+
+/// In the order in which they are asked.
+pub const ROUTES: &[&Route] = &[&chat::COMPLETIONS, &probes::PROBES];
+
+/// Below these nothing but the APIs answers, whatever else is served at the root.
+const RESERVED: [&str; 7] = ["/v1", "/api", "/plugins", "/tools", "/hooks", "/__openclaw__", "/metrics"];
+
+/// A request head, and what is known about whoever sent it.
+pub struct Request {
+    pub doors: Arc<Doors>,
+    pub live: Arc<Live>,
+    pub head: Head,
+    pub from: net::Head,
+    pub caller: net::Caller,
+}
+
+/// A request with its body, and the way back.
+pub struct Exchange<'a> {
+    pub request: &'a Request,
+    pub body: Body,
+    outbox: &'a Arc<Outbox>,
+    shape: &'a Shape,
+}
+
+/// What became of a request.
+pub enum Answer {
+    Now(Reply),
+    /// The run of this id answers through the [`Responder`]; it is aborted when the client hangs up.
+    Run(Arc<str>),
+}
+
+impl Request {
+    pub fn new(doors: &Arc<Doors>, head: Head, ticket: &Ticket) -> Request {
+        let live = doors.ctx.live();
+        let headers = head.headers().map(|(n, v)| (n.to_owned(), v.to_owned())).collect();
+        let from = net::Head { peer: ticket.address(), headers };
+        let caller = net::Caller::resolve(&from, &live.auth.proxies, live.config.gateway.allow_real_ip_fallback);
+        Request { doors: doors.clone(), live, head, from, caller }
+    }
+
+    pub fn route(&self) -> Option<&'static Route> {
+        ROUTES.iter().copied().find(|route| (route.claims)(self.head.path(), &self.live))
+    }
+
+    /// The refusal of a request that does not get as far as its body.
+    pub fn judge(&self, route: &Route) -> Result<(), Reply> {
+        let method = self.head.method.as_str();
+        let known = route.methods.contains(&method) || (method == "HEAD" && route.methods.contains(&"GET"));
+        if !known {
+            let mut allow = route.methods.join(", ");
+            if route.methods.contains(&"GET") && !route.methods.contains(&"HEAD") {
+                allow = allow.replace("GET", "GET, HEAD");
+            }
+            return Err(Reply::text(405, "Method Not Allowed").header("Allow", allow));
+        }
+        (route.guard)(self)
+    }
+
+    /// The answer to a path that nobody claims.
+    pub fn not_found(&self) -> Reply {
+        let path = self.head.path();
+        match RESERVED.iter().find(|prefix| is_below(path, prefix)) {
+            Some(&"/v1") => api_error(404, "Not found", "invalid_request_error"),
+            _ => Reply::text(404, "Not Found"),
+        }
+    }
+
+    /// The shared secret, or what the configured mode asks for in its place.
+    pub fn authorize(&self) -> Result<Authenticated, AuthFailure> {
+        let ctx = &self.doors.ctx;
+        auth::authorize_bearer(&self.live.auth, &self.from, &self.caller, &ctx.limiter, ctx.uptime_ms())
+    }
+}
+
+impl Exchange<'_> {
+    /// Takes the answer along; the handler then returns [`Answer::Run`].
+    pub fn responder(&self) -> Responder {
+        Responder::new(self.outbox.clone(), self.shape.clone())
+    }
+}
+
+/// Runs the handler; one that panics answers 500 and nothing else happens.
+pub fn handle(request: &Request, route: &Route, body: Body, outbox: &Arc<Outbox>, shape: &Shape) -> Answer {
+    let exchange = Exchange { request, body, outbox, shape };
+    let before = outbox.pieces();
+    catch_unwind(AssertUnwindSafe(|| (route.handle)(exchange))).unwrap_or_else(|_| {
+        log::error!(target: "gateway/http", "{} {}: internal error", request.head.method, request.head.path());
+        if outbox.pieces() > before {
+            // Its responder has answered already.
+            outbox.cut();
+        }
+        Answer::Now(Reply::text(500, "Internal Server Error"))
+    })
+}
+
+/// Guard of the APIs: the secret of the gateway as a bearer token.
+pub fn bearer(request: &Request) -> Result<(), Reply> {
+    request.authorize().map(drop).map_err(|failure| unauthorized(&failure))
+}
+
+/// 401 or 429; the reason is for the log only.
+pub fn unauthorized(failure: &AuthFailure) -> Reply {
+    match failure {
+        AuthFailure::RateLimited(locked) => {
+            let text = "Too many failed authentication attempts. Please try again later.";
+            api_error(429, text, "rate_limited").header("Retry-After", locked.retry_after_seconds().to_string())
+        }
+        _ => api_error(401, "Unauthorized", "unauthorized"),
+    }
+}
+
+/// An error in the shape of the OpenAI APIs.
+pub fn api_error(status: u16, message: &str, kind: &str) -> Reply {
+    Reply::json(status, &json!({"error": {"message": message, "type": kind}}))
+}
+
+/// How the APIs word a body that cannot be read.
+pub fn refuse_api(status: u16) -> Reply {
+    match status {
+        408 => api_error(408, "Request body timeout", "invalid_request_error"),
+        413 => api_error(413, "Payload too large", "invalid_request_error"),
+        503 => {
+            api_error(503, "too many large requests at once; try again later", "api_error").header("Retry-After", "1")
+        }
+        _ => api_error(400, "the request body is broken", "invalid_request_error"),
+    }
+}
+
+/// `path` is `prefix` or below it.
+pub fn is_below(path: &str, prefix: &str) -> bool {
+    path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
