@@ -19,6 +19,8 @@ mod hostile;
 mod http;
 mod layers;
 mod lifecycle;
+mod manual_names;
+mod manuals;
 mod methods;
 mod old_names;
 mod packaging;

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use openclaw::cli::argv::{self, Action};
+use openclaw::cli::manual;
 
 use crate::common::{Gateway, Home, TOKEN, binary, finish, free_port, stderr, stdout};
 
@@ -451,9 +452,6 @@ fn a_debian_package_that_installs_and_runs() {
     }
     for file in [
         "./usr/bin/openclaw",
-        "./usr/share/man/man1/openclaw.1.gz",
-        "./usr/share/man/man5/openclaw.json.5.gz",
-        "./usr/share/man/man8/openclaw-gateway.8.gz",
         "./usr/lib/systemd/system/openclaw-gateway.service",
         "./usr/lib/systemd/user/openclaw-gateway.service",
         "./usr/lib/sysusers.d/openclaw.conf",
@@ -462,6 +460,10 @@ fn a_debian_package_that_installs_and_runs() {
         "./usr/share/doc/openclaw/changelog.gz",
     ] {
         assert!(listed.lines().any(|line| line.ends_with(file)), "{file} is missing from\n{listed}");
+    }
+    for page in manual::PAGES {
+        let file = format!("./usr/share/man/man{0}/{1}.{0}.gz", page.section, page.name);
+        assert!(listed.lines().any(|line| line.ends_with(&file)), "{file} is missing from\n{listed}");
     }
     let conffiles = succeed(Command::new("dpkg-deb").arg("--info").arg(&package).arg("conffiles"));
     assert_eq!(conffiles, "/etc/logrotate.d/openclaw\n/etc/openclaw/openclaw.json\n");

@@ -337,7 +337,7 @@ impl Facts {
         }
         self.other_gateways(&mut page);
         page.out(format!("Troubles: run {}", suggest("openclaw status")));
-        page.out("Troubleshooting: man openclaw-gateway");
+        page.out("Troubleshooting: openclaw help troubleshooting");
         page
     }
 
@@ -586,7 +586,7 @@ mod tests {
              RPC probe: ok\n\n\
              Listening: 127.0.0.1:21120\n\
              Troubles: run openclaw status\n\
-             Troubleshooting: man openclaw-gateway\n"
+             Troubleshooting: openclaw help troubleshooting\n"
         );
         assert_eq!(page.text(Stream::Err), "");
         let json = facts.json();

@@ -81,8 +81,8 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
             output::write_err(&help(&path));
             Ok(1)
         }
-        Ok(Action::Page(page)) => {
-            output::write_out(&page.text());
+        Ok(Action::Page(page, path)) => {
+            output::write_out(&help::topic(&path, page));
             Ok(0)
         }
         Ok(Action::Run(top)) => command(*top),
