@@ -24,6 +24,7 @@ mod old_names;
 mod packaging;
 mod presence;
 mod process;
+mod progress;
 mod providers;
 mod reload;
 mod reload_restart;

@@ -549,6 +549,61 @@ fn a_service_of_the_system_is_found_without_being_asked_for() {
     assert!(calls.contains(&"systemctl stop openclaw-gateway.service".to_owned()), "{calls:?}");
 }
 
+/// What the Debian package brings for users and for profiles is a service like any other once it is enabled.
+#[test]
+fn packaged_units_of_users_and_profiles_are_found() {
+    let machine = Machine::systemd();
+    machine.home.configure(json!({}));
+    let packaged = |kind: &str, name: &str| {
+        let from = format!(
+            "{}/contrib/systemd/{}{name}",
+            env!("CARGO_MANIFEST_DIR"),
+            if kind == "user" { "user/" } else { "" }
+        );
+        let to = machine.root().join("usr/lib/systemd").join(kind).join(name);
+        fs::create_dir_all(to.parent().unwrap()).unwrap();
+        fs::copy(from, &to).unwrap();
+        to
+    };
+    let unit = packaged("user", "openclaw-gateway.service");
+    let status = machine.json("gateway status --no-probe --json", 0);
+    assert_eq!((&status["service"]["loaded"], &status["service"]["command"]), (&json!(false), &Value::Null));
+    // As "systemctl --user enable" does it.
+    let wants = machine.at(".config/systemd/user/default.target.wants");
+    fs::create_dir_all(&wants).unwrap();
+    std::os::unix::fs::symlink(&unit, wants.join("openclaw-gateway.service")).unwrap();
+    fs::write(machine.at("mark"), "").unwrap();
+    let status = machine.json("gateway status --no-probe --json", 0);
+    let service = &status["service"];
+    assert_eq!((&service["loaded"], &service["configAudit"]["ok"]), (&json!(true), &json!(true)), "{service:#}");
+    assert_eq!(service["command"]["sourcePath"], "~/root/usr/lib/systemd/user/openclaw-gateway.service");
+    assert_eq!(status["extraServices"], json!([]));
+    let (out, _, calls) = machine.run("gateway stop", 0);
+    assert_eq!(out, "Stopped systemd service: openclaw-gateway.service\n");
+    assert!(calls.contains(&"systemctl --user stop openclaw-gateway.service".to_owned()), "{calls:?}");
+    machine.run("gateway install --force", 0);
+    assert!(!machine.unit().exists(), "the packaged unit is enough");
+    let (out, _, _) = machine.run("gateway uninstall", 0);
+    let stays = "Disabled systemd service: ~/root/usr/lib/systemd/user/openclaw-gateway.service (it belongs to a package and stays)\n";
+    assert!(out.ends_with(stays) && unit.is_file(), "{out}");
+    fs::remove_dir_all(&wants).unwrap();
+
+    fs::write(machine.at("mark"), "").unwrap();
+    packaged("system", "openclaw-gateway@.service");
+    let (out, _, calls) = machine.run("--profile rescue gateway status --no-probe", 0);
+    for text in [
+        "Service: systemd (enabled)\n",
+        "Command: /usr/bin/openclaw --profile rescue gateway\n",
+        "Service file: ~/root/usr/lib/systemd/system/openclaw-gateway@.service\n",
+        "OPENCLAW_STATE_DIR=/var/lib/openclaw-rescue OPENCLAW_CONFIG_PATH=/etc/openclaw/rescue.json\n",
+    ] {
+        assert!(out.contains(text), "{text}\n{out}");
+    }
+    assert!(calls.iter().any(|call| call.starts_with("systemctl show openclaw-gateway@rescue.service ")), "{calls:?}");
+    let (out, _, _) = machine.run("--profile rescue gateway stop", 0);
+    assert_eq!(out, "Stopped systemd service: openclaw-gateway@rescue.service\n");
+}
+
 #[test]
 fn the_watchdog_is_fed_only_while_the_hub_moves() {
     use std::os::unix::net::UnixDatagram;

@@ -8,6 +8,7 @@ use super::Context;
 use super::client::{Deadline, Failure as NoAnswer};
 use super::context::{env, port_flag};
 use super::output::{Page, json_pretty};
+use super::progress::Waiting;
 use super::service::{self, NO_SYSTEMD};
 use super::target::Flags;
 use super::tree::{Gateway, GatewayInstall};
@@ -100,7 +101,9 @@ fn try_install(cx: &Context, group: &Gateway, args: &GatewayInstall, warnings: &
     }
     save_token(cx, args.token.as_deref().or(group.token.as_deref()), warnings)?;
     service.reach().map_err(Error::new)?;
+    let installing = Waiting::new(cx.columns, args.json, at_work("Installing", &service));
     let lines = write_service(cx, &service)?;
+    drop(installing);
     Ok(Outcome { action: "install", result: "installed", lines, loaded: service.is_loaded(), ..Outcome::default() })
 }
 
@@ -155,15 +158,16 @@ fn has_no_token(loaded: &Loaded) -> bool {
 
 pub fn start(cx: &Context, json: bool) -> Result<u8> {
     let service = service::find(cx, cx.port(None));
-    let outcome = try_start(cx, &service);
+    let outcome = try_start(cx, &service, json);
     finish("start", json, service.manager, outcome)
 }
 
-fn try_start(cx: &Context, service: &Service) -> Result<Outcome> {
+fn try_start(cx: &Context, service: &Service, json: bool) -> Result<Outcome> {
     check_config(cx)?;
     if !service.is_loaded() {
         return Ok(not_loaded("start", cx, service));
     }
+    let _starting = Waiting::new(cx.columns, json, at_work("Starting", service));
     service.reach().map_err(Error::new)?;
     service.act(Action::Restart).map_err(|failure| failed(&failure))?;
     let lines = vec![format!("Restarted {}: {}", service.manager.noun(), service.name())];
@@ -171,7 +175,8 @@ fn try_start(cx: &Context, service: &Service) -> Result<Outcome> {
 }
 
 /// `stop` of an installed service.
-pub fn stop_service(service: &Service) -> Result<Outcome> {
+pub fn stop_service(cx: &Context, service: &Service, json: bool) -> Result<Outcome> {
+    let _stopping = Waiting::new(cx.columns, json, at_work("Stopping", service));
     service.reach().map_err(Error::new)?;
     service.act(Action::Stop).map_err(|failure| failed(&failure))?;
     let lines = vec![format!("Stopped {}: {}", service.manager.noun(), service.name())];
@@ -191,13 +196,15 @@ pub fn restart_service(cx: &Context, group: &Gateway, service: &Service, json: b
             out!("Run `{sync}` to sync the token.");
         }
     }
+    let waiting = Waiting::new(cx.columns, json, at_work("Restarting", service));
     service.reach().map_err(Error::new)?;
     service.act(Action::Restart).map_err(|failure| failed(&failure))?;
     let restarted = format!("Restarted {}: {}", service.manager.noun(), service.name());
     if !json {
-        out!("{restarted}");
+        waiting.aside(|| out!("{restarted}"));
     }
-    wait_until_healthy(cx, group, service, json, &mut warnings)?;
+    wait_until_healthy(cx, group, service, json, &waiting, &mut warnings)?;
+    drop(waiting);
     // People have read the warnings where they happened.
     let warnings = if json { warnings } else { Vec::new() };
     Ok(Outcome { action: "restart", result: "restarted", warnings, loaded: service.is_loaded(), ..Outcome::default() })
@@ -218,10 +225,12 @@ fn wait_until_healthy(
     group: &Gateway,
     service: &Service,
     json: bool,
+    waiting: &Waiting,
     warnings: &mut Vec<String>,
 ) -> Result<()> {
     let flag = port_flag(group.port.as_deref())?;
     let port = flag.or_else(|| service.command()?.port()).unwrap_or_else(|| cx.port(None));
+    waiting.now(|| format!("Waiting for the gateway on port {port}"));
     let deadline = Instant::now() + HEALTHY;
     let mut stranger = None;
     let mut said = false;
@@ -242,7 +251,7 @@ fn wait_until_healthy(
                 "Stopping stale process(es) and retrying restart...".to_owned(),
             ];
             if !json {
-                lines.iter().for_each(|line| out!("{line}"));
+                waiting.aside(|| lines.iter().for_each(|line| out!("{line}")));
             }
             warnings.extend(lines);
             stop::end_owner(cx)?;
@@ -250,7 +259,7 @@ fn wait_until_healthy(
         }
         stranger = stale;
         if Instant::now() >= deadline {
-            return Err(not_healthy(cx, service, port, json));
+            return Err(not_healthy(cx, service, port, json, waiting));
         }
         std::thread::sleep(LOOK);
     }
@@ -267,7 +276,7 @@ fn answers(cx: &Context, group: &Gateway, port: u16) -> bool {
     }
 }
 
-fn not_healthy(cx: &Context, service: &Service, port: u16, json: bool) -> Error {
+fn not_healthy(cx: &Context, service: &Service, port: u16, json: bool, waiting: &Waiting) -> Error {
     let mut lines = vec![
         format!("Timed out after {}s waiting for gateway port {port} to become healthy.", HEALTHY.as_secs()),
         format!("Service runtime: {}", service.runtime().line()),
@@ -279,7 +288,7 @@ fn not_healthy(cx: &Context, service: &Service, port: u16, json: bool) -> Error 
         lines.extend(port_report::port_report(port, &listeners, port_report::Wording::of(&cx.paths)));
     }
     if !json {
-        lines.iter().for_each(|line| out!("{line}"));
+        waiting.aside(|| lines.iter().for_each(|line| out!("{line}")));
     }
     Error::new(format!("Gateway restart timed out after {}s waiting for health checks.", HEALTHY.as_secs()))
         .hint(cx.suggest("openclaw gateway status --deep"))
@@ -288,17 +297,18 @@ fn not_healthy(cx: &Context, service: &Service, port: u16, json: bool) -> Error 
 
 pub fn uninstall(cx: &Context, json: bool) -> Result<u8> {
     let service = service::find(cx, cx.port(None));
-    let outcome = try_uninstall(cx, &service);
+    let outcome = try_uninstall(cx, &service, json);
     finish("uninstall", json, service.manager, outcome)
 }
 
-fn try_uninstall(cx: &Context, service: &Service) -> Result<Outcome> {
+fn try_uninstall(cx: &Context, service: &Service, json: bool) -> Result<Outcome> {
     refuse_nix("uninstall")?;
     let mut lines = Vec::new();
     if service.is_loaded() {
         // One that does not stop is disabled and removed all the same.
-        lines.extend(stop_service(service).map(|stopped| stopped.lines).unwrap_or_default());
+        lines.extend(stop_service(cx, service, json).map(|stopped| stopped.lines).unwrap_or_default());
     }
+    let _removing = Waiting::new(cx.columns, json, at_work("Removing", service));
     service.reach().map_err(Error::new)?;
     let (file, packaged) = (service.file(), service.is_packaged());
     let shown = cx.short(&file);
@@ -366,6 +376,11 @@ fn failed(failure: &Failure) -> Error {
 
 fn manager(cx: &Context) -> Manager {
     service::find(cx, 1).manager
+}
+
+/// What is waited for: `Stopping systemd service: openclaw-gateway.service`
+fn at_work(doing: &str, service: &Service) -> String {
+    format!("{doing} {}: {}", service.manager.noun(), service.name())
 }
 
 /// With the words before it that scripts look for.

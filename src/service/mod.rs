@@ -139,6 +139,12 @@ impl Spec {
         if name.ends_with(".service") { name } else { format!("{name}.service") }
     }
 
+    /// What the unit of this profile is called where a template of a package makes it.
+    pub fn instance_name(&self) -> Option<String> {
+        let profile = self.profile.as_ref().filter(|_| self.unit.is_none());
+        profile.map(|profile| format!("openclaw-gateway@{profile}.service"))
+    }
+
     pub fn launchd_label(&self) -> String {
         let own =
             || self.profile.as_ref().map_or("ai.openclaw.gateway".into(), |profile| format!("ai.openclaw.{profile}"));
@@ -370,8 +376,7 @@ impl Service {
     /// The file that makes the service.
     pub fn file(&self) -> PathBuf {
         match self.manager {
-            Manager::SystemdUser => systemd::unit_path(self.manager, &self.spec),
-            Manager::SystemdSystem => systemd::found_unit(&self.spec),
+            Manager::SystemdUser | Manager::SystemdSystem => systemd::found_unit(self.manager, &self.spec),
             Manager::Procd => procd::script_path(&self.spec),
             Manager::OpenRc => openrc::script_path(&self.spec),
             Manager::Launchd => launchd::plist_path(&self.spec),
@@ -451,7 +456,7 @@ impl Service {
         let path = self.file();
         let text = runner::read(&path)?;
         match self.manager {
-            Manager::SystemdUser | Manager::SystemdSystem => unit::parse(&text, &path),
+            Manager::SystemdUser | Manager::SystemdSystem => unit::parse(&systemd::specified(&text, &self.spec), &path),
             Manager::Launchd => launchd::parse(&text, &path),
             Manager::Schtasks => schtasks::parse(&text, &path),
             Manager::Procd => procd::parse(&text, &path),
@@ -461,12 +466,15 @@ impl Service {
 
     /// A unit or a start script that we have not written.
     pub fn is_packaged(&self) -> bool {
+        let file = self.file();
+        let elsewhere = self.manager.is_systemd() && file != systemd::unit_path(self.manager, &self.spec);
         let ours = match self.manager {
+            _ if elsewhere => return true,
             Manager::SystemdSystem => "OPENCLAW_SERVICE_MARKER=openclaw",
             Manager::Procd | Manager::OpenRc => MADE_BY,
             Manager::SystemdUser | Manager::Launchd | Manager::Schtasks => return false,
         };
-        runner::read(&self.file()).is_some_and(|text| !text.contains(ours))
+        runner::read(&file).is_some_and(|text| !text.contains(ours))
     }
 
     /// Carries an action out.
@@ -680,7 +688,7 @@ mod tests {
 
     #[test]
     fn a_packaged_start_script_stays_as_it_is() {
-        for manager in [Manager::SystemdSystem, Manager::Procd, Manager::OpenRc] {
+        for manager in [Manager::SystemdUser, Manager::SystemdSystem, Manager::Procd, Manager::OpenRc] {
             for action in [Action::Install, Action::Uninstall] {
                 let steps = plan(manager, &spec(), action, true).unwrap();
                 assert!(steps.iter().all(|step| matches!(step, Step::Run(_) | Step::Try(_))), "{steps:?}");
