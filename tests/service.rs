@@ -549,6 +549,45 @@ fn a_service_of_the_system_is_found_without_being_asked_for() {
     assert!(calls.contains(&"systemctl stop openclaw-gateway.service".to_owned()), "{calls:?}");
 }
 
+#[test]
+fn a_task_scheduler_that_refuses_leaves_the_startup_folder() {
+    let machine =
+        Machine::of("schtasks", &[("schtasks", "echo 'ERROR: Access is denied.' >&2; exit 1\n"), ("cmd", "")]);
+    machine.tool("taskkill", "for pid; do :; done; kill -KILL $pid\n");
+    machine.home.configure(json!({"gateway": {"port": free_port()}}));
+    let item = machine.at("AppData/Roaming/Microsoft/Windows/Start Menu/Programs/Startup/OpenClaw Gateway.cmd");
+    let (out, _, calls) = machine.run("gateway install", 0);
+    assert_eq!(
+        out,
+        "\nInstalled Windows login item: ~/.openclaw/gateway.cmd\n\
+         The Task Scheduler refused the task: the gateway starts from the Startup folder at log-on.\n"
+    );
+    assert_eq!(calls.last().map(String::as_str), Some("cmd /d /c start  /min ~/.openclaw/gateway.cmd"));
+    let script = machine.home.state().join("gateway.cmd");
+    assert!(fs::read_to_string(&item).unwrap().contains(&script.display().to_string()));
+    let (out, err, _) = machine.run("gateway status --no-probe", 0);
+    assert!(out.contains("Service: Scheduled Task (registered)\n"), "{out}");
+    assert!(out.contains("\nRuntime: stopped (started at log-on from the Startup folder)\n"), "{out}{err}");
+    let mut gateway = Gateway::start_with(&machine.home, &[], |_| {});
+    let pid = gateway.pid();
+    let (out, _, _) = machine.run("gateway status --no-probe", 0);
+    assert!(out.contains(&format!("\nRuntime: running (pid {pid}, started at log-on")), "{out}");
+    let (out, _, calls) = machine.run("gateway start", 0);
+    assert_eq!(out, "Restarted Windows login item: OpenClaw Gateway\n");
+    assert_eq!(calls[0], format!("taskkill /F /T /PID {pid}"));
+    assert_eq!(gateway.wait_exit().code(), None, "killed");
+    let (out, _, _) = machine.run("gateway stop", 0);
+    assert_eq!(out, "Stopped Windows login item: OpenClaw Gateway\n");
+    // The scheduler thinks better of it: one way to start is enough.
+    machine.tool("schtasks", "");
+    let (out, _, calls) = machine.run("gateway install --force", 0);
+    assert_eq!(out, "\nInstalled Scheduled Task: ~/.openclaw/gateway.cmd\n");
+    assert!(calls.contains(&"schtasks /Run /TN OpenClaw Gateway".to_owned()), "{calls:?}");
+    assert!(!item.exists());
+    machine.run("gateway uninstall", 0);
+    assert!(!script.exists());
+}
+
 /// What the Debian package brings for users and for profiles is a service like any other once it is enabled.
 #[test]
 fn packaged_units_of_users_and_profiles_are_found() {

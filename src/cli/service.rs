@@ -109,6 +109,8 @@ fn spec(cx: &Context, port: u16, root: PathBuf) -> Spec {
         profile: paths.profile.clone(),
         home: paths.home.clone(),
         state_dir: paths.state_dir.clone(),
+        config_path: paths.config_path.clone(),
+        app_data: env("APPDATA").filter(|dir| !dir.is_empty()).map(PathBuf::from),
         user: owner_of(&paths.home),
         uid: process::uid().unwrap_or_default(),
         env: variables,

@@ -111,7 +111,10 @@ fn try_install(cx: &Context, group: &Gateway, args: &GatewayInstall, warnings: &
 pub fn write_service(cx: &Context, service: &Service) -> Result<Vec<String>> {
     let done = service.act(Action::Install).map_err(|failure| failed(&failure))?;
     let mut lines = vec![String::new()];
-    lines.push(format!("Installed {}: {}", service.manager.noun(), cx.short(&service.file())));
+    lines.push(format!("Installed {}: {}", service.noun(), cx.short(&service.file())));
+    if service.is_login_item() {
+        lines.push("The Task Scheduler refused the task: the gateway starts from the Startup folder at log-on.".into());
+    }
     lines.extend(done.backups.iter().map(|path| format!("Previous unit backed up to: {}", cx.short(path))));
     Ok(lines)
 }
@@ -170,7 +173,7 @@ fn try_start(cx: &Context, service: &Service, json: bool) -> Result<Outcome> {
     let _starting = Waiting::new(cx.columns, json, at_work("Starting", service));
     service.reach().map_err(Error::new)?;
     service.act(Action::Restart).map_err(|failure| failed(&failure))?;
-    let lines = vec![format!("Restarted {}: {}", service.manager.noun(), service.name())];
+    let lines = vec![format!("Restarted {}: {}", service.noun(), service.name())];
     Ok(Outcome { action: "start", result: "started", lines, loaded: service.is_loaded(), ..Outcome::default() })
 }
 
@@ -179,7 +182,7 @@ pub fn stop_service(cx: &Context, service: &Service, json: bool) -> Result<Outco
     let _stopping = Waiting::new(cx.columns, json, at_work("Stopping", service));
     service.reach().map_err(Error::new)?;
     service.act(Action::Stop).map_err(|failure| failed(&failure))?;
-    let lines = vec![format!("Stopped {}: {}", service.manager.noun(), service.name())];
+    let lines = vec![format!("Stopped {}: {}", service.noun(), service.name())];
     Ok(Outcome { action: "stop", result: "stopped", lines, loaded: service.is_loaded(), ..Outcome::default() })
 }
 
@@ -199,7 +202,7 @@ pub fn restart_service(cx: &Context, group: &Gateway, service: &Service, json: b
     let waiting = Waiting::new(cx.columns, json, at_work("Restarting", service));
     service.reach().map_err(Error::new)?;
     service.act(Action::Restart).map_err(|failure| failed(&failure))?;
-    let restarted = format!("Restarted {}: {}", service.manager.noun(), service.name());
+    let restarted = format!("Restarted {}: {}", service.noun(), service.name());
     if !json {
         waiting.aside(|| out!("{restarted}"));
     }
@@ -310,10 +313,9 @@ fn try_uninstall(cx: &Context, service: &Service, json: bool) -> Result<Outcome>
     }
     let _removing = Waiting::new(cx.columns, json, at_work("Removing", service));
     service.reach().map_err(Error::new)?;
-    let (file, packaged) = (service.file(), service.is_packaged());
+    let (file, packaged, noun) = (service.file(), service.is_packaged(), service.noun());
     let shown = cx.short(&file);
     let done = service.act(Action::Uninstall).map_err(|failure| failed(&failure))?;
-    let noun = service.manager.noun();
     lines.push(match () {
         () if packaged => format!("Disabled {noun}: {shown} (it belongs to a package and stays)"),
         () if done.removed.is_empty() => format!("{}{} not found at {shown}", noun[..1].to_uppercase(), &noun[1..]),
@@ -380,7 +382,7 @@ fn manager(cx: &Context) -> Manager {
 
 /// What is waited for: `Stopping systemd service: openclaw-gateway.service`
 fn at_work(doing: &str, service: &Service) -> String {
-    format!("{doing} {}: {}", service.manager.noun(), service.name())
+    format!("{doing} {}: {}", service.noun(), service.name())
 }
 
 /// With the words before it that scripts look for.

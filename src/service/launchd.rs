@@ -33,10 +33,13 @@ pub fn plan(spec: &Spec, action: Action) -> Vec<Step> {
             Step::Try(launchctl(&["enable", &target])),
             Step::Run(launchctl(&["bootstrap", &domain, &file])),
         ],
-        Action::Restart => vec![Step::Either(
-            launchctl(&["kickstart", "-k", &target]),
-            vec![launchctl(&["bootstrap", &domain, &file]), launchctl(&["kickstart", "-k", &target])],
-        )],
+        Action::Restart => {
+            let kick = Step::Run(launchctl(&["kickstart", "-k", &target]));
+            vec![Step::FirstOf(vec![
+                vec![kick.clone()],
+                vec![Step::Run(launchctl(&["bootstrap", &domain, &file])), kick],
+            ])]
+        }
         Action::Stop => vec![Step::Run(launchctl(&["bootout", &target]))],
         Action::Uninstall => vec![
             Step::Try(launchctl(&["bootout", &domain, &file])),

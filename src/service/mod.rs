@@ -5,6 +5,7 @@
 
 pub mod audit;
 mod launchd;
+pub mod legacy;
 pub mod linger;
 mod openrc;
 mod procd;
@@ -21,6 +22,7 @@ pub use runner::Failure;
 use runner::Runner;
 
 use crate::protocol::COMPAT_VERSION;
+use crate::server::lock;
 
 /// Who looks after services on this machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,6 +113,9 @@ pub struct Spec {
     pub profile: Option<String>,
     pub home: PathBuf,
     pub state_dir: PathBuf,
+    pub config_path: PathBuf,
+    /// `%APPDATA%` of Windows.
+    pub app_data: Option<PathBuf>,
     /// Who runs the service, where a system-wide manager has to be told.
     pub user: String,
     pub uid: u32,
@@ -177,7 +182,11 @@ impl Spec {
     fn environment(&self, manager: Manager, private: bool) -> Vec<(String, String)> {
         let mut out = vec![("HOME".to_owned(), self.home.display().to_string())];
         let mut set = |name: &str, value: String| out.push((name.to_owned(), value));
-        set("TMPDIR", self.var("TMPDIR").unwrap_or_else(|| "/tmp".into()));
+        // Windows has its own names for such a place.
+        let default = (manager != Manager::Schtasks).then(|| "/tmp".to_owned());
+        if let Some(dir) = self.var("TMPDIR").or(default) {
+            set("TMPDIR", dir);
+        }
         for name in PROXIES {
             // A password for a proxy is none of the business of others on this machine.
             if let Some(value) = self.var(name).filter(|value| private || !value.contains('@')) {
@@ -261,8 +270,8 @@ pub enum Step {
     Run(Vec<String>),
     /// A command that may fail: there may be nothing to stop.
     Try(Vec<String>),
-    /// The first of the commands; when it fails, the others.
-    Either(Vec<String>, Vec<Vec<String>>),
+    /// Ways to the same end, each a plan of its own: the first that works.
+    FirstOf(Vec<Vec<Step>>),
 }
 
 impl Step {
@@ -289,19 +298,31 @@ pub enum Action {
     Uninstall,
 }
 
-/// The steps of an action. `packaged`: the start script came with the package and stays as it is.
-pub fn plan(manager: Manager, spec: &Spec, action: Action, packaged: bool) -> Result<Vec<Step>, String> {
+/// How a service came to be there, which says what may be done with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// Written by us, or not there yet.
+    Own,
+    /// With a package, or by hand: it stays as it is.
+    Package,
+    /// Windows starts it at log-on and then forgets it; the pid of the gateway that runs, if one does.
+    LoginItem(Option<u32>),
+}
+
+/// The steps of an action.
+pub fn plan(manager: Manager, spec: &Spec, action: Action, origin: Origin) -> Result<Vec<Step>, String> {
     let refused = |what: &str| format!("{what} cannot contain CR or LF characters.");
     let texts = spec.env.iter().map(|(_, value)| value.as_str()).chain([spec.program.as_str()]);
     if texts.into_iter().any(|text| text.contains(['\r', '\n'])) {
         return Err(refused("Service environment and arguments"));
     }
+    let packaged = origin == Origin::Package;
     Ok(match manager {
         Manager::SystemdUser | Manager::SystemdSystem => systemd::plan(manager, spec, action, packaged),
         Manager::Procd => procd::plan(spec, action, packaged),
         Manager::OpenRc => openrc::plan(spec, action, packaged),
         Manager::Launchd => launchd::plan(spec, action),
-        Manager::Schtasks => schtasks::plan(spec, action),
+        Manager::Schtasks => schtasks::plan(spec, action, origin),
     })
 }
 
@@ -411,8 +432,18 @@ impl Service {
             }
             Manager::Procd => self.ask(&[self.script(), "enabled".into()]).is_ok(),
             Manager::Launchd => self.ask(&launchd::print(&self.spec)).is_ok(),
-            Manager::Schtasks => self.ask(&schtasks::query(&self.spec)).is_ok(),
+            Manager::Schtasks => self.is_login_item() || self.ask(&schtasks::query(&self.spec)).is_ok(),
         }
+    }
+
+    /// The Task Scheduler had no part in it.
+    pub fn is_login_item(&self) -> bool {
+        self.manager == Manager::Schtasks && schtasks::login_item(&self.spec).is_file()
+    }
+
+    /// In `Installed … : <path>`.
+    pub fn noun(&self) -> &'static str {
+        if self.is_login_item() { "Windows login item" } else { self.manager.noun() }
     }
 
     fn script(&self) -> String {
@@ -438,6 +469,11 @@ impl Service {
         }
         if !self.is_installed() {
             return Runtime::missing();
+        }
+        if let Origin::LoginItem(pid) = self.origin() {
+            let status = if pid.is_some() { "running" } else { "stopped" };
+            let detail = Some("started at log-on from the Startup folder".into());
+            return Runtime { status, pid, detail, ..Runtime::default() };
         }
         let asked = match self.manager {
             Manager::SystemdUser | Manager::SystemdSystem => {
@@ -477,9 +513,19 @@ impl Service {
         runner::read(&file).is_some_and(|text| !text.contains(ours))
     }
 
+    fn origin(&self) -> Origin {
+        match self.is_login_item() {
+            true => Origin::LoginItem(
+                lock::owner(&self.spec.config_path).filter(|owner| owner.alive).map(|owner| owner.pid),
+            ),
+            false if self.is_packaged() => Origin::Package,
+            false => Origin::Own,
+        }
+    }
+
     /// Carries an action out.
     pub fn act(&self, action: Action) -> Result<Done, Failure> {
-        let steps = plan(self.manager, &self.spec, action, self.is_packaged()).map_err(Failure::Refused)?;
+        let steps = plan(self.manager, &self.spec, action, self.origin()).map_err(Failure::Refused)?;
         let mut done = Done::default();
         for step in &steps {
             self.runner.step(step, &mut done, &|argv| self.ask(argv))?;
@@ -516,6 +562,7 @@ impl Service {
             Manager::Procd => format!("logread -e {}", self.name()),
             Manager::OpenRc => "the log file above".into(),
             Manager::Launchd => self.spec.state_dir.join("logs/gateway.err.log").display().to_string(),
+            Manager::Schtasks if self.is_login_item() => "the log file above".into(),
             Manager::Schtasks => format!("schtasks /Query /TN \"{}\" /V /FO LIST", self.spec.task_name()),
         }
     }
@@ -547,6 +594,9 @@ impl Service {
                 format!("launchctl bootout gui/{}/{}", self.spec.uid, self.spec.launchd_label()),
                 format!("rm {file}"),
             ],
+            Manager::Schtasks if self.is_login_item() => {
+                vec![format!("del \"{}\"", schtasks::login_item(&self.spec).display())]
+            }
             Manager::Schtasks => vec![format!("schtasks /Delete /TN \"{}\" /F", self.spec.task_name())],
         }
     }
@@ -627,7 +677,13 @@ mod tests {
                 Step::Trash { path, trash } => out += &format!("move {} to {}\n", path.display(), trash.display()),
                 Step::Run(argv) => out += &format!("run {argv:?}\n"),
                 Step::Try(argv) => out += &format!("try {argv:?}\n"),
-                Step::Either(first, rest) => out += &format!("run {first:?}, else {rest:?}\n"),
+                Step::FirstOf(ways) => {
+                    for (number, way) in ways.iter().enumerate() {
+                        let lead = if number == 0 { "first" } else { "else" };
+                        out += &format!("{lead}:\n");
+                        out.extend(text(way).lines().map(|line| format!("  {line}\n")));
+                    }
+                }
             }
         }
         out
@@ -640,8 +696,14 @@ mod tests {
             let mut all = String::new();
             for (title, spec) in [("plain", spec()), ("profile", rescue())] {
                 for action in [Action::Install, Action::Restart, Action::Stop, Action::Uninstall] {
-                    let steps = plan(manager, &spec, action, false).unwrap();
+                    let steps = plan(manager, &spec, action, Origin::Own).unwrap();
                     all += &format!("== {title}: {action:?}\n{}", text(&steps));
+                }
+            }
+            if manager == Manager::Schtasks {
+                for action in [Action::Restart, Action::Stop, Action::Uninstall] {
+                    let steps = plan(manager, &spec(), action, Origin::LoginItem(Some(4242))).unwrap();
+                    all += &format!("== login item that runs: {action:?}\n{}", text(&steps));
                 }
             }
             assert!(!all.contains("TOKEN") && !all.contains("PASSWORD"), "{name}: no secret in a file of a service");
@@ -662,7 +724,7 @@ mod tests {
     fn what_is_installed_is_read_back() {
         for (manager, name) in MANAGERS {
             for spec in [spec(), rescue()] {
-                let steps = plan(manager, &spec, Action::Install, false).unwrap();
+                let steps = plan(manager, &spec, Action::Install, Origin::Own).unwrap();
                 let file = steps.iter().find_map(|step| match step {
                     Step::Write(file) => Some(file.clone()),
                     _ => None,
@@ -679,7 +741,8 @@ mod tests {
                 assert_eq!(command.arguments, spec.arguments(), "{name}");
                 assert_eq!(command.port(), Some(spec.port), "{name}");
                 assert_eq!(command.var("OPENCLAW_PROFILE"), spec.profile.as_deref(), "{name}");
-                assert_eq!(command.var("TMPDIR"), Some(spec.var("TMPDIR").unwrap_or("/tmp".into()).as_str()), "{name}");
+                let tmp = spec.var("TMPDIR").or((manager != Manager::Schtasks).then(|| "/tmp".into()));
+                assert_eq!(command.var("TMPDIR"), tmp.as_deref(), "{name}");
                 assert_eq!(command.var("OPENCLAW_SERVICE_MARKER"), Some("openclaw"), "{name}");
                 assert_eq!(audit::look(manager, &command, None), [], "{name}: what we write has no faults");
             }
@@ -690,7 +753,7 @@ mod tests {
     fn a_packaged_start_script_stays_as_it_is() {
         for manager in [Manager::SystemdUser, Manager::SystemdSystem, Manager::Procd, Manager::OpenRc] {
             for action in [Action::Install, Action::Uninstall] {
-                let steps = plan(manager, &spec(), action, true).unwrap();
+                let steps = plan(manager, &spec(), action, Origin::Package).unwrap();
                 assert!(steps.iter().all(|step| matches!(step, Step::Run(_) | Step::Try(_))), "{steps:?}");
             }
         }
@@ -701,7 +764,7 @@ mod tests {
         let mut spec = spec();
         spec.env.push(("OPENCLAW_STATE_DIR".into(), "/x\nExecStartPre=/bin/evil".into()));
         for (manager, _) in MANAGERS {
-            let refused = plan(manager, &spec, Action::Install, false).unwrap_err();
+            let refused = plan(manager, &spec, Action::Install, Origin::Own).unwrap_err();
             assert!(refused.ends_with("cannot contain CR or LF characters."), "{refused}");
         }
     }

@@ -85,11 +85,15 @@ impl Runner {
                 let _ = ask(argv);
                 Ok(())
             }
-            Step::Either(first, others) => {
-                if ask(first).is_ok() {
-                    return Ok(());
+            Step::FirstOf(ways) => {
+                let mut outcome = Ok(());
+                for way in ways {
+                    outcome = way.iter().try_for_each(|step| self.step(step, done, ask));
+                    if outcome.is_ok() {
+                        break;
+                    }
                 }
-                others.iter().try_for_each(|argv| ask(argv).map(drop).map_err(|failure| name(argv, failure)))
+                outcome
             }
         }
     }
