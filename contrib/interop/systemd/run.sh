@@ -6,6 +6,8 @@
 # BINARY: target/debug/openclaw if not given. Only a debug build can be told to stop its hub; with another one that step
 # is left out. Needs root, cgroup v2 and the systemd package; systemd need not run. Mounts, processes, host name and
 # control group are private, files lie in a temporary directory: nothing of the machine is touched.
+# Called by a trap.
+# shellcheck disable=SC2317
 set -eu
 
 root=$(cd "$(dirname "$0")/../../.." && pwd)

@@ -11,8 +11,27 @@ mount -o remount,bind,ro /proc/sys
 mount -t tmpfs tmpfs /run
 umount -R /sys/fs/cgroup 2>/dev/null || true
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
-mount -t tmpfs tmpfs /etc/systemd/system
+for dir in /etc/systemd/system /usr/local/lib /var/lib /var/log; do
+  mount -t tmpfs tmpfs "$dir"
+done
+mkdir -p /usr/local/lib/systemd/system /usr/local/lib/systemd/user
 hostname openclaw-interop
+# The user that a package makes.
+for file in passwd group; do
+  cp "/etc/$file" "$work/$file"
+  mount --bind "$work/$file" "/etc/$file"
+done
+echo 'openclaw:x:64998:64998::/var/lib/openclaw:/usr/sbin/nologin' >>/etc/passwd
+echo 'openclaw:x:64998:' >>/etc/group
+
+# Where a hardened unit can see them.
+mkdir -p /run/interop
+: >/run/interop/openclaw
+mount --bind "$binary" /run/interop/openclaw
+echo '{"gateway": {"mode": "local", "port": 18789, "auth": {"mode": "token", "token": "interop-token-0123456789"}}}' \
+  >/run/interop/openclaw.json
+chmod 640 /run/interop/openclaw.json
+chgrp 64998 /run/interop/openclaw.json
 
 units=$work/units
 mkdir -p "$units" "$work/home" "$work/tmp" /run/user/0
@@ -36,7 +55,7 @@ DefaultDependencies=no
 [Service]
 Type=notify
 Delegate=yes
-Environment=HOME=$work/home XDG_RUNTIME_DIR=/run/user/0 SYSTEMD_UNIT_PATH=$work/home/.config/systemd/user:$units
+Environment=HOME=$work/home XDG_RUNTIME_DIR=/run/user/0 SYSTEMD_UNIT_PATH=$work/home/.config/systemd/user:/usr/local/lib/systemd/user:$units
 ExecStart=/usr/lib/systemd/systemd --user --unit=default.target
 END
 unit steps.service <<END
@@ -48,7 +67,7 @@ Requires=user.service
 Type=oneshot
 Environment=HOME=$work/home TMPDIR=$work/tmp XDG_RUNTIME_DIR=/run/user/0 LOGS_DIRECTORY=$work/logs
 Environment=PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
-Environment=OPENCLAW=$binary WORK=$work ROOT=$root
+Environment=OPENCLAW=/run/interop/openclaw OPENCLAW_BUILT=$binary OPENCLAW_INTEROP=/run/interop WORK=$work ROOT=$root
 StandardOutput=file:$work/said
 StandardError=inherit
 TimeoutStartSec=270
@@ -56,5 +75,5 @@ ExecStart=$root/contrib/interop/systemd/steps.sh
 ExecStopPost=/bin/sh -c 'echo \$\${EXIT_STATUS:-1} >$work/status.new && mv $work/status.new $work/status'
 END
 
-export container=interop SYSTEMD_UNIT_PATH="/etc/systemd/system:$units" SYSTEMD_LOG_TARGET=console
+export container=interop SYSTEMD_UNIT_PATH="/etc/systemd/system:/usr/local/lib/systemd/system:$units" SYSTEMD_LOG_TARGET=console
 exec /usr/lib/systemd/systemd --system --unit=steps.target --log-target=console --show-status=0
