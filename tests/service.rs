@@ -432,6 +432,28 @@ fn a_restart_is_done_when_the_gateway_answers() {
     assert_eq!(gateway.stop(), Some(0));
 }
 
+/// A manager would start again what is ended behind its back.
+#[test]
+fn a_service_that_is_started_and_not_enabled_is_stopped_by_its_manager() {
+    let machine = Machine::systemd();
+    machine.home.configure(json!({}));
+    let mut gateway = Gateway::start(&machine.home, &[]);
+    machine.run(&format!("gateway install --port {}", gateway.port), 0);
+    fs::remove_file(machine.at("mark")).unwrap();
+    fs::write(machine.at("runtime"), RUNNING.replace("4242", &gateway.pid().to_string())).unwrap();
+    for (line, said) in [("gateway restart", "Restarted"), ("gateway stop", "Stopped")] {
+        let (out, _, calls) = machine.run(line, 0);
+        assert_eq!(out, format!("{said} systemd service: openclaw-gateway.service\n"));
+        let word = line.rsplit(' ').next().unwrap();
+        assert!(calls.contains(&format!("systemctl --user {word} openclaw-gateway.service")), "{calls:?}");
+    }
+    // One that the manager does not know is ended by its pid.
+    fs::write(machine.at("runtime"), RUNNING).unwrap();
+    let (out, _, _) = machine.run("gateway stop", 0);
+    assert!(out.starts_with("Gateway stop signal sent to unmanaged process on port "), "{out}");
+    assert_eq!(gateway.wait_exit().code(), Some(0));
+}
+
 #[test]
 fn a_stale_gateway_makes_way_for_the_service() {
     let machine = Machine::systemd();

@@ -29,7 +29,7 @@ const ANSWER: Duration = Duration::from_secs(2);
 
 pub fn stop(cx: &Context, group: &Gateway, json: bool) -> Result<u8> {
     let service = service::find(cx, cx.port(None));
-    let outcome = match service.is_loaded() {
+    let outcome = match is_managed(cx, &service) {
         true => service_commands::stop_service(cx, &service, json),
         false => try_stop(cx, group, &service, json),
     };
@@ -38,11 +38,17 @@ pub fn stop(cx: &Context, group: &Gateway, json: bool) -> Result<u8> {
 
 pub fn restart(cx: &Context, group: &Gateway, json: bool) -> Result<u8> {
     let service = service::find(cx, cx.port(None));
-    let outcome = service_commands::check_config(cx).and_then(|()| match service.is_loaded() {
+    let outcome = service_commands::check_config(cx).and_then(|()| match is_managed(cx, &service) {
         true => service_commands::restart_service(cx, group, &service, json),
         false => try_restart(cx, group, &service, json),
     });
     service_commands::finish("restart", json, service.manager, outcome)
+}
+
+/// Also a service that was started without being enabled is its manager's, who would start anew what we end.
+fn is_managed(cx: &Context, service: &Service) -> bool {
+    let started = || running(cx).is_some_and(|owner| service.runtime().pid == Some(owner.pid));
+    service.is_loaded() || service.is_installed() && started()
 }
 
 fn try_stop(cx: &Context, group: &Gateway, service: &Service, json: bool) -> Result<Outcome> {

@@ -27,6 +27,9 @@ pub fn plan(spec: &Spec, action: Action) -> Vec<Step> {
     let launchctl = |args: &[&str]| super::words(&[&["launchctl"], args].concat());
     match action {
         Action::Install => vec![
+            // launchd opens the files of the output before there is a gateway that could make their directory.
+            Step::Directory(spec.state_dir.join("logs")),
+            Step::Directory(spec.home.join("Library/LaunchAgents")),
             Step::Write(PlanFile { path, mode: 0o644, text: plist(spec), backup: false }),
             Step::Try(launchctl(&["bootout", &domain, &file])),
             Step::Try(launchctl(&["unload", &file])),

@@ -198,7 +198,7 @@ impl Spec {
                 set(name, value);
             }
         }
-        set("PATH", self.path());
+        set("PATH", path(manager, &self.home).join(":"));
         if let Some(profile) = &self.profile {
             set("OPENCLAW_PROFILE", profile.clone());
         }
@@ -215,12 +215,6 @@ impl Spec {
         set("OPENCLAW_SERVICE_KIND", "gateway".into());
         set("OPENCLAW_SERVICE_VERSION", COMPAT_VERSION.into());
         out
-    }
-
-    /// Never the caller's PATH: what a terminal happens to have is no base for a service (cli 5.2).
-    fn path(&self) -> String {
-        let own = USER_DIRS.iter().map(|dir| self.home.join(dir).display().to_string());
-        own.chain(SYSTEM_DIRS.iter().map(|dir| (*dir).to_owned())).collect::<Vec<_>>().join(":")
     }
 
     /// A path of the system, below the root of a test.
@@ -243,7 +237,21 @@ const USER_DIRS: [&str; 9] = [
     ".fnm/current/bin",
     ".local/share/pnpm",
 ];
-const SYSTEM_DIRS: [&str; 3] = ["/usr/local/bin", "/usr/bin", "/bin"];
+
+/// Never the caller's PATH: what a terminal happens to have is no base for a service (cli 5.2).
+fn path(manager: Manager, home: &Path) -> Vec<String> {
+    let own = USER_DIRS.iter().map(|dir| home.join(dir).display().to_string());
+    own.chain(system_dirs(manager).iter().map(|dir| (*dir).to_owned())).collect()
+}
+
+/// Where the programs of this system are.
+fn system_dirs(manager: Manager) -> &'static [&'static str] {
+    match manager {
+        // Most of what people install on a Mac is Homebrew's.
+        Manager::Launchd => &["/opt/homebrew/bin", "/usr/local/bin", "/usr/bin", "/bin"],
+        _ => &["/usr/local/bin", "/usr/bin", "/bin"],
+    }
+}
 
 /// A file that a plan writes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -261,6 +269,8 @@ pub enum Step {
     Write(PlanFile),
     /// A file that is missing is none to remove.
     Remove(PathBuf),
+    /// A directory that others cannot write to; made if it is missing.
+    Directory(PathBuf),
     /// Into the user's trash, as macOS does with what somebody may want back.
     Trash {
         path: PathBuf,
@@ -312,8 +322,10 @@ pub enum Origin {
 /// The steps of an action.
 pub fn plan(manager: Manager, spec: &Spec, action: Action, origin: Origin) -> Result<Vec<Step>, String> {
     let refused = |what: &str| format!("{what} cannot contain CR or LF characters.");
-    let texts = spec.env.iter().map(|(_, value)| value.as_str()).chain([spec.program.as_str()]);
-    if texts.into_iter().any(|text| text.contains(['\r', '\n'])) {
+    let (home, state) = (spec.home.to_string_lossy(), spec.state_dir.to_string_lossy());
+    let names = [&spec.unit, &spec.label, &spec.task].into_iter().flatten().map(String::as_str);
+    let texts = spec.env.iter().map(|(_, value)| value.as_str()).chain(names);
+    if texts.chain([spec.program.as_str(), &home, &state]).any(|text| text.contains(['\r', '\n'])) {
         return Err(refused("Service environment and arguments"));
     }
     let packaged = origin == Origin::Package;
@@ -674,6 +686,7 @@ mod tests {
                     out.extend(text.lines().map(|line| format!("    |{line}\n")));
                 }
                 Step::Remove(path) => out += &format!("remove {}\n", path.display()),
+                Step::Directory(path) => out += &format!("directory {}\n", path.display()),
                 Step::Trash { path, trash } => out += &format!("move {} to {}\n", path.display(), trash.display()),
                 Step::Run(argv) => out += &format!("run {argv:?}\n"),
                 Step::Try(argv) => out += &format!("try {argv:?}\n"),

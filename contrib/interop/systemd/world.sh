@@ -2,16 +2,22 @@
 # Process 1 of the private world that run.sh makes: mounts, a handful of units, then systemd.
 set -eu
 
-work=$1 binary=$2 root=$3
 mount --make-rprivate /
 mount -t proc proc /proc
 # What systemd would tune belongs to the machine around.
 mount --bind /proc/sys /proc/sys
 mount -o remount,bind,ro /proc/sys
 mount -t tmpfs tmpfs /run
+# The files of this run where a private /tmp does not hide them.
+mkdir -p /run/interop/work /run/interop/root
+mount --bind "$1" /run/interop/work
+mount --bind "$3" /run/interop/root
+: >/run/interop/openclaw
+mount --bind "$2" /run/interop/openclaw
+work=/run/interop/work binary=$2 root=/run/interop/root
 umount -R /sys/fs/cgroup 2>/dev/null || true
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
-for dir in /etc/systemd/system /usr/local/lib /var/lib /var/log; do
+for dir in /tmp /etc/systemd/system /usr/local/lib /var/lib /var/log; do
   mount -t tmpfs tmpfs "$dir"
 done
 mkdir -p /usr/local/lib/systemd/system /usr/local/lib/systemd/user
@@ -24,10 +30,6 @@ done
 echo 'openclaw:x:64998:64998::/var/lib/openclaw:/usr/sbin/nologin' >>/etc/passwd
 echo 'openclaw:x:64998:' >>/etc/group
 
-# Where a hardened unit can see them.
-mkdir -p /run/interop
-: >/run/interop/openclaw
-mount --bind "$binary" /run/interop/openclaw
 echo '{"gateway": {"mode": "local", "port": 18789, "auth": {"mode": "token", "token": "interop-token-0123456789"}}}' \
   >/run/interop/openclaw.json
 chmod 640 /run/interop/openclaw.json
