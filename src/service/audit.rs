@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use super::Manager;
 use super::unit::Command;
+use super::{Manager, spec};
 
 /// Directories that change with the version of something, and that a service therefore loses one day.
 const VERSION_MANAGERS: [&str; 9] =
@@ -68,13 +68,12 @@ pub fn look(manager: Manager, command: &Command, expected: Option<&Expected>) ->
     let path = command.var("PATH").map(str::trim).filter(|path| !path.is_empty());
     if let Some(path) = path.filter(|_| manager != Manager::Schtasks) {
         let dirs: Vec<&str> = path.split(':').collect();
-        let missing: Vec<&str> =
-            super::system_dirs(manager).iter().copied().filter(|dir| !dirs.contains(dir)).collect();
+        let missing: Vec<&str> = spec::system_dirs(manager).iter().copied().filter(|dir| !dirs.contains(dir)).collect();
         if !missing.is_empty() {
             let message = "Gateway service PATH lacks directories of the system; tools will not be found.";
             found("gateway-path-missing-dirs", message, Some(missing.join(", ")));
         }
-        let ours = super::path(manager, Path::new(command.var("HOME").unwrap_or_default()));
+        let ours = spec::path(manager, Path::new(command.var("HOME").unwrap_or_default()));
         let foreign = |dir: &&str| VERSION_MANAGERS.iter().any(|part| format!("{dir}/").contains(part));
         let strange: Vec<&str> =
             dirs.iter().copied().filter(|dir| foreign(dir) && !ours.iter().any(|own| own == dir)).collect();

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Done, Failure, Service, Step, words};
+use super::{Failure, Service, Step, words};
 use crate::store::atomic;
 
 const OLD_UNITS: [&str; 2] = ["clawdbot-gateway.service", "moltbot-gateway.service"];
@@ -34,8 +34,7 @@ impl Service {
         if let Err(failure @ Failure::TimedOut(_)) = self.ask(&stop) {
             return Err(failure);
         }
-        let mut done = Done::default();
-        rest.iter().try_for_each(|step| self.runner.step(step, &mut done, &|argv| self.ask(argv)))
+        self.carry_out(&rest).map(drop)
     }
 }
 
