@@ -26,6 +26,7 @@ mod old_names;
 mod packaging;
 mod presence;
 mod process;
+mod progress;
 mod providers;
 mod qr;
 mod reload;

@@ -432,6 +432,28 @@ fn a_restart_is_done_when_the_gateway_answers() {
     assert_eq!(gateway.stop(), Some(0));
 }
 
+/// A manager would start again what is ended behind its back.
+#[test]
+fn a_service_that_is_started_and_not_enabled_is_stopped_by_its_manager() {
+    let machine = Machine::systemd();
+    machine.home.configure(json!({}));
+    let mut gateway = Gateway::start(&machine.home, &[]);
+    machine.run(&format!("gateway install --port {}", gateway.port), 0);
+    fs::remove_file(machine.at("mark")).unwrap();
+    fs::write(machine.at("runtime"), RUNNING.replace("4242", &gateway.pid().to_string())).unwrap();
+    for (line, said) in [("gateway restart", "Restarted"), ("gateway stop", "Stopped")] {
+        let (out, _, calls) = machine.run(line, 0);
+        assert_eq!(out, format!("{said} systemd service: openclaw-gateway.service\n"));
+        let word = line.rsplit(' ').next().unwrap();
+        assert!(calls.contains(&format!("systemctl --user {word} openclaw-gateway.service")), "{calls:?}");
+    }
+    // One that the manager does not know is ended by its pid.
+    fs::write(machine.at("runtime"), RUNNING).unwrap();
+    let (out, _, _) = machine.run("gateway stop", 0);
+    assert!(out.starts_with("Gateway stop signal sent to unmanaged process on port "), "{out}");
+    assert_eq!(gateway.wait_exit().code(), Some(0));
+}
+
 #[test]
 fn a_stale_gateway_makes_way_for_the_service() {
     let machine = Machine::systemd();
@@ -547,6 +569,100 @@ fn a_service_of_the_system_is_found_without_being_asked_for() {
     let (out, _, calls) = machine.run("gateway stop", 0);
     assert_eq!(out, "Stopped systemd service: openclaw-gateway.service\n");
     assert!(calls.contains(&"systemctl stop openclaw-gateway.service".to_owned()), "{calls:?}");
+}
+
+#[test]
+fn a_task_scheduler_that_refuses_leaves_the_startup_folder() {
+    let machine =
+        Machine::of("schtasks", &[("schtasks", "echo 'ERROR: Access is denied.' >&2; exit 1\n"), ("cmd", "")]);
+    machine.tool("taskkill", "for pid; do :; done; kill -KILL $pid\n");
+    machine.home.configure(json!({"gateway": {"port": free_port()}}));
+    let item = machine.at("AppData/Roaming/Microsoft/Windows/Start Menu/Programs/Startup/OpenClaw Gateway.cmd");
+    let (out, _, calls) = machine.run("gateway install", 0);
+    assert_eq!(
+        out,
+        "\nInstalled Windows login item: ~/.openclaw/gateway.cmd\n\
+         The Task Scheduler refused the task: the gateway starts from the Startup folder at log-on.\n"
+    );
+    assert_eq!(calls.last().map(String::as_str), Some("cmd /d /c start  /min ~/.openclaw/gateway.cmd"));
+    let script = machine.home.state().join("gateway.cmd");
+    assert!(fs::read_to_string(&item).unwrap().contains(&script.display().to_string()));
+    let (out, err, _) = machine.run("gateway status --no-probe", 0);
+    assert!(out.contains("Service: Scheduled Task (registered)\n"), "{out}");
+    assert!(out.contains("\nRuntime: stopped (started at log-on from the Startup folder)\n"), "{out}{err}");
+    let mut gateway = Gateway::start_with(&machine.home, &[], |_| {});
+    let pid = gateway.pid();
+    let (out, _, _) = machine.run("gateway status --no-probe", 0);
+    assert!(out.contains(&format!("\nRuntime: running (pid {pid}, started at log-on")), "{out}");
+    let (out, _, calls) = machine.run("gateway start", 0);
+    assert_eq!(out, "Restarted Windows login item: OpenClaw Gateway\n");
+    assert_eq!(calls[0], format!("taskkill /F /T /PID {pid}"));
+    assert_eq!(gateway.wait_exit().code(), None, "killed");
+    let (out, _, _) = machine.run("gateway stop", 0);
+    assert_eq!(out, "Stopped Windows login item: OpenClaw Gateway\n");
+    // The scheduler thinks better of it: one way to start is enough.
+    machine.tool("schtasks", "");
+    let (out, _, calls) = machine.run("gateway install --force", 0);
+    assert_eq!(out, "\nInstalled Scheduled Task: ~/.openclaw/gateway.cmd\n");
+    assert!(calls.contains(&"schtasks /Run /TN OpenClaw Gateway".to_owned()), "{calls:?}");
+    assert!(!item.exists());
+    machine.run("gateway uninstall", 0);
+    assert!(!script.exists());
+}
+
+/// What the Debian package brings for users and for profiles is a service like any other once it is enabled.
+#[test]
+fn packaged_units_of_users_and_profiles_are_found() {
+    let machine = Machine::systemd();
+    machine.home.configure(json!({}));
+    let packaged = |kind: &str, name: &str| {
+        let from = format!(
+            "{}/contrib/systemd/{}{name}",
+            env!("CARGO_MANIFEST_DIR"),
+            if kind == "user" { "user/" } else { "" }
+        );
+        let to = machine.root().join("usr/lib/systemd").join(kind).join(name);
+        fs::create_dir_all(to.parent().unwrap()).unwrap();
+        fs::copy(from, &to).unwrap();
+        to
+    };
+    let unit = packaged("user", "openclaw-gateway.service");
+    let status = machine.json("gateway status --no-probe --json", 0);
+    assert_eq!((&status["service"]["loaded"], &status["service"]["command"]), (&json!(false), &Value::Null));
+    // As "systemctl --user enable" does it.
+    let wants = machine.at(".config/systemd/user/default.target.wants");
+    fs::create_dir_all(&wants).unwrap();
+    std::os::unix::fs::symlink(&unit, wants.join("openclaw-gateway.service")).unwrap();
+    fs::write(machine.at("mark"), "").unwrap();
+    let status = machine.json("gateway status --no-probe --json", 0);
+    let service = &status["service"];
+    assert_eq!((&service["loaded"], &service["configAudit"]["ok"]), (&json!(true), &json!(true)), "{service:#}");
+    assert_eq!(service["command"]["sourcePath"], "~/root/usr/lib/systemd/user/openclaw-gateway.service");
+    assert_eq!(status["extraServices"], json!([]));
+    let (out, _, calls) = machine.run("gateway stop", 0);
+    assert_eq!(out, "Stopped systemd service: openclaw-gateway.service\n");
+    assert!(calls.contains(&"systemctl --user stop openclaw-gateway.service".to_owned()), "{calls:?}");
+    machine.run("gateway install --force", 0);
+    assert!(!machine.unit().exists(), "the packaged unit is enough");
+    let (out, _, _) = machine.run("gateway uninstall", 0);
+    let stays = "Disabled systemd service: ~/root/usr/lib/systemd/user/openclaw-gateway.service (it belongs to a package and stays)\n";
+    assert!(out.ends_with(stays) && unit.is_file(), "{out}");
+    fs::remove_dir_all(&wants).unwrap();
+
+    fs::write(machine.at("mark"), "").unwrap();
+    packaged("system", "openclaw-gateway@.service");
+    let (out, _, calls) = machine.run("--profile rescue gateway status --no-probe", 0);
+    for text in [
+        "Service: systemd (enabled)\n",
+        "Command: /usr/bin/openclaw --profile rescue gateway\n",
+        "Service file: ~/root/usr/lib/systemd/system/openclaw-gateway@.service\n",
+        "OPENCLAW_STATE_DIR=/var/lib/openclaw-rescue OPENCLAW_CONFIG_PATH=/etc/openclaw/rescue.json\n",
+    ] {
+        assert!(out.contains(text), "{text}\n{out}");
+    }
+    assert!(calls.iter().any(|call| call.starts_with("systemctl show openclaw-gateway@rescue.service ")), "{calls:?}");
+    let (out, _, _) = machine.run("--profile rescue gateway stop", 0);
+    assert_eq!(out, "Stopped systemd service: openclaw-gateway@rescue.service\n");
 }
 
 #[test]

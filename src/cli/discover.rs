@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::Context;
 use super::context::{env, millis};
 use super::output::{Page, json_pretty, plain};
+use super::progress::Waiting;
 use super::tree::GatewayDiscover;
 use crate::discovery::{self, Beacon};
 use crate::error::{Error, Result};
@@ -18,10 +19,12 @@ const DOMAIN: &str = "local.";
 pub fn run(cx: &Context, args: &GatewayDiscover) -> Result<u8> {
     let timeout = millis(args.timeout.as_deref(), TIMEOUT_MS)?;
     let group = discovery::address(env("OPENCLAW_MDNS_ADDRESS").as_deref());
+    let listening = Waiting::new(cx.columns, args.json, "Listening for gateways in this network");
     let beacons = discovery::browse(group, Duration::from_millis(timeout)).map_err(|e| {
         Error::new(format!("gateway discover failed: {e}"))
             .hint("Is there a network? An address known otherwise: --url.")
     })?;
+    drop(listening);
     if args.json {
         let list: Vec<Value> = beacons.iter().map(beacon_json).collect();
         out!(

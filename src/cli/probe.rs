@@ -9,6 +9,7 @@ use super::call::gateway_flags;
 use super::client::{Deadline, Failure, now_ms};
 use super::context::{millis, port_flag};
 use super::output::{Page, Paint, json_pretty, plain};
+use super::progress::Waiting;
 use super::target::{Flags, Target};
 use super::tree::{Gateway, GatewayProbe};
 use crate::error::{Error, Result};
@@ -66,10 +67,14 @@ pub fn run(cx: &Context, group: &Gateway, args: &GatewayProbe) -> Result<u8> {
         flags.url.is_none() && !remote,
         cx.local_target(local_flags, port),
     ));
+    let waiting = Waiting::new(cx.columns, args.json, "Asking gateways");
     let probed: Vec<Probed> = targets
         .into_iter()
         .map(|(id, title, active, target)| match target {
-            Ok(target) => Probed { id, title, url: target.url.clone(), active, answer: ask(cx, &target, deadline) },
+            Ok(target) => {
+                waiting.now(|| format!("Asking {}", target.url));
+                Probed { id, title, url: target.url.clone(), active, answer: ask(cx, &target, deadline) }
+            }
             Err(error) => Probed {
                 id,
                 title,
@@ -79,6 +84,7 @@ pub fn run(cx: &Context, group: &Gateway, args: &GatewayProbe) -> Result<u8> {
             },
         })
         .collect();
+    drop(waiting);
 
     let reached = probed.iter().any(Probed::is_reached);
     if args.json {
