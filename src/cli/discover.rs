@@ -17,8 +17,8 @@ const DOMAIN: &str = "local.";
 
 pub fn run(cx: &Context, args: &GatewayDiscover) -> Result<u8> {
     let timeout = millis(args.timeout.as_deref(), TIMEOUT_MS)?;
-    let group = discovery::address(env("OPENCLAW_MDNS_ADDRESS").as_deref());
-    let beacons = discovery::browse(group, Duration::from_millis(timeout)).map_err(|e| {
+    let groups = discovery::groups(env("OPENCLAW_MDNS_ADDRESS").as_deref());
+    let beacons = discovery::browse(&groups, Duration::from_millis(timeout)).map_err(|e| {
         Error::new(format!("gateway discover failed: {e}"))
             .hint("Is there a network? An address known otherwise: --url.")
     })?;
