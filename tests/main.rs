@@ -34,6 +34,7 @@ mod service;
 mod setup;
 mod smoke;
 mod source;
+mod ssh_tunnel;
 mod state;
 mod tables;
 mod tailscale;
