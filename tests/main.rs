@@ -38,6 +38,7 @@ mod service;
 mod setup;
 mod smoke;
 mod source;
+mod ssh_tunnel;
 mod state;
 mod tables;
 mod tailscale;

@@ -329,7 +329,7 @@ pub struct GatewayProbe {
     /// key file for --ssh
     #[argh(option, arg_name = "path")]
     pub ssh_identity: Option<String>,
-    /// take the SSH target from the remote gateway's address
+    /// take the SSH target from the configuration, else from the local network
     #[argh(switch)]
     pub ssh_auto: bool,
     /// gateway token
