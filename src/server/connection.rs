@@ -114,13 +114,15 @@ fn exchange(
             answer(outbox, reply, &shape);
             shape.keep_alive && outbox.is_open()
         }
-        Answer::Run(run_id) => {
+        owed @ (Answer::Run(_) | Answer::Owed) => {
             // Nobody who has a run under way is cut for a newcomer.
             ticket.authenticated();
             drop(request);
             let whole = attend(input, link, outbox);
             if !whole {
                 outbox.cut();
+            }
+            if let (false, Answer::Run(run_id)) = (whole, owed) {
                 doors.ctx.hub.run(RunEvent::Abort(AbortRuns {
                     session_key: None,
                     run_id: Some(run_id.to_string()),
