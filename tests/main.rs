@@ -23,6 +23,7 @@ mod manual_names;
 mod manuals;
 mod methods;
 mod old_names;
+mod openai;
 mod packaging;
 mod presence;
 mod process;
