@@ -16,8 +16,8 @@ use std::fs;
 use std::path::Path;
 
 use openclaw::cli::argv::{self, Action};
-use openclaw::cli::doctor;
 use openclaw::cli::tree::{self, CommandInfo, FlagInfo, FlagInfoKind};
+use openclaw::cli::{audit, doctor};
 use openclaw::config::keys::{Facts, Key, Keys};
 use openclaw::config::schema::Schema;
 use openclaw::protocol::events::{Audience, EVENTS};
@@ -246,7 +246,10 @@ fn options_are_those_of_the_pages() {
 #[test]
 fn checks_are_those_of_the_page() {
     let table: Vec<String> = doctor::CHECKS.iter().map(|check| check.id.to_owned()).collect();
-    same(&table, &items(&read("man/openclaw-doctor.8"), "CHECKS"));
+    let page = read("man/openclaw-doctor.8");
+    same(&table, &items(&page, "CHECKS"));
+    let table = audit::checks().map(|check| check.id.to_owned()).chain(["gateway.probe_failed".to_owned()]);
+    same(&table.collect::<Vec<_>>(), &items(&page, "SECURITY CHECKS"));
 }
 
 /// The troubleshooting page quotes what the program says: between the dots each piece stands in its source.

@@ -44,6 +44,7 @@ pub mod service;
 pub mod service_commands;
 pub mod sessions;
 pub mod setup;
+pub mod state_tree;
 pub mod status;
 mod status_page;
 pub mod stop;

@@ -219,14 +219,17 @@ pub fn going_back(facts: &Facts, out: &mut Vec<Finding>) {
     }
 }
 
-/// The short security check of `openclaw status`; files have their own checks here.
+/// What the configuration says in the security check; files have their own checks here. That no proxy is trusted is as it
+/// should be where there is none.
 pub fn audit(facts: &Facts, out: &mut Vec<Finding>) {
     if !facts.loaded.exists {
         return;
     }
-    let token = facts.loaded.config.gateway.auth.token.as_ref();
-    let seen = audit::Facts { token_chars: token.map(|t| t.expose().chars().count()), ..audit::Facts::default() };
-    for found in audit::look(&facts.loaded.config, &seen) {
+    let env = |name: &str| facts.loaded.var(&FsSource, name);
+    let seen = audit::Facts::of_config(&facts.cx.paths, &facts.loaded, facts.now_ms, &env);
+    let counts =
+        |found: &audit::Finding| found.severity != Severity::Info && found.check != "gateway.trusted_proxies_missing";
+    for found in audit::look(&seen).into_iter().filter(counts) {
         let finding = Finding::new("security.audit", found.severity, found.title).detail([found.detail]);
         out.push(Finding { remedy: found.fix, ..finding });
     }
