@@ -279,7 +279,9 @@ const CONFIGURATIONS: &[Case] = &[
 ];
 
 /// Id, what there is, severity, a piece of the detail, modes that a repair gives.
-fn files() -> Vec<(&'static str, Vec<Entry>, Severity, &'static str, Vec<u32>)> {
+type FileCase = (&'static str, Vec<Entry>, Severity, &'static str, Vec<u32>);
+
+fn files() -> Vec<FileCase> {
     let state = |mode| entry(Role::State, "/home/u/.openclaw", mode);
     let config = |mode| entry(Role::Config, "/home/u/.openclaw/openclaw.json", mode);
     let linked = |entry: Entry| Entry { link: true, ..entry };
