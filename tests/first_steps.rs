@@ -222,6 +222,66 @@ fn onboarding_without_questions() {
 }
 
 #[test]
+fn onboarding_ends_with_a_look_at_the_gateway() {
+    let home = Home::new();
+    let port = crate::common::free_port().to_string();
+    let base = ["onboard", "--non-interactive", "--accept-risk", "--gateway-port", &port];
+    let url = format!("ws://127.0.0.1:{port}");
+    // Nobody has started it: that is said, and is no mistake.
+    let output = home.run(&base);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let said = stdout(&output);
+    assert!(
+        said.contains(&format!("Gateway not reachable at {url}: ")) && said.contains("Start it: openclaw gateway, "),
+        "{said}"
+    );
+    assert!(said.ends_with("Next: openclaw gateway, then openclaw dashboard\n"), "{said}");
+    let health = |more: &[&str]| -> Value {
+        let output = home.run(&[&base[..], &["--json"], more].concat());
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        let told: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        assert_eq!(told["ok"], true);
+        told["health"].clone()
+    };
+    let seen = health(&[]);
+    assert_eq!((&seen["reachable"], &seen["url"]), (&json!(false), &json!(url)));
+    assert!(
+        seen["error"].as_str().is_some_and(|why| why.contains("ECONNREFUSED")) && seen["hint"].is_string(),
+        "{seen}"
+    );
+    assert_eq!(health(&["--skip-health"]), Value::Null);
+    let mut gateway = Gateway::spawn_args(&home, port.parse().expect("a port"), &["gateway"], |_| {});
+    gateway.wait_line("listening on ws://");
+    assert_eq!(health(&[]), json!({"reachable": true, "url": url}));
+    let said = stdout(&home.run(&base));
+    assert!(said.contains(&format!("\nGateway reachable at {url}.\nNext: openclaw status, ")), "{said}");
+    assert!(!stdout(&home.run(&[&base[..], &["--skip-health"]].concat())).contains("reachable"));
+    // Who listens there and is not it.
+    assert_eq!(gateway.stop(), Some(0));
+    let stranger = Home::new();
+    stranger.configure(json!({}));
+    let other = Gateway::spawn_args(&stranger, 0, &["gateway", "--port", &port], |_| {});
+    other.wait_line("listening on ws://");
+    let seen = health(&[]);
+    assert!(seen["reachable"] == false && seen["hint"].to_string().contains("does not take this token"), "{seen}");
+    // The gateway of another machine is asked, too.
+    let far = Home::new();
+    let remote = [
+        "onboard",
+        "--non-interactive",
+        "--accept-risk",
+        "--json",
+        "--remote-url",
+        &url,
+        "--remote-token",
+        crate::common::TOKEN,
+    ];
+    let output = far.run(&remote);
+    let told: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(told["health"], json!({"reachable": true, "url": url}), "{}", stderr(&output));
+}
+
+#[test]
 fn onboarding_with_a_provider_a_password_and_wrong_words() {
     let home = Home::new();
     let base = ["onboard", "--non-interactive", "--accept-risk"];

@@ -5,9 +5,10 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use openclaw::sys::process::{self, Sig};
 use serde_json::{Value, json};
 
-use crate::common::{Gateway, Home, TOKEN, finish, free_port, patience, stderr, stdout};
+use crate::common::{Gateway, Home, TOKEN, finish, free_port, patience, stderr, stdout, wait_until};
 
 /// A home with tools of its own in PATH and nothing else.
 struct Machine {
@@ -430,6 +431,33 @@ fn a_restart_is_done_when_the_gateway_answers() {
         "{out}"
     );
     assert_eq!(gateway.stop(), Some(0));
+}
+
+#[test]
+fn onboarding_waits_for_the_service_that_it_starts() {
+    let mut machine = Machine::systemd();
+    let port = free_port();
+    let binary = env!("CARGO_BIN_EXE_openclaw");
+    let starts = format!(
+        "*restart*) '{binary}' gateway --port {port} >/dev/null 2>&1 & echo $! > '{}' ;;",
+        machine.at("pid").display()
+    );
+    machine.tool("systemctl", &SYSTEMCTL.replacen("*is-enabled*)", &format!("{starts}\n*is-enabled*)"), 1));
+    let line = format!("onboard --non-interactive --accept-risk --gateway-port {port} --install-daemon --json");
+    let told = machine.json(&line, 0);
+    let pid: u32 = fs::read_to_string(machine.at("pid")).unwrap().trim().parse().unwrap();
+    process::signal(pid, Sig::Term).unwrap();
+    assert_eq!((&told["ok"], &told["health"]["reachable"]), (&json!(true), &json!(true)), "{told:#}");
+    assert!(
+        fs::read_to_string(machine.unit()).unwrap().contains(&format!("--port {port}")),
+        "the port that was just chosen"
+    );
+    wait_until("the gateway to end", || !process::alive(pid));
+    // One that does not come is no success.
+    machine = Machine::systemd();
+    let told = machine.json(&line, 1);
+    assert_eq!((&told["ok"], &told["health"]["reachable"]), (&json!(false), &json!(false)), "{told:#}");
+    assert!(told["health"]["hint"].to_string().contains("openclaw gateway status --deep"), "{told:#}");
 }
 
 #[test]
