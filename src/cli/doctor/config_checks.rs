@@ -168,13 +168,21 @@ pub fn unused_secrets(facts: &Facts, out: &mut Vec<Finding>) {
     let unused: Vec<String> = unused.filter_map(|w| Some(format!("{}: {}", w.path, w.inactive?))).collect();
     if !unused.is_empty() {
         let title = "References to secrets that are not in use";
-        out.push(Finding::new("config.unused-secrets", Severity::Info, title).detail(list(unused)));
+        out.push(
+            Finding::new("config.unused-secrets", Severity::Info, title)
+                .detail(list(unused))
+                .remedy("They may stay; each line says what would have to change for them to count."),
+        );
     }
 }
 
 pub fn newer(facts: &Facts, out: &mut Vec<Finding>) {
     let newer = facts.loaded.warnings.iter().find(|warning| warning.path == "meta.lastTouchedVersion");
-    out.extend(newer.map(|warning| Finding::new("config.newer", Severity::Info, warning.message.clone())));
+    out.extend(newer.map(|warning| {
+        Finding::new("config.newer", Severity::Info, warning.message.clone()).remedy(
+            "Update this program, or look at what doctor says of unknown keys: the newer one may have written some.",
+        )
+    }));
 }
 
 /// A configuration that was written for laxer defaults (DECISIONS 64).
