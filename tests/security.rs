@@ -7,7 +7,7 @@ use std::path::Path;
 use openclaw::sys::process;
 use serde_json::{Value, json};
 
-use crate::common::{Home, stderr, stdout};
+use crate::common::{Gateway, Home, stderr, stdout};
 
 fn set_mode(path: &Path, mode: u32) {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("a mode");
@@ -149,4 +149,15 @@ fn a_repair_that_cannot_be_made_is_said() {
     assert_eq!((&seen["fix"]["ok"], &seen["fix"]["changes"]), (&json!(false), &json!([])));
     assert!(seen["fix"]["errors"].to_string().contains("another command is writing the config file"), "{seen:#}");
     assert!(wrong(&seen).contains(&"logging.redact_off"), "what is printed is what is still true");
+}
+
+#[test]
+fn a_gateway_with_dangerous_flags_says_so_at_its_start() {
+    let home = Home::new();
+    home.configure(json!({"gateway": {"controlUi": {"allowInsecureAuth": true}}}));
+    let gateway = Gateway::start(&home, &[]);
+    gateway.wait_line(
+        "security warning: dangerous config flags enabled: gateway.controlUi.allowInsecureAuth. Run `openclaw security \
+         audit`.",
+    );
 }

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::Severity::{Critical, Info, Warn};
 use super::{Check, Facts, Hit, hit, listed, when};
-use crate::config::{AuthMode, Bind};
+use crate::config::{AuthMode, Bind, dangerous};
 use crate::policy::net::IpNet;
 use crate::store::device_record::PairedDevice;
 
@@ -261,7 +261,12 @@ pub const CHECKS: &[Check] = &[
         severity: Warn,
         title: "Dangerous flags are set",
         remedy: "Remove what you do not need: openclaw config unset <key>",
-        look: |f| listed("Enabled", &dangerous_flags(f.values)),
+        look: |f| {
+            // Those of the Control UI have rows of their own.
+            let flags = dangerous::flags(f.values).into_iter();
+            let flags = flags.filter(|path| !path.starts_with("gateway.controlUi."));
+            listed("Enabled", &flags.collect::<Vec<_>>())
+        },
     },
     Check {
         id: "gateway.tailscale_funnel",
@@ -388,38 +393,6 @@ impl Facts<'_> {
     fn days_since(&self, at_ms: u64) -> u64 {
         self.now_ms.saturating_sub(at_ms) / DAY_MS
     }
-}
-
-/// `dangerously…` and `allowUnsafe…` keys that are on, but for those that have a row of their own.
-fn dangerous_flags(values: &Value) -> Vec<String> {
-    fn walk(value: &Value, path: &mut Vec<String>, out: &mut Vec<String>) {
-        match value {
-            Value::Object(map) => map.iter().for_each(|(key, value)| {
-                path.push(key.clone());
-                walk(value, path, out);
-                path.pop();
-            }),
-            Value::Array(items) => items.iter().enumerate().for_each(|(index, value)| {
-                path.push(index.to_string());
-                walk(value, path, out);
-                path.pop();
-            }),
-            Value::Bool(true) => {
-                let last = path.last().map(String::as_str).unwrap_or_default();
-                let own_row =
-                    path.first().is_some_and(|first| first == "gateway") && path[1..path.len() - 1] == ["controlUi"];
-                let dangerous =
-                    ["dangerously", "allowUnsafe", "allowInsecure"].iter().any(|word| last.starts_with(word));
-                if dangerous && !own_row {
-                    out.push(path.join("."));
-                }
-            }
-            _ => {}
-        }
-    }
-    let mut out = Vec::new();
-    walk(values, &mut Vec::new(), &mut out);
-    out
 }
 
 fn name(device: &PairedDevice) -> String {
