@@ -35,6 +35,7 @@ mod reload_restart;
 mod reload_storm;
 mod remote;
 mod secrets;
+mod security;
 mod service;
 mod setup;
 mod smoke;
