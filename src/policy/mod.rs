@@ -12,4 +12,5 @@ pub mod device;
 pub mod net;
 pub mod pairing;
 pub mod rate_limit;
+pub mod ssrf;
 pub mod start;
