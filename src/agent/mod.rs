@@ -15,6 +15,7 @@ pub mod models;
 pub mod prompt;
 pub mod runs;
 pub mod session;
+pub mod tools;
 pub mod turn;
 pub mod visible;
 pub mod workspace;

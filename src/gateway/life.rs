@@ -15,6 +15,7 @@ use super::settings::{self, Settings};
 use super::{Boot, Control};
 use crate::agent::models::client::{Timing, make_agent};
 use crate::agent::runs::Runs;
+use crate::agent::tools::Toolbox;
 use crate::agent::world::{SystemLine, World};
 use crate::agent::{keys, session};
 use crate::config::{Config, Paths};
@@ -93,12 +94,15 @@ impl Life {
             closed_runs: closed_tx,
             queue_system_event: queue_for_main(live.clone(), system_events.clone()),
             on_death: died("hub"),
+            metrics: boot.metrics.clone(),
         })
         .map_err(|e| failed("hub thread", e))?;
         begun.hub = Some(hub.clone());
         sessions.set_on_change(tell_hub(&hub));
         let world = world(boot, &live, &hub, &sessions, &system_events);
-        let runs = Runs::start(world, closed_rx, died("runs")).map_err(|e| failed("runs thread", e))?;
+        let runs = Runs::start(world.clone(), closed_rx, died("runs")).map_err(|e| failed("runs thread", e))?;
+        let lanes = runs.handle.clone();
+        let tools = Toolbox::new(world, Box::new(move || lanes.queued()));
         let (jobs, job_threads) = Jobs::new();
         let ctx = Arc::new(Context {
             paths: boot.paths.clone(),
@@ -110,6 +114,8 @@ impl Life {
             sessions,
             devices,
             runs: runs.handle.clone(),
+            tools,
+            metrics: boot.metrics.clone(),
             jobs,
             limiter: RateLimiter::new(&config.gateway.auth.rate_limit),
             restarts: boot.restarts.clone(),
@@ -360,6 +366,7 @@ fn world(
         now_ms: Box::new(wall_ms),
         timing: Timing::default(),
         make_agent: Arc::new(make_agent),
+        metrics: boot.metrics.clone(),
     })
 }
 

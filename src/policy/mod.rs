@@ -14,3 +14,4 @@ pub mod pairing;
 pub mod rate_limit;
 pub mod ssrf;
 pub mod start;
+pub mod tools;
