@@ -1,13 +1,12 @@
 //! Fetches an address of the web that somebody else has named: `policy::ssrf` judges every hop as it is written and
 //! every answer of the name service, and what was judged is what is connected to.
 //!
-//! Each fetch has a thread of its own, so that a name look-up that hangs keeps nobody beyond the deadline; `MANY` of
-//! them at once are enough. No proxy of the environment is used: it would look names up in our place.
+//! Each fetch has a thread of its own, so that a name look-up that hangs keeps nobody beyond the deadline; a few
+//! of them at once are enough. No proxy of the environment is used: it would look names up in our place.
 
 use std::fmt;
 use std::io::Read as _;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -22,8 +21,6 @@ use crate::http::url::{Host, Url, UrlError};
 use crate::limits;
 use crate::policy::ssrf::{self, Blocked};
 
-/// Fetches at the same time, those included that nobody waits for any more.
-const MANY: usize = limits::FETCHES;
 /// How much later than the fetch's own deadline its caller stops waiting.
 const GRACE: Duration = Duration::from_secs(1);
 
@@ -152,22 +149,21 @@ fn is_test_server(_: SocketAddr) -> bool {
     false
 }
 
-/// One of the fetches that may be under way.
-struct Slot(Arc<AtomicUsize>);
+/// One of the fetches that may be under way in this process, whoever asks for them.
+struct Slot;
+
+static TAKEN: AtomicUsize = AtomicUsize::new(0);
 
 impl Slot {
     fn take() -> Option<Slot> {
-        static TAKEN: std::sync::OnceLock<Arc<AtomicUsize>> = std::sync::OnceLock::new();
-        let taken = TAKEN.get_or_init(Arc::default).clone();
-        let free = |n: usize| (n < MANY).then_some(n + 1);
-        taken.fetch_update(Ordering::AcqRel, Ordering::Acquire, free).ok()?;
-        Some(Slot(taken))
+        let free = |n: usize| (n < limits::FETCHES).then_some(n + 1);
+        TAKEN.fetch_update(Ordering::AcqRel, Ordering::Acquire, free).ok().map(|_| Slot)
     }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
+        TAKEN.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
@@ -297,6 +293,8 @@ impl Fetch<'_> {
             ureq::Error::Other(inner) if inner.is::<Refused>() => FetchError::Blocked(Blocked::Resolved),
             ureq::Error::Timeout(_) => self.timed_out(),
             ureq::Error::HostNotFound => FetchError::Failed(format!("{} has no address", url.host_text())),
+            // It names what the system says, a failed look-up too.
+            ureq::Error::Io(e) => FetchError::Failed(format!("{} does not answer: {e}", url.host_text())),
             other => FetchError::Failed(format!("{} does not answer: {other}", url.host_text())),
         }
     }
@@ -318,6 +316,7 @@ mod tests {
     use std::collections::VecDeque;
     use std::io::Write as _;
     use std::net::{IpAddr, TcpListener};
+    use std::sync::Arc;
 
     const LIMITS: Limits = Limits {
         max_bytes: 1000,

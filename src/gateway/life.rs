@@ -25,6 +25,7 @@ use crate::hub::system_events::SystemEvents;
 use crate::hub::{self, Event, HubHandle};
 use crate::limits;
 use crate::policy::rate_limit::RateLimiter;
+use crate::policy::tools::idle_lists;
 use crate::protocol::COMPAT_VERSION;
 use crate::protocol::presence::SelfInfo;
 use crate::rpc::context::{SecretsInForce, wall_ms};
@@ -78,6 +79,7 @@ impl Life {
         let state = &boot.paths.state_dir;
         let now = wall_ms();
         let config = settings.config.clone();
+        warn_of_tools(&config);
         atomic::sweep_temporary(state);
         let sessions = Sessions::open(&session_files(&config, &boot.paths), &store, now);
         let devices = Devices::open(state, &store, now);
@@ -217,6 +219,9 @@ impl Life {
             self.ctx.sessions.add_agent(&agent, &path, wall_ms());
         }
         // A secret that has changed behind its reference is in force when the sessions of the old one have ended.
+        if config.tools != before.config.tools {
+            warn_of_tools(&config);
+        }
         let mut config = Config::clone(&config);
         config.gateway.auth = before.config.gateway.auth.clone();
         *self.ctx.live.write() = Arc::new(Live {
@@ -229,6 +234,12 @@ impl Life {
         });
         self.ctx.runs.lanes_changed();
         self.ctx.hub.send(Event::HealthChanged);
+    }
+}
+
+fn warn_of_tools(config: &Config) {
+    for line in idle_lists(&config.tools) {
+        log::warn!(target: "tools", "{line}");
     }
 }
 

@@ -197,6 +197,7 @@ mod tests {
         assert_eq!(clients.next_cut(), Some(now + limits::LINGER_TIME));
         clients.cut_overdue(now + limits::LINGER_TIME);
         assert_eq!(clients.next_cut(), None);
+        assert_eq!((clients.take_losses(), clients.take_losses()), ((0, 3), (0, 0)));
         // Their writers wake up and give back what they had in their hands.
         let deadline = Instant::now() + std::time::Duration::from_secs(20);
         while budget.exceeded() {

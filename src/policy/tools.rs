@@ -102,6 +102,19 @@ pub fn admits(tools: &Tools, asker: Asker<'_>, name: &str) -> bool {
         && (!asker.http || by_default_deny(&HTTP_DENY, &tools.http, &name))
 }
 
+/// Allow lists that name nothing that is known here: they are ignored, and somebody should know.
+pub fn idle_lists(tools: &Tools) -> Vec<String> {
+    let of_agents = tools.agents.iter().map(|(id, rules)| (format!("agents.list[{id}].tools.allow"), rules));
+    std::iter::once(("tools.allow".to_owned(), &tools.all))
+        .chain(of_agents)
+        .filter(|(_, rules)| !rules.allow.is_empty() && !rules.allow.iter().any(|entry| is_known(entry)))
+        .map(|(path, rules)| {
+            let names = rules.allow.join(", ");
+            format!("{path} names no tool that this gateway knows ({names}) and is ignored; name tools, groups or *")
+        })
+        .collect()
+}
+
 /// Lower case, and one name for those with two.
 fn canonical(name: &str) -> String {
     let name = name.trim().to_lowercase();
@@ -352,6 +365,26 @@ mod tests {
         for name in HTTP_DENY {
             assert!(!admits(&Tools::default(), http, name), "{name}");
         }
+    }
+
+    #[test]
+    fn lists_that_name_nothing_are_told() {
+        for (config, want) in [
+            (json!({}), 0),
+            (json!({"tools": {"allow": ["web_fetch", "theirs"]}}), 0),
+            (json!({"tools": {"allow": ["*"]}}), 0),
+            (json!({"tools": {"allow": ["group:openclaw"]}}), 0),
+            (
+                json!({"tools": {"allow": ["theirs"]}, "agents": {"list": [{"id": "a", "tools": {"allow": ["x", "y"]}}]}}),
+                2,
+            ),
+        ] {
+            assert_eq!(idle_lists(&tools(config.clone())).len(), want, "{config}");
+        }
+        assert_eq!(
+            idle_lists(&tools(json!({"tools": {"allow": ["theirs"]}}))),
+            ["tools.allow names no tool that this gateway knows (theirs) and is ignored; name tools, groups or *"]
+        );
     }
 
     #[test]

@@ -29,7 +29,7 @@ pub struct Tool {
 }
 
 pub static TOOLS: &[Tool] =
-    &[agents::AGENTS_LIST, sessions::LIST, sessions::HISTORY, status::SESSION_STATUS, web_fetch::WEB_FETCH];
+    &[agents::AGENTS_LIST, status::SESSION_STATUS, sessions::HISTORY, sessions::LIST, web_fetch::WEB_FETCH];
 
 /// What tools work with. One for the gateway.
 pub struct Toolbox {

@@ -132,7 +132,11 @@ fn time_text(time: &Zoned) -> String {
         (3, tens) if tens != 1 => "rd",
         _ => "th",
     };
-    let zone = time.time_zone().iana_name().map_or_else(|| time.strftime("%Z").to_string(), str::to_owned);
+    let zone = match time.time_zone().iana_name() {
+        Some("Etc/UTC") => "UTC".to_owned(),
+        Some(name) => name.to_owned(),
+        None => time.strftime("%Z").to_string(),
+    };
     format!("{}{ordinal}{} ({zone})", time.strftime("%A, %B %-d"), time.strftime(", %Y — %-I:%M %p"))
 }
 
