@@ -508,6 +508,29 @@ fn nobody_reaches_the_house_through_the_gateway() {
 }
 
 #[test]
+fn a_page_that_does_not_come_holds_no_restart() {
+    let web = Web::start(|_, _| Vec::new());
+    let home = Home::new();
+    home.configure(json!({}));
+    let gateway = with_web(&home, &[web.port]);
+    let url = format!("http://127.0.0.1:{}/hang", web.port);
+    let body = json!({"tool": "web_fetch", "args": {"url": url}}).to_string();
+    let head = format!(
+        "POST /tools/invoke HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {TOKEN}\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
+    let mut waiting = Raw::saying(gateway.port, &format!("{head}{body}"));
+    wait_until("the page to be asked for", || web.asked() == 1);
+    gateway.signal(openclaw::sys::process::Sig::Usr1);
+    // The old life lets it go, answered or not.
+    waiting.rest();
+    wait_until("the next life", || gateway.get("/ready").0 == 200);
+    assert_eq!(invoke(&gateway, &json!({"tool": "agents_list"})).status, 200);
+    assert!(!gateway.output().contains("shutdown timed out"), "{}", gateway.output());
+    assert!(!gateway.output().contains("did not end"), "{}", gateway.output());
+}
+
+#[test]
 fn slow_pages_keep_nobody_but_their_caller() {
     let web = Web::start(|_, _| Vec::new());
     let home = Home::new();

@@ -7,6 +7,7 @@
 use std::fmt;
 use std::io::Read as _;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -23,9 +24,13 @@ use crate::policy::ssrf::{self, Blocked};
 
 /// How much later than the fetch's own deadline its caller stops waiting.
 const GRACE: Duration = Duration::from_secs(1);
+const LOOK: Duration = Duration::from_millis(100);
+
+/// True: the gateway is stopping and nobody waits for pages any more.
+pub type Stopping = Arc<dyn Fn() -> bool + Send + Sync>;
 
 /// How far one fetch may go.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Limits {
     pub max_bytes: usize,
     pub over: Over,
@@ -35,6 +40,8 @@ pub struct Limits {
     pub user_agent: String,
     /// Value of `Accept`.
     pub accept: &'static str,
+    /// Asked by whoever waits, every `LOOK`.
+    pub stopping: Option<Stopping>,
 }
 
 /// What becomes of an answer with more bytes.
@@ -70,6 +77,7 @@ pub enum FetchError {
     /// The seconds it had.
     TimedOut(u64),
     Busy,
+    Stopping,
     Compressed(String),
     Failed(String),
 }
@@ -84,6 +92,7 @@ impl fmt::Display for FetchError {
             FetchError::TooLarge(max) => write!(f, "the answer is larger than {max} bytes"),
             FetchError::TimedOut(seconds) => write!(f, "the request timed out after {seconds} s"),
             FetchError::Busy => f.write_str("too many fetches are under way; try again in a moment"),
+            FetchError::Stopping => f.write_str("the gateway is stopping"),
             FetchError::Compressed(coding) => write!(f, "the answer is compressed ({coding}), which was not asked for"),
             FetchError::Failed(why) => f.write_str(why),
         }
@@ -111,7 +120,8 @@ fn fetch_through(
     judge(&url, allowlist)?;
     let slot = Slot::take().ok_or(FetchError::Busy)?;
     let (done, result) = bounded(1);
-    let (theirs, list) = (limits.clone(), allowlist.to_vec());
+    // What keeps the gateway's state alive stays on this side.
+    let (theirs, list) = (Limits { stopping: None, ..limits.clone() }, allowlist.to_vec());
     let work = move || {
         let fetched = Fetch { agent: agent(names, &theirs), limits: &theirs, allowlist: &list }.run(url);
         // A caller who has given up does not hear it.
@@ -121,10 +131,21 @@ fn fetch_through(
     let stack = crate::sys::memory::stack(limits::POOL_STACK);
     let started = thread::Builder::new().name("fetch".into()).stack_size(stack).spawn(work);
     started.map_err(|e| FetchError::Failed(format!("no thread for the request: {e}")))?;
-    match result.recv_timeout(limits.deadline + GRACE) {
-        Ok(fetched) => fetched,
-        Err(RecvTimeoutError::Timeout) => Err(FetchError::TimedOut(limits.deadline.as_secs())),
-        Err(RecvTimeoutError::Disconnected) => Err(FetchError::Failed("the request ended without an answer".into())),
+    let until = Instant::now() + limits.deadline + GRACE;
+    loop {
+        match result.recv_deadline(until.min(Instant::now() + LOOK)) {
+            Ok(fetched) => return fetched,
+            Err(RecvTimeoutError::Disconnected) => {
+                return Err(FetchError::Failed("the request ended without an answer".into()));
+            }
+            Err(RecvTimeoutError::Timeout) if Instant::now() >= until => {
+                return Err(FetchError::TimedOut(limits.deadline.as_secs()));
+            }
+            Err(RecvTimeoutError::Timeout) if limits.stopping.as_ref().is_some_and(|stopping| stopping()) => {
+                return Err(FetchError::Stopping);
+            }
+            Err(RecvTimeoutError::Timeout) => {}
+        }
     }
 }
 
@@ -316,7 +337,6 @@ mod tests {
     use std::collections::VecDeque;
     use std::io::Write as _;
     use std::net::{IpAddr, TcpListener};
-    use std::sync::Arc;
 
     const LIMITS: Limits = Limits {
         max_bytes: 1000,
@@ -325,6 +345,7 @@ mod tests {
         deadline: Duration::from_secs(20),
         user_agent: String::new(),
         accept: "*/*",
+        stopping: None,
     };
 
     /// Answers look-ups in this order, and counts them.

@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
+use super::fetch::Stopping;
 use super::keys::{self, Route};
 use super::world::World;
 use crate::config::Config;
@@ -46,6 +47,7 @@ pub struct Call<'a> {
     /// The session that asks.
     pub asker: &'a Route,
     pub args: &'a Map<String, Value>,
+    pub stopping: Stopping,
 }
 
 /// What a tool gives: text for a model, and the same as data.

@@ -59,6 +59,7 @@ fn run(call: &Call<'_>) -> Result<Output, ToolError> {
         deadline: settings.timeout,
         user_agent: settings.user_agent.clone().unwrap_or_else(|| USER_AGENT.to_owned()),
         accept: ACCEPT,
+        stopping: Some(call.stopping.clone()),
     };
     let fetched = fetch_bytes(given, &limits, &[]).map_err(|e| match e {
         FetchError::Blocked(_) => {

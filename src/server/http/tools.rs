@@ -2,6 +2,8 @@
 //!
 //! A tool that there is not and one that this caller may not have get the same answer (LESSONS R17).
 
+use std::sync::Arc;
+
 use serde_json::{Map, Value, json};
 
 use super::{Answer, Exchange, Route, api_error, bearer, refuse_api};
@@ -51,7 +53,9 @@ fn handle(exchange: Exchange<'_>) -> Answer {
     if invoke.dry_run {
         return Answer::Now(result(&Output::json(json!({"status": "dry-run", "tool": tool.name}))));
     }
-    let call = Call { toolbox: &ctx.tools, config, asker: &invoke.session, args: &invoke.args };
+    let theirs = ctx.clone();
+    let stopping = Arc::new(move || theirs.is_draining());
+    let call = Call { toolbox: &ctx.tools, config, asker: &invoke.session, args: &invoke.args, stopping };
     let outcome = (tool.run)(&call);
     ctx.metrics.tools.count(tool.name, if outcome.is_ok() { "completed" } else { "error" });
     Answer::Now(match outcome {
