@@ -132,6 +132,11 @@ pub const PAIRING_REQUEST_TTL: Duration = Duration::from_secs(300);
 pub const PENDING_PAIRINGS: usize = 200;
 /// Devices in `paired.json`; further ones are refused until some are removed.
 pub const PAIRED_DEVICES: usize = 2000;
+/// How long a setup code is good for, how many there may be at once (the oldest goes first), and how long a change of
+/// their file waits for another process that is at it.
+pub const SETUP_CODE_TTL: Duration = Duration::from_secs(600);
+pub const SETUP_CODES: usize = 32;
+pub const SETUP_CODE_LOCK: Duration = Duration::from_secs(2);
 pub const RATE_MAX_ATTEMPTS: u32 = 10;
 pub const RATE_WINDOW: Duration = Duration::from_secs(60);
 pub const RATE_LOCKOUT: Duration = Duration::from_secs(300);

@@ -25,6 +25,7 @@ mod packaging;
 mod presence;
 mod process;
 mod providers;
+mod qr;
 mod reload;
 mod reload_restart;
 mod reload_storm;

@@ -131,7 +131,7 @@ impl Context {
     }
 
     /// The configuration for reaching a gateway: its token and password may be references to files and programs.
-    fn config_for(&self, flags: Flags<'_>) -> &Config {
+    pub(super) fn config_for(&self, flags: Flags<'_>) -> &Config {
         if flags.has_secret() {
             return &self.loaded().config;
         }

@@ -38,6 +38,7 @@ pub mod output;
 pub mod probe;
 pub mod progress;
 pub mod prompt;
+pub mod qr;
 pub mod reset;
 pub mod security;
 pub mod service;
@@ -119,6 +120,7 @@ fn command(top: Top) -> Result<u8> {
         Command::Onboard(args) => onboard::run(cx()?, &args),
         Command::Configure(args) => onboard::configure(cx()?, &args),
         Command::Dashboard(args) => dashboard::run(cx()?, &args),
+        Command::Qr(args) => qr::run(cx()?, &args),
         Command::Reset(args) => reset::run(cx()?, &args),
         Command::Uninstall(args) => uninstall::run(cx()?, &args),
         Command::Update(args) => update::run(cx()?, &args),

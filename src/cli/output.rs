@@ -131,6 +131,11 @@ impl Paint {
         self.code("36", text)
     }
 
+    /// For pictures: both colours are told, so that they do not depend on the terminal's.
+    pub fn white_on_black(self, text: &str) -> String {
+        self.code("97;40", text)
+    }
+
     pub fn gray(self, text: &str) -> String {
         self.code("90", text)
     }

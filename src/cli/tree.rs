@@ -94,6 +94,7 @@ pub enum Command {
     Onboard(Onboard),
     Configure(Configure),
     Dashboard(Dashboard),
+    Qr(Qr),
     Reset(Reset),
     Uninstall(Uninstall),
     Update(Update),

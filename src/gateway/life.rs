@@ -40,6 +40,7 @@ use crate::server::ws_log::WsLogger;
 use crate::store::atomic;
 use crate::store::devices::Devices;
 use crate::store::sessions::{self, Sessions};
+use crate::store::setup_codes::SetupCodes;
 use crate::store::writer::Store;
 use crate::sys::fds::Caps;
 use crate::sys::{host, memory};
@@ -109,6 +110,7 @@ impl Life {
             hub,
             sessions,
             devices,
+            setup_codes: SetupCodes::open(state),
             runs: runs.handle.clone(),
             jobs,
             limiter: RateLimiter::new(&config.gateway.auth.rate_limit),

@@ -5,4 +5,4 @@ pub mod head;
 pub mod reply;
 
 pub use head::{Head, Refusal};
-pub use reply::{Bytes, Reply, Shape};
+pub use reply::{Bytes, Printer, Reply, Shape};

@@ -8,6 +8,8 @@ use tiny_http::{HTTPVersion, Header, Response, StatusCode};
 
 use crate::limits;
 
+pub const JSON: &str = "application/json; charset=utf-8";
+
 /// Bytes of an answer: its own, or shared by many.
 #[derive(Clone, Debug)]
 pub enum Bytes {
@@ -27,13 +29,18 @@ impl Bytes {
 /// One answer with a body in memory.
 #[derive(Clone, Debug)]
 pub struct Reply {
-    status: u16,
-    headers: Vec<(&'static str, String)>,
+    head: ReplyHead,
     body: Bytes,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct ReplyHead {
+    status: u16,
+    headers: Vec<(&'static str, String)>,
+}
+
 /// What the connection and the configuration add to every answer.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Shape {
     /// The connection goes on behind the answer.
     pub keep_alive: bool,
@@ -55,7 +62,7 @@ impl Reply {
 
     pub fn json(status: u16, value: &impl Serialize) -> Reply {
         let body = serde_json::to_vec(value).expect("answers have string keys only");
-        Reply::bytes(status, "application/json; charset=utf-8", Bytes::Own(body))
+        Reply::bytes(status, JSON, Bytes::Own(body))
     }
 
     pub fn bytes(status: u16, content_type: &str, body: Bytes) -> Reply {
@@ -64,7 +71,7 @@ impl Reply {
 
     /// No body at all.
     pub fn empty(status: u16) -> Reply {
-        Reply { status, headers: Vec::new(), body: Bytes::Own(Vec::new()) }
+        Reply { head: ReplyHead { status, headers: Vec::new() }, body: Bytes::Own(Vec::new()) }
     }
 
     /// The head of a stream of events; its body comes in pieces.
@@ -76,20 +83,23 @@ impl Reply {
     pub fn header(mut self, name: &'static str, value: impl Into<String>) -> Reply {
         let value = value.into();
         if is_token(name) && is_field_value(&value) {
-            self.headers.push((name, value));
+            self.head.headers.push((name, value));
         }
         self
     }
 
     pub fn status(&self) -> u16 {
-        self.status
+        self.head.status
     }
 
     /// The answer on the wire: its head, and its body if it has one to send.
     pub fn print(self, shape: &Shape) -> (Vec<u8>, Option<Bytes>) {
+        self.print_with(shape, |head, length| head.print(shape, Some(length)))
+    }
+
+    fn print_with(self, shape: &Shape, print: impl FnOnce(ReplyHead, usize) -> Vec<u8>) -> (Vec<u8>, Option<Bytes>) {
         let length = self.body.as_slice().len();
-        let head = self.print_head(shape, Some(length));
-        (head, (length > 0 && !shape.head_only).then_some(self.body))
+        (print(self.head, length), (length > 0 && !shape.head_only).then_some(self.body))
     }
 
     /// The same in one piece.
@@ -101,10 +111,42 @@ impl Reply {
 
     /// The head of an answer whose body comes in pieces.
     pub fn print_stream_head(self, shape: &Shape) -> Vec<u8> {
-        self.print_head(shape, None)
+        self.head.print(shape, None)
     }
+}
 
-    fn print_head(&self, shape: &Shape, length: Option<usize>) -> Vec<u8> {
+/// Prints the answers of one connection. Whoever asks the same again within a second gets the same head again: it is
+/// not printed anew.
+#[derive(Default)]
+pub struct Printer {
+    last: Option<Printed>,
+}
+
+struct Printed {
+    second: u64,
+    head: ReplyHead,
+    shape: Shape,
+    length: usize,
+    bytes: Vec<u8>,
+}
+
+impl Printer {
+    /// `second` is the present one: answers carry their date.
+    pub fn print(&mut self, reply: Reply, shape: &Shape, second: u64) -> (Vec<u8>, Option<Bytes>) {
+        reply.print_with(shape, |head, length| {
+            let again = |p: &&Printed| p.second == second && p.length == length && p.head == head && p.shape == *shape;
+            if let Some(printed) = self.last.as_ref().filter(again) {
+                return printed.bytes.clone();
+            }
+            let bytes = head.print(shape, Some(length));
+            self.last = Some(Printed { second, head, shape: shape.clone(), length, bytes: bytes.clone() });
+            bytes
+        })
+    }
+}
+
+impl ReplyHead {
+    fn print(&self, shape: &Shape, length: Option<usize>) -> Vec<u8> {
         let mut headers: Vec<Header> = Vec::new();
         let mut add = |name: &str, value: &str| headers.extend(Header::from_bytes(name.as_bytes(), value.as_bytes()));
         add("X-Content-Type-Options", "nosniff");
@@ -224,6 +266,23 @@ mod tests {
         let text = head(false);
         assert!(text.starts_with("HTTP/1.1 200 OK\r\nConnection: close\r\n"), "{text}");
         assert!(!text.contains("chunked") && !text.contains("Content-Length"), "{text}");
+    }
+
+    #[test]
+    fn the_same_answer_is_printed_once_a_second() {
+        let mut printer = Printer::default();
+        let shape = Shape { keep_alive: true, chunked: true, ..Shape::default() };
+        let mut print = |reply: Reply, shape: &Shape, second| String::from_utf8(printer.print(reply, shape, second).0);
+        let first = print(Reply::text(200, "a"), &shape, 1).unwrap();
+        assert_eq!(print(Reply::text(200, "b"), &shape, 1).unwrap(), first);
+        for (reply, shape) in [
+            (Reply::text(200, "aa"), shape.clone()),
+            (Reply::text(404, "a"), shape.clone()),
+            (Reply::text(200, "a").header("Allow", "GET"), shape.clone()),
+            (Reply::text(200, "a"), Shape { keep_alive: false, ..shape.clone() }),
+        ] {
+            assert_ne!(print(reply, &shape, 1).unwrap(), first);
+        }
     }
 
     #[test]

@@ -20,6 +20,8 @@ pub enum AuthMethod {
     TrustedProxy,
     Tailscale,
     DeviceToken,
+    /// The one-time token of a setup code.
+    BootstrapToken,
 }
 
 impl AuthMethod {
@@ -32,6 +34,7 @@ impl AuthMethod {
             AuthMethod::TrustedProxy => "trusted-proxy",
             AuthMethod::Tailscale => "tailscale",
             AuthMethod::DeviceToken => "device-token",
+            AuthMethod::BootstrapToken => "bootstrap-token",
         }
     }
 }
@@ -123,39 +126,71 @@ pub fn authorize_connect(facts: &ConnectFacts, limiter: &RateLimiter) -> Result<
     }
 }
 
-/// Second half, for a device whose signature is verified: a bootstrap token, then a device token. `before` is the
-/// failure of the first half; `device` the record of that device with the token of the role asked for.
-pub fn authorize_device_token(
+/// A device whose signature is verified, and what it wants.
+#[derive(Clone, Copy)]
+pub struct DeviceFacts<'a> {
+    /// Its record with the token of the role asked for.
+    pub record: Option<&'a PairedDevice<'a>>,
+    pub role: &'a str,
+    pub asked: &'a Scopes,
+    /// Looks up the token of a setup code and binds it to the device; false when it is not good for what is asked.
+    pub claim: &'a dyn Fn(&str) -> bool,
+}
+
+/// Second half, for a device: a setup code, then its own token; `first` is what the first half said. A good code counts
+/// also for who has passed already (Tailscale names the phone's owner, for one): only the code pairs the phone.
+pub fn authorize_device(
     facts: &ConnectFacts,
     limiter: &RateLimiter,
-    device: Option<&PairedDevice>,
-    role: &str,
-    asked: &Scopes,
+    device: &DeviceFacts,
+    first: Result<Authenticated, AuthFailure>,
+) -> Result<Authenticated, AuthFailure> {
+    match (by_setup_code(facts, limiter, device.claim), first) {
+        (Some(Ok(auth)), _) | (_, Ok(auth)) => Ok(auth),
+        (Some(Err(failure)), Err(_)) | (None, Err(failure)) => by_device_token(facts, limiter, device, failure),
+    }
+}
+
+/// None when none was sent.
+fn by_setup_code(
+    facts: &ConnectFacts,
+    limiter: &RateLimiter,
+    claim: &dyn Fn(&str) -> bool,
+) -> Option<Result<Authenticated, AuthFailure>> {
+    let sent = filled(facts.credentials.bootstrap_token.as_ref())?;
+    let key = RateKey::of(facts.caller);
+    if let Err(locked) = limiter.check(RateScope::DeviceToken, key, facts.now_ms) {
+        return Some(Err(AuthFailure::RateLimited(locked)));
+    }
+    if claim(sent.expose()) {
+        limiter.success(RateScope::DeviceToken, key);
+        return Some(Ok(Authenticated { method: AuthMethod::BootstrapToken, user: None }));
+    }
+    limiter.failure(RateScope::DeviceToken, key, facts.now_ms);
+    Some(Err(AuthFailure::BootstrapTokenInvalid))
+}
+
+/// `before` is the failure so far.
+fn by_device_token(
+    facts: &ConnectFacts,
+    limiter: &RateLimiter,
+    device: &DeviceFacts,
     before: AuthFailure,
 ) -> Result<Authenticated, AuthFailure> {
+    use AuthFailure::{BootstrapTokenInvalid, PasswordMismatch, TokenMismatch};
     let key = RateKey::of(facts.caller);
     let sent = facts.credentials;
-    let charged = matches!(before, AuthFailure::TokenMismatch | AuthFailure::PasswordMismatch);
-    let mut failure = before;
+    let charged = matches!(before, TokenMismatch | PasswordMismatch | BootstrapTokenInvalid);
     let explicit = filled(sent.device_token.as_ref());
-    let candidate = explicit.or(filled(sent.token.as_ref()));
-    let bootstrap = filled(sent.bootstrap_token.as_ref());
-    if candidate.is_none() && bootstrap.is_none() {
-        return Err(failure);
-    }
+    let Some(candidate) = explicit.or(filled(sent.token.as_ref())) else { return Err(before) };
     limiter.check(RateScope::DeviceToken, key, facts.now_ms).map_err(AuthFailure::RateLimited)?;
-    if bootstrap.is_some() {
-        // No setup codes are handed out, so none can be right.
-        limiter.failure(RateScope::DeviceToken, key, facts.now_ms);
-        failure = AuthFailure::BootstrapTokenInvalid;
-    }
-    let Some(candidate) = candidate else { return Err(failure) };
-    let held = device.filter(|device| device.has_role(role)).and_then(|device| Some((device, device.token?)));
+    let record = device.record.filter(|record| record.has_role(device.role));
+    let held = record.and_then(|record| Some((record, record.token?)));
     let right = held.filter(|(_, held)| held.token.matches(candidate.expose()) && !held.revoked);
-    if let Some((device, held)) = right {
-        if device.scopes.covers_all(held.scopes) && held.scopes.covers_all(asked) {
+    if let Some((record, held)) = right {
+        if record.scopes.covers_all(held.scopes) && held.scopes.covers_all(device.asked) {
             limiter.success(RateScope::DeviceToken, key);
-            if explicit.is_none() && failure == AuthFailure::TokenMismatch {
+            if explicit.is_none() && before == TokenMismatch {
                 limiter.forgive(RateScope::SharedSecret, key);
             }
             return Ok(Authenticated { method: AuthMethod::DeviceToken, user: None });
@@ -163,7 +198,7 @@ pub fn authorize_device_token(
     } else if explicit.is_some() || !charged {
         limiter.failure(RateScope::DeviceToken, key, facts.now_ms);
     }
-    Err(if explicit.is_some() { AuthFailure::DeviceTokenMismatch } else { failure })
+    Err(if explicit.is_some() { AuthFailure::DeviceTokenMismatch } else { before })
 }
 
 /// HTTP: only `Authorization: Bearer <secret>`; nobody is exempt from auth, loopback is from the limiter. A locked
@@ -434,6 +469,19 @@ mod tests {
             ("more scopes", None, Some("dev"), None, "operator", &admin, false, Err(DeviceTokenMismatch)),
             ("nothing", None, None, None, "operator", &read, false, Err(TokenMissing)),
             ("setup code", None, None, Some("x"), "operator", &read, false, Err(BootstrapTokenInvalid)),
+            ("good setup code", None, None, Some("good"), "node", &read, false, Ok(AuthMethod::BootstrapToken)),
+            (
+                "beside the shared token",
+                Some("right"),
+                None,
+                Some("good"),
+                "operator",
+                &read,
+                false,
+                Ok(AuthMethod::BootstrapToken),
+            ),
+            ("a bad one beside it", Some("right"), None, Some("x"), "operator", &read, false, Ok(AuthMethod::Token)),
+            ("an empty one", None, None, Some(""), "operator", &read, false, Err(TokenMissing)),
             (
                 "setup code and token",
                 None,
@@ -452,12 +500,13 @@ mod tests {
                 bootstrap_token: bootstrap.map(Secret::new),
                 password: None,
             };
-            let before = scene.first().unwrap_err();
             let caller = Caller::resolve(&scene.head, &scene.auth.proxies, false);
             let device = device(revoked);
-            let second =
-                authorize_device_token(&scene.facts(&caller), &scene.limiter, Some(&device), role, asked, before);
-            assert_eq!(second.map(|auth| auth.method()), verdict, "{case}");
+            let with = DeviceFacts { record: Some(&device), role, asked, claim: &|token| token == "good" };
+            let facts = scene.facts(&caller);
+            let first = authorize_connect(&facts, &scene.limiter);
+            let verified = authorize_device(&facts, &scene.limiter, &with, first);
+            assert_eq!(verified.map(|auth| auth.method()), verdict, "{case}");
         }
     }
 
@@ -476,11 +525,12 @@ mod tests {
         let mut scene = Scene::new(token_auth());
         scene.sent.token = secret("dev");
         for round in 0..10 {
-            let before = scene.first().unwrap_err();
             let caller = Caller::resolve(&scene.head, &scene.auth.proxies, false);
+            let with = DeviceFacts { record: Some(&device), role: "operator", asked: &scopes, claim: &|_| false };
             let facts = scene.facts(&caller);
-            let second = authorize_device_token(&facts, &scene.limiter, Some(&device), "operator", &scopes, before);
-            assert!(second.is_ok(), "{round}");
+            let first = authorize_connect(&facts, &scene.limiter);
+            let verified = authorize_device(&facts, &scene.limiter, &with, first);
+            assert!(verified.is_ok(), "{round}");
         }
         // A wrong shared secret beside a right device token stays charged.
         scene.sent = ConnectAuth { token: secret("guess"), device_token: secret("dev"), ..ConnectAuth::default() };

@@ -7,7 +7,8 @@
 use serde_json::json;
 
 use super::auth::{
-    AuthFailure, AuthMethod, Authenticated, ConnectFacts, ResolvedAuth, authorize_connect, authorize_device_token,
+    AuthFailure, AuthMethod, Authenticated, ConnectFacts, DeviceFacts, ResolvedAuth, authorize_connect,
+    authorize_device,
 };
 use super::auth_failure::FailureContext;
 use super::device::{self, Challenge, PairedDevice, SignedFields, VerifiedDevice};
@@ -77,6 +78,8 @@ pub struct JudgeFacts<'a> {
     pub paired: Option<PairedDevice<'a>>,
     /// The login for `auth::wants_whois`.
     pub whois: Option<&'a str>,
+    /// Looks up the token of a setup code for a device and binds it (`auth::DeviceFacts::claim`).
+    pub claim: &'a dyn Fn(&str, &VerifiedDevice) -> bool,
     /// Monotonic, for the limiter.
     pub mono_ms: u64,
 }
@@ -121,12 +124,13 @@ impl Judge<'_> {
             token: params.auth.signed_token(),
         };
         let device = device::verify(claim, signed, self.facts.challenge)?;
-        let role = self.opening.role.name();
-        let auth = first
-            .or_else(|failure| {
-                let paired = self.facts.paired.as_ref();
-                authorize_device_token(&self.auth_facts(), self.limiter, paired, role, &asked, failure)
-            })
+        let wants = DeviceFacts {
+            record: self.facts.paired.as_ref(),
+            role: self.opening.role.name(),
+            asked: &asked,
+            claim: &|token| (self.facts.claim)(token, &device),
+        };
+        let auth = authorize_device(&self.auth_facts(), self.limiter, &wants, first)
             .map_err(|failure| self.unauthorized(&failure))?;
         let pairing = pairing::decide(&PairingFacts {
             paired: self.facts.paired,
@@ -137,6 +141,7 @@ impl Judge<'_> {
             local_direct: self.facts.caller.local_direct,
             has_origin: self.facts.caller.has_origin(),
             may_skip: self.skips_pairing(&auth),
+            by_setup_code: auth.method() == AuthMethod::BootstrapToken,
         });
         Ok(Admission { auth, device: Some(device), scopes: asked, pairing })
     }

@@ -176,6 +176,7 @@ impl Client {
             challenge: Challenge { nonce: NONCE, ts_ms: NOW, now_ms: NOW },
             paired: None,
             whois: None,
+            claim: &|_, _| false,
             mono_ms: 0,
         };
         judge(&self.opening(), &facts, &RateLimiter::new(&RateLimit::default()))
@@ -359,6 +360,7 @@ fn a_bad_signature_comes_before_a_wrong_secret() {
         challenge: Challenge { nonce: NONCE, ts_ms: NOW, now_ms: NOW },
         paired: None,
         whois: None,
+        claim: &|_, _| false,
         mono_ms: 0,
     };
     let limiter = RateLimiter::new(&RateLimit { max_attempts: 2, ..RateLimit::default() });

@@ -12,4 +12,6 @@ pub mod device;
 pub mod net;
 pub mod pairing;
 pub mod rate_limit;
+pub mod setup_code;
+pub mod setup_url;
 pub mod start;

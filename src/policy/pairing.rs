@@ -53,6 +53,8 @@ pub struct PairingFacts<'a> {
     /// A backend client of this machine with the shared secret, a Control UI without device auth or behind a
     /// trusted proxy.
     pub may_skip: bool,
+    /// It showed a setup code that is good for this.
+    pub by_setup_code: bool,
 }
 
 pub fn decide(facts: &PairingFacts) -> Pairing {
@@ -63,7 +65,13 @@ pub fn decide(facts: &PairingFacts) -> Pairing {
     // A page may pair silently only as one of the user interfaces, and never to become a node.
     let interface = (facts.client.is_control_ui() || facts.client.is_webchat()) && facts.role == Role::Operator;
     let small = matches!(reason, PairingReason::NotPaired | PairingReason::ScopeUpgrade);
-    if facts.local_direct && small && (!facts.has_origin || interface) {
+    // A new phone: who made the code has decided. What a known device lacks is another decision.
+    let phone = facts.by_setup_code
+        && facts.paired.is_none()
+        && facts.role == Role::Node
+        && facts.asked.is_empty()
+        && !facts.has_origin;
+    if phone || facts.local_direct && small && (!facts.has_origin || interface) {
         Pairing::Silent(reason)
     } else {
         Pairing::Needed(reason)
@@ -205,7 +213,9 @@ mod tests {
             local_direct: false,
             has_origin: false,
             may_skip: false,
+            by_setup_code: false,
         };
+        let phone = PairingFacts { paired: None, role: Role::Node, asked: &Scopes::NONE, by_setup_code: true, ..base };
         let new = PairingFacts { paired: None, ..base };
         use Pairing::*;
         use PairingReason::*;
@@ -245,6 +255,16 @@ mod tests {
                 PairingFacts { client: &android, role: Role::Node, local_direct: true, ..base },
                 Needed(MetadataUpgrade),
             ),
+            ("a phone with a code", phone, Silent(NotPaired)),
+            ("a phone without", PairingFacts { by_setup_code: false, ..phone }, Needed(NotPaired)),
+            ("a page with a code", PairingFacts { has_origin: true, ..phone }, Needed(NotPaired)),
+            (
+                "an operator with a code",
+                PairingFacts { role: Role::Operator, asked: &read, ..phone },
+                Needed(NotPaired),
+            ),
+            ("a known device with a code", PairingFacts { paired: base.paired, ..phone }, Needed(RoleUpgrade)),
+            ("another device's key", PairingFacts { paired: base.paired, public_key: "x", ..phone }, Needed(NotPaired)),
             ("skipped", PairingFacts { may_skip: true, asked: &admin, ..new }, Skipped),
         ] {
             assert_eq!(decide(&facts), verdict, "{case}");

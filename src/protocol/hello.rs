@@ -43,12 +43,14 @@ pub struct SessionDefaults<'a> {
 /// How this client got in. Protocol 4 always hears it, protocol 3 only together with a device token.
 #[derive(Clone, Copy, Debug)]
 pub struct HelloAuth<'a> {
-    /// none, token, password, trusted-proxy, tailscale, device-token.
+    /// none, token, password, trusted-proxy, tailscale, device-token, bootstrap-token.
     pub method: &'a str,
     pub role: Role,
     /// What the connection may do.
     pub scopes: &'a Scopes,
     pub device_token: Option<IssuedToken<'a>>,
+    /// Tokens for the device's other roles, when it came with a setup code.
+    pub handed_over: &'a [(Role, IssuedToken<'a>)],
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -108,11 +110,22 @@ struct AuthMember<'a> {
     scopes: Scopes,
     #[serde(skip_serializing_if = "Option::is_none")]
     issued_at_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    device_tokens: Vec<OtherToken<'a>>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct OtherToken<'a> {
+    device_token: &'a str,
+    role: Role,
+    scopes: Scopes,
+    issued_at_ms: u64,
 }
 
 impl<'a> AuthMember<'a> {
     fn of(parts: &HelloParts<'a>) -> Option<AuthMember<'a>> {
-        let HelloAuth { method, role, scopes, device_token } = parts.auth;
+        let HelloAuth { method, role, scopes, device_token, handed_over } = parts.auth;
         if parts.protocol < 4 && device_token.is_none() {
             return None;
         }
@@ -122,7 +135,19 @@ impl<'a> AuthMember<'a> {
             role,
             scopes: device_token.map_or_else(|| scopes.clone(), |issued| issued.scopes.sorted()),
             issued_at_ms: device_token.map(|issued| issued.issued_at_ms),
+            device_tokens: handed_over.iter().map(OtherToken::of).collect(),
         })
+    }
+}
+
+impl<'a> OtherToken<'a> {
+    fn of((role, issued): &(Role, IssuedToken<'a>)) -> OtherToken<'a> {
+        OtherToken {
+            device_token: issued.token,
+            role: *role,
+            scopes: issued.scopes.sorted(),
+            issued_at_ms: issued.issued_at_ms,
+        }
     }
 }
 
@@ -151,6 +176,15 @@ mod tests {
     use serde_json::{Value, json};
 
     fn hello(protocol: u32, scopes: &Scopes, device_token: Option<IssuedToken>) -> Value {
+        hello_with(protocol, scopes, device_token, &[])
+    }
+
+    fn hello_with(
+        protocol: u32,
+        scopes: &Scopes,
+        device_token: Option<IssuedToken>,
+        handed_over: &[(Role, IssuedToken)],
+    ) -> Value {
         let bytes = hello_ok(&HelloParts {
             protocol,
             conn_id: "9424dbfc",
@@ -167,7 +201,7 @@ mod tests {
                 scope: "per-sender",
             },
             auth_mode: "token",
-            auth: HelloAuth { method: "token", role: Role::Operator, scopes, device_token },
+            auth: HelloAuth { method: "token", role: Role::Operator, scopes, device_token, handed_over },
             max_payload: 26_214_400,
             max_buffered_bytes: 52_428_800,
             tick_interval_ms: 30_000,
@@ -209,6 +243,17 @@ mod tests {
         ] {
             assert_eq!(hello(protocol, &scopes, token)["auth"], auth, "{protocol}");
         }
+    }
+
+    #[test]
+    fn tokens_of_other_roles() {
+        let scopes = Scopes::new(["operator.write", "operator.read"]);
+        let token = IssuedToken { token: "dt", scopes: &Scopes::NONE, issued_at_ms: 7 };
+        let other = [(Role::Operator, IssuedToken { token: "op", scopes: &scopes, issued_at_ms: 8 })];
+        assert_eq!(
+            hello_with(3, &Scopes::NONE, Some(token), &other)["auth"]["deviceTokens"],
+            json!([{"deviceToken":"op","role":"operator","scopes":["operator.read","operator.write"],"issuedAtMs":8}])
+        );
     }
 
     #[test]

@@ -12,6 +12,7 @@ pub mod presence;
 mod presence_text;
 pub mod roles;
 pub mod schema;
+pub mod setup_code;
 pub mod weight;
 
 pub use errors::{ErrorCode, ErrorShape};

@@ -24,6 +24,7 @@ use crate::protocol::connect::Client;
 use crate::protocol::roles::{Role, Scopes};
 use crate::store::devices::Devices;
 use crate::store::sessions::Sessions;
+use crate::store::setup_codes::SetupCodes;
 
 /// The configuration in force, with what is derived from it. Swapped as a whole.
 pub struct Live {
@@ -71,6 +72,7 @@ pub struct Context {
     pub hub: HubHandle,
     pub sessions: Sessions,
     pub devices: Devices,
+    pub setup_codes: SetupCodes,
     pub runs: RunsHandle,
     pub jobs: Jobs,
     pub limiter: RateLimiter,

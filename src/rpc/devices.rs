@@ -40,6 +40,7 @@ pub fn pair_reject(ctx: &Context, _caller: &Caller, params: Value) -> Result<Pay
     let params: PairRequestParams = read("device.pair.reject", params)?;
     let rejected = ctx.devices.reject(&params.request_id, wall_ms());
     let rejected = rejected.map_err(|_| ErrorShape::invalid("unknown requestId"))?;
+    ctx.setup_codes.revoke_of(&rejected.device_id, wall_ms());
     resolved(ctx, &params.request_id, &rejected.device_id, "rejected");
     Ok(json!({"requestId": params.request_id, "deviceId": rejected.device_id}).into())
 }
@@ -60,6 +61,7 @@ pub fn pair_remove(ctx: &Arc<Context>, _caller: &Arc<Caller>, params: Value, rep
     on_pool(ctx, reply, move |ctx| {
         let params: PairRemoveParams = read("device.pair.remove", params)?;
         ctx.devices.remove(&params.device_id).map_err(|_| ErrorShape::invalid("unknown deviceId"))?;
+        ctx.setup_codes.revoke_of(&params.device_id, wall_ms());
         let payload = json!({"deviceId": params.device_id});
         Ok((params.device_id, None, "device removed", payload))
     });

@@ -15,7 +15,7 @@ use super::link::Link;
 use super::sockets::Ticket;
 use super::websocket::{self, Upgrade};
 use super::{Doors, Refused};
-use crate::http::{Head, Reply, Shape};
+use crate::http::{Head, Printer, Reply, Shape};
 use crate::hub::outbox::Outbox;
 use crate::hub::run_events::{AbortRuns, RunEvent};
 use crate::limits;
@@ -38,13 +38,14 @@ pub fn serve(doors: &Arc<Doors>, stream: Arc<TcpStream>, mut ticket: Ticket) {
     let name = format!("http-{}", ticket.id());
     let outbox = Outbox::new(name, link.wire(), doors.outgoing.clone(), limits::HTTP_UNSENT_BYTES);
     let mut input = Input::new(link.clone());
+    let mut printer = Printer::default();
     let mut patience = limits::HTTP_FIRST_BYTE;
     loop {
         let head = match input.read_head(patience) {
             Ok(Some(head)) => head,
             Ok(None) => return,
             Err(refusal) => {
-                answer(&outbox, status_reply(refusal.0), &last_shape(doors));
+                answer(&outbox, &mut printer, status_reply(refusal.0), &last_shape(doors));
                 return close(&outbox, &mut input);
             }
         };
@@ -56,12 +57,12 @@ pub fn serve(doors: &Arc<Doors>, stream: Arc<TcpStream>, mut ticket: Ticket) {
             match websocket::serve(doors, upgrade, &mut ticket) {
                 Ok(()) => return,
                 Err(Refused(reply)) => {
-                    answer(&outbox, reply, &last_shape(doors));
+                    answer(&outbox, &mut printer, reply, &last_shape(doors));
                     return close(&outbox, &mut input);
                 }
             }
         }
-        if !exchange(doors, head, &mut input, &link, &outbox, &mut ticket) {
+        if !exchange(doors, head, &mut input, &link, (&outbox, &mut printer), &mut ticket) {
             return close(&outbox, &mut input);
         }
         patience = limits::HTTP_KEEPALIVE;
@@ -74,7 +75,7 @@ fn exchange(
     head: Head,
     input: &mut Input,
     link: &Link,
-    outbox: &Arc<Outbox>,
+    (outbox, printer): (&Arc<Outbox>, &mut Printer),
     ticket: &mut Ticket,
 ) -> bool {
     let request = Request::new(doors, head, ticket);
@@ -98,26 +99,28 @@ fn exchange(
             Ok(whole) => shape.keep_alive &= whole,
             Err(refusal) => (reply, shape.keep_alive) = (status_reply(refusal.0), false),
         }
-        answer(outbox, reply, &shape);
+        answer(outbox, printer, reply, &shape);
         return shape.keep_alive;
     };
     let body = match input.read_body(head, (route.max_body)(&request.live), outbox, &doors.incoming) {
         Ok(body) => body,
         Err(refusal) => {
             shape.keep_alive = false;
-            answer(outbox, (route.refuse)(refusal.0), &shape);
+            answer(outbox, printer, (route.refuse)(refusal.0), &shape);
             return false;
         }
     };
     match http::handle(&request, route, body, outbox, &shape) {
         Answer::Now(reply) => {
-            answer(outbox, reply, &shape);
+            answer(outbox, printer, reply, &shape);
             shape.keep_alive && outbox.is_open()
         }
         owed @ (Answer::Run(_) | Answer::Owed) => {
             // Nobody who has a run under way is cut for a newcomer.
             ticket.authenticated();
             drop(request);
+            // From here on this thread only waits; what it touched on the way is given back.
+            crate::sys::memory::release_stack();
             let whole = attend(input, link, outbox);
             if !whole {
                 outbox.cut();
@@ -224,8 +227,8 @@ pub fn refuse_connection(stream: &TcpStream) {
     }
 }
 
-fn answer(outbox: &Arc<Outbox>, reply: Reply, shape: &Shape) {
-    let (head, body) = reply.print(shape);
+fn answer(outbox: &Arc<Outbox>, printer: &mut Printer, reply: Reply, shape: &Shape) {
+    let (head, body) = printer.print(reply, shape, wall_ms() / 1000);
     outbox.raw_direct(head, body);
 }
 

@@ -1,6 +1,7 @@
 //! The handshake of a WebSocket: challenge, `connect`, the checks in their order, pairing, registration with the hub
 //! (protocol 2). Runs on the connection's reader; what decides is in `policy`.
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -17,14 +18,16 @@ use crate::policy::connect_order::{self, Admission, JudgeFacts, Opening};
 use crate::policy::device::{Challenge, VerifiedDevice};
 use crate::policy::net;
 use crate::policy::pairing::{self, Pairing, TokenRule};
+use crate::policy::setup_code::Grant;
 use crate::protocol::connect::{CAP_TOOL_EVENTS, Refusal};
 use crate::protocol::frame;
 use crate::protocol::hello::{self, HelloAuth, HelloParts, IssuedToken, SessionDefaults};
-use crate::protocol::roles::Scopes;
+use crate::protocol::roles::{Role, Scopes};
 use crate::rpc::context::wall_ms;
 use crate::rpc::devices::{approved_scopes, resolved, too_many_devices, view};
 use crate::rpc::{Caller, Context, Live};
 use crate::store::devices::{PairRequest, Refresh, pending_view};
+use crate::store::setup_codes::Shown;
 use crate::ws::Close;
 
 /// How long the hub may take to register a client before the connection gives up.
@@ -77,7 +80,14 @@ pub fn run(
     match admit(ctx, peer, &opening, Challenge { nonce: &nonce, ts_ms, now_ms: wall_ms() }) {
         Ok(entry) => {
             proven();
-            register(ctx, peer, opening, entry, outbox)
+            let by_code = entry.admission.auth.method() == AuthMethod::BootstrapToken;
+            let code = opening.params.auth.bootstrap_token.clone().filter(|_| by_code);
+            let outcome = register(ctx, peer, opening, entry, outbox);
+            // Not before the device has its own tokens: until then it may come again with the code.
+            if let (Outcome::In(_), Some(code)) = (&outcome, code) {
+                ctx.setup_codes.spend(code.expose(), wall_ms());
+            }
+            outcome
         }
         Err(refusal) => refuse(outbox, Some(&opening.request_id), *refusal),
     }
@@ -111,12 +121,20 @@ struct Entry {
     admission: Admission,
     device_epoch: u64,
     token: Option<Issued>,
+    /// For the other roles of a device that came with a setup code.
+    handed_over: Vec<(Role, Issued)>,
 }
 
 struct Issued {
     token: crate::secret::Secret,
     scopes: Scopes,
     issued_at_ms: u64,
+}
+
+impl Issued {
+    fn shown(&self) -> IssuedToken<'_> {
+        IssuedToken { token: self.token.expose(), scopes: &self.scopes, issued_at_ms: self.issued_at_ms }
+    }
 }
 
 /// Checks 8 to 12 of the table, pairing included.
@@ -129,6 +147,16 @@ fn admit(ctx: &Arc<Context>, peer: &Peer, opening: &Opening, challenge: Challeng
     let gateway = &live.config.gateway;
     let caller = net::Caller::resolve(&peer.head, &live.auth.proxies, gateway.allow_real_ip_fallback);
     let whois = auth::wants_whois(&live.auth, &peer.head, &caller).and_then(crate::tailscale::whois::whois);
+    let asked = Scopes::new(&opening.params.scopes);
+    let grant = Cell::new(None);
+    let claim = |token: &str, device: &VerifiedDevice| {
+        let (device_id, public_key) = (device.id(), device.public_key());
+        let shown = Shown { device_id, public_key, role: opening.role, scopes: &asked };
+        let claimed = ctx.setup_codes.claim(token, &shown, wall_ms());
+        let good = claimed.is_some();
+        grant.set(claimed);
+        good
+    };
     let admission = {
         let approved = record.as_ref().map(approved_scopes);
         let token_scopes =
@@ -146,14 +174,16 @@ fn admit(ctx: &Arc<Context>, peer: &Peer, opening: &Opening, challenge: Challeng
                 .zip(approved.as_ref())
                 .map(|(r, a)| view(r, a, opening.role.name(), token_scopes.as_ref())),
             whois: whois.as_deref(),
+            claim: &claim,
             mono_ms: ctx.uptime_ms(),
         };
         connect_order::judge(opening, &facts, &ctx.limiter)?
     };
+    let grant: Option<Grant> = grant.take();
     let token = match (&admission.device, admission.pairing) {
         (None, _) => None,
         (Some(device), Pairing::Skipped) => match &record {
-            Some(_) => issue(ctx, opening, device.id()),
+            Some(_) => issue(ctx, device.id(), opening.role, &asked),
             None => None,
         },
         (Some(device), Pairing::Paired) => {
@@ -161,20 +191,26 @@ fn admit(ctx: &Arc<Context>, peer: &Peer, opening: &Opening, challenge: Challeng
             if admission.auth.method() == AuthMethod::DeviceToken {
                 ctx.devices.note_use(device.id(), opening.role.name(), wall_ms());
             }
-            issue(ctx, opening, device.id())
+            issue(ctx, device.id(), opening.role, &asked)
         }
         (Some(device), Pairing::Silent(_)) => {
-            let request = pair_request(opening, &caller, device, true);
+            let mut request = pair_request(opening, &caller, device, true);
+            let own_scopes = request.scopes.clone();
+            if let (Some(grant), Role::Node) = (&grant, opening.role) {
+                request.more_roles = grant.roles().iter().map(|role| role.name().to_owned()).collect();
+                request.scopes = grant.scopes_of(Role::Operator).as_slice().to_vec();
+            }
             let (request_id, _) = ctx
                 .devices
-                .pair_silently(request, None, wall_ms())
+                .pair_silently(request, Some(own_scopes), wall_ms())
                 .map_err(|_| Box::new(Refusal::policy(too_many_devices())))?;
+            let by = if grant.is_some() { " by its setup code" } else { "" };
             log::info!(
                 target: "gateway",
-                "device pairing auto-approved device={} role={}", device.id(), opening.role.name()
+                "device pairing auto-approved device={} role={}{by}", device.id(), opening.role.name()
             );
             resolved(ctx, &request_id, device.id(), "approved");
-            issue(ctx, opening, device.id())
+            issue(ctx, device.id(), opening.role, &asked)
         }
         (Some(device), Pairing::Needed(reason)) => {
             let request = pair_request(opening, &caller, device, false);
@@ -193,26 +229,31 @@ fn admit(ctx: &Arc<Context>, peer: &Peer, opening: &Opening, challenge: Challeng
             return Err(Box::new(pairing::refuse(&pending.request_id, reason)));
         }
     };
-    Ok(Entry { live, caller, admission, device_epoch, token })
+    let handed_over = match (&admission.device, &grant, opening.role) {
+        (Some(device), Some(grant), Role::Node) => {
+            let others = grant.roles().iter().filter(|role| **role != opening.role);
+            others.filter_map(|role| Some((*role, issue(ctx, device.id(), *role, &grant.scopes_of(*role))?))).collect()
+        }
+        _ => Vec::new(),
+    };
+    Ok(Entry { live, caller, admission, device_epoch, token, handed_over })
 }
 
 /// The token that the connect returns, by the rules of `policy::pairing`.
-fn issue(ctx: &Context, opening: &Opening, device_id: &str) -> Option<Issued> {
+fn issue(ctx: &Context, device_id: &str, role: Role, asked: &Scopes) -> Option<Issued> {
     let now = wall_ms();
-    let asked = Scopes::new(&opening.params.scopes);
     let record = ctx.devices.get(device_id)?;
     let approved = approved_scopes(&record);
-    let held = record.tokens.get(opening.role.name()).map(|t| Scopes::new(&t.scopes));
-    let rule =
-        pairing::token_on_connect(&view(&record, &approved, opening.role.name(), held.as_ref()), opening.role, &asked);
+    let held = record.tokens.get(role.name()).map(|t| Scopes::new(&t.scopes));
+    let rule = pairing::token_on_connect(&view(&record, &approved, role.name(), held.as_ref()), role, asked);
     let token = match rule {
         TokenRule::None => return None,
-        TokenRule::Keep => record.tokens.get(opening.role.name())?.clone(),
+        TokenRule::Keep => record.tokens.get(role.name())?.clone(),
         TokenRule::Issue(scopes) => {
             let scopes: Vec<String> = scopes.iter().map(str::to_owned).collect();
             // Another connect of this device may have made one meanwhile.
-            let covers = |held: &[String]| Scopes::new(held).covers_all(&asked);
-            ctx.devices.ensure_token(device_id, opening.role.name(), &scopes, &covers, now).ok()?
+            let covers = |held: &[String]| Scopes::new(held).covers_all(asked);
+            ctx.devices.ensure_token(device_id, role.name(), &scopes, &covers, now).ok()?
         }
     };
     Some(Issued { scopes: Scopes::new(&token.scopes), issued_at_ms: token.issued_at_ms(), token: token.token })
@@ -247,6 +288,7 @@ fn pair_request(opening: &Opening, caller: &net::Caller, device: &VerifiedDevice
         client_id: Some(client.id.clone()),
         client_mode: Some(client.mode.clone()),
         role: opening.role.name().to_owned(),
+        more_roles: Vec::new(),
         scopes: opening.params.scopes.clone(),
         remote_ip: remote_ip(caller),
         silent,
@@ -255,7 +297,7 @@ fn pair_request(opening: &Opening, caller: &net::Caller, device: &VerifiedDevice
 
 fn register(ctx: &Arc<Context>, peer: &Peer, opening: Opening, entry: Entry, outbox: &Arc<Outbox>) -> Outcome {
     let Opening { request_id, params, protocol, role } = opening;
-    let Entry { live, caller: from, admission, device_epoch, token } = entry;
+    let Entry { live, caller: from, admission, device_epoch, token, handed_over } = entry;
     let device_id: Option<Arc<str>> = admission.device.as_ref().map(|d| d.id().into());
     let caller = Arc::new(Caller {
         conn_id: peer.conn_id.clone(),
@@ -268,7 +310,7 @@ fn register(ctx: &Arc<Context>, peer: &Peer, opening: Opening, entry: Entry, out
         client: params.client.clone(),
     });
     let (done, registered) = bounded(1);
-    let hello = hello_maker(ctx, &live, &caller, &admission, token);
+    let hello = hello_maker(ctx, &live, &caller, &admission, token, handed_over);
     ctx.hub.send(Event::Register(Box::new(Registration {
         conn_id: peer.conn_id.clone(),
         client: params.client,
@@ -297,10 +339,12 @@ fn hello_maker(
     caller: &Arc<Caller>,
     admission: &Admission,
     token: Option<Issued>,
+    handed_over: Vec<(Role, Issued)>,
 ) -> MakeHello {
     let (ctx, live, caller, method) = (ctx.clone(), live.clone(), caller.clone(), admission.auth.method().name());
     Box::new(move |snapshot| {
         let config = &live.config;
+        let handed_over: Vec<_> = handed_over.iter().map(|(role, issued)| (*role, issued.shown())).collect();
         let main = crate::agent::keys::main_of(config.agents.default_id(), config).key;
         hello::hello_ok(&HelloParts {
             protocol: caller.protocol,
@@ -322,11 +366,8 @@ fn hello_maker(
                 method,
                 role: caller.role,
                 scopes: &caller.scopes,
-                device_token: token.as_ref().map(|t| IssuedToken {
-                    token: t.token.expose(),
-                    scopes: &t.scopes,
-                    issued_at_ms: t.issued_at_ms,
-                }),
+                device_token: token.as_ref().map(Issued::shown),
+                handed_over: &handed_over,
             },
             max_payload: limits::MAX_PAYLOAD_BYTES as u64,
             max_buffered_bytes: live.max_buffered as u64,

@@ -16,6 +16,8 @@ use crate::limits;
 pub struct Input {
     link: Link,
     bytes: Vec<u8>,
+    /// What the socket was told last.
+    patience: Duration,
 }
 
 /// A body, and its share of what all connections together may hold.
@@ -38,7 +40,7 @@ pub enum Heard {
 
 impl Input {
     pub fn new(link: Link) -> Input {
-        Input { link, bytes: Vec::new() }
+        Input { link, bytes: Vec::new(), patience: Duration::ZERO }
     }
 
     /// What was read behind the last request.
@@ -171,7 +173,12 @@ impl Input {
         if wait.is_zero() {
             return Err(io::ErrorKind::TimedOut.into());
         }
-        self.link.set_patience(wait)?;
+        // In whole milliseconds it is mostly the same as before, and a call less.
+        let wait = Duration::from_millis(wait.as_millis() as u64 + 1);
+        if wait != self.patience {
+            self.link.set_patience(wait)?;
+            self.patience = wait;
+        }
         let mut piece = [0; 4096];
         let n = self.link.read(&mut piece)?;
         self.bytes.extend_from_slice(&piece[..n]);

@@ -115,6 +115,8 @@ pub struct PairRequest {
     pub client_id: Option<String>,
     pub client_mode: Option<String>,
     pub role: String,
+    /// Further roles that come with a setup code; `scopes` are those of all roles together.
+    pub more_roles: Vec<String>,
     pub scopes: Vec<String>,
     pub remote_ip: Option<String>,
     pub silent: bool,
@@ -144,6 +146,18 @@ impl PairedDevice {
 }
 
 impl PendingRequest {
+    pub(super) fn new(request_id: String, new: PairRequest, is_repair: bool, now_ms: u64) -> PendingRequest {
+        let mut request = PendingRequest {
+            request_id,
+            device_id: new.device_id.clone(),
+            silent: new.silent,
+            ts: now_ms,
+            ..PendingRequest::default()
+        };
+        request.merge(new, is_repair);
+        request
+    }
+
     pub(super) fn merge(&mut self, new: PairRequest, is_repair: bool) {
         self.public_key = new.public_key;
         for (field, new) in [
@@ -158,7 +172,7 @@ impl PendingRequest {
                 *field = Some(cut(new));
             }
         }
-        add_missing(&mut self.roles, [&new.role]);
+        add_missing(&mut self.roles, new.more_roles.iter().chain([&new.role]));
         add_missing(&mut self.scopes, &new.scopes);
         self.role = new.role;
         self.silent &= new.silent;
@@ -166,7 +180,7 @@ impl PendingRequest {
     }
 }
 
-mod secret_text {
+pub(super) mod secret_text {
     use serde::{Deserialize as _, Deserializer, Serializer};
 
     use crate::secret::Secret;

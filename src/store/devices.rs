@@ -151,7 +151,8 @@ impl Devices {
         Ok(device)
     }
 
-    /// Request and approval in one step, for pairings that nobody is asked about: one write instead of three.
+    /// Request and approval in one step, for pairings that nobody is asked about: one write instead of three. What the
+    /// device asked for before and waits for is not approved with it; that request is answered.
     /// Returns the request id for `device.pair.resolved`.
     pub fn pair_silently(
         &self,
@@ -161,11 +162,14 @@ impl Devices {
     ) -> Result<(String, PairedDevice), Refused> {
         let (request_id, device, had_pending) = {
             let mut state = self.shared.state.lock();
-            let had_pending = state.pending.values().any(|p| p.device_id == request.device_id);
-            let (stored, _, _) = state.request(request, now_ms);
-            let paired = state.pair(&stored, token_scopes, now_ms);
-            state.pending.remove(&stored.request_id);
-            (stored.request_id, paired?, had_pending)
+            let waiting =
+                state.pending.values().find(|p| p.device_id == request.device_id).map(|p| p.request_id.clone());
+            let is_repair = state.paired.contains_key(&request.device_id);
+            let request_id = waiting.clone().unwrap_or_else(ids::new_uuid);
+            let request = PendingRequest::new(request_id, request, is_repair, now_ms);
+            state.pending.remove(&request.request_id);
+            let paired = state.pair(&request, token_scopes, now_ms);
+            (request.request_id, paired?, waiting.is_some())
         };
         self.write(File::Paired);
         if had_pending {
@@ -412,14 +416,7 @@ impl State {
         {
             self.pending.remove(&oldest);
         }
-        let mut request = PendingRequest {
-            request_id: ids::new_uuid(),
-            device_id: new.device_id.clone(),
-            silent: new.silent,
-            ts: now_ms,
-            ..PendingRequest::default()
-        };
-        request.merge(new, is_repair);
+        let request = PendingRequest::new(ids::new_uuid(), new, is_repair, now_ms);
         self.pending.insert(request.request_id.clone(), request.clone());
         (request, true, true)
     }

@@ -76,6 +76,23 @@ fn requests_expire_and_are_bounded() {
 }
 
 #[test]
+fn silent_pairing_approves_nothing_but_what_it_is_about() {
+    let dir = TempDir::new("devices-silent-bounds");
+    let (devices, _store) = open(&dir);
+    let (waiting, _) = devices.request(request("phone", "operator", &["operator.admin"]), NOW);
+    let asked = PairRequest { more_roles: vec!["operator".into()], ..request("phone", "node", &["operator.read"]) };
+    let (request_id, device) = devices.pair_silently(asked, Some(Vec::new()), NOW + 1).unwrap();
+    assert_eq!(request_id, waiting.request_id, "the request that waited is answered");
+    assert_eq!(
+        (device.role.as_str(), device.roles, device.approved_scopes),
+        ("node", vec!["operator".into(), "node".into()], vec!["operator.read".into()])
+    );
+    assert_eq!(device.tokens.keys().collect::<Vec<_>>(), ["node"]);
+    assert_eq!(device.tokens["node"].scopes, [""; 0]);
+    assert_eq!(read(&dir, "pending.json").to_string(), "{}");
+}
+
+#[test]
 fn silent_pairing_is_one_write_and_an_unchanged_connect_none() {
     let dir = TempDir::new("devices-silent");
     let (devices, _store) = open(&dir);

@@ -30,6 +30,7 @@ mod scan;
 pub mod secrets;
 pub mod sessions;
 mod sessions_write;
+pub mod setup_codes;
 pub mod source;
 mod tar;
 pub mod transcript;

@@ -49,6 +49,11 @@ pub fn lan_ipv4() -> Option<Ipv4Addr> {
     first_lan(&interfaces())
 }
 
+/// The first IPv4 address of a private network (RFC 1918).
+pub fn private_ipv4() -> Option<Ipv4Addr> {
+    ipv4(&interfaces()).map(|(_, ip)| ip).find(Ipv4Addr::is_private)
+}
+
 /// The first IPv4 address in 100.64.0.0/10.
 pub fn tailnet_ipv4() -> Option<Ipv4Addr> {
     first_tailnet(&interfaces())

@@ -175,9 +175,18 @@ impl Work {
         let port = plan.port.to_string();
         let args = [plan.mode.name(), "--bg", "--yes", &port];
         tool.run_privileged(&args, limits::TAILSCALE_PUBLISH, give_up)?;
-        let status = tool.run(&["status", "--json"], limits::TAILSCALE_STATUS, Errors::Dropped, give_up);
-        Ok(status.ok().and_then(|json| own_host(&json)))
+        Ok(host_of(&tool, give_up))
     }
+}
+
+/// The name or address under which this machine stands in its tailnet.
+pub fn host() -> Option<String> {
+    host_of(&Tool::find().ok()?, None)
+}
+
+fn host_of(tool: &Tool, give_up: Option<&AtomicBool>) -> Option<String> {
+    let status = tool.run(&["status", "--json"], limits::TAILSCALE_STATUS, Errors::Dropped, give_up);
+    own_host(&status.ok()?)
 }
 
 /// The gateway goes on without; so does whoever wants to know why.

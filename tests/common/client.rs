@@ -58,6 +58,7 @@ pub struct Hello {
     pub scopes: Vec<String>,
     pub token: Option<String>,
     pub device_token: Option<String>,
+    pub bootstrap_token: Option<String>,
     pub password: Option<String>,
     pub caps: Vec<String>,
     /// 2 or 3.
@@ -78,6 +79,7 @@ impl Default for Hello {
             scopes: ALL_SCOPES.map(str::to_owned).to_vec(),
             token: Some(TOKEN.into()),
             device_token: None,
+            bootstrap_token: None,
             password: None,
             caps: Vec::new(),
             signature_version: 3,
@@ -148,9 +150,12 @@ impl Client {
 
     pub fn connect_params(&self, hello: &Hello, device: Option<&Device>) -> Value {
         let mut auth = serde_json::Map::new();
-        for (key, value) in
-            [("token", &hello.token), ("deviceToken", &hello.device_token), ("password", &hello.password)]
-        {
+        for (key, value) in [
+            ("token", &hello.token),
+            ("deviceToken", &hello.device_token),
+            ("bootstrapToken", &hello.bootstrap_token),
+            ("password", &hello.password),
+        ] {
             if let Some(value) = value {
                 auth.insert(key.into(), value.as_str().into());
             }
@@ -167,6 +172,7 @@ impl Client {
         if let Some(device) = device {
             let nonce = self.challenge["payload"]["nonce"].as_str().expect("a nonce");
             let signed_at = self.challenge["payload"]["ts"].as_u64().expect("a time");
+            let sent = hello.token.as_deref().or(hello.device_token.as_deref()).or(hello.bootstrap_token.as_deref());
             let payload = DevicePayload {
                 device_id: &device.id(),
                 client_id: &hello.client_id,
@@ -174,7 +180,7 @@ impl Client {
                 role: if hello.role == "node" { Role::Node } else { Role::Operator },
                 scopes: &hello.scopes,
                 signed_at_ms: signed_at,
-                token: hello.token.as_deref().or(hello.device_token.as_deref()).unwrap_or(""),
+                token: sent.unwrap_or_default(),
                 nonce,
                 platform: "linux",
                 device_family: "",

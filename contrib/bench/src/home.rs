@@ -26,7 +26,8 @@ impl Home {
         fs::create_dir_all(home.root.join("tmp"))?;
         fs::create_dir_all(&state)?;
         let config = json!({
-            "gateway": {"mode": "local", "port": home.port, "auth": {"mode": "token", "token": home.token}},
+            "gateway": {"mode": "local", "port": home.port, "auth": {"mode": "token", "token": home.token},
+                "http": {"endpoints": {"chatCompletions": {"enabled": true}}}},
             "models": {"providers": {"bench": {
                 "baseUrl": format!("http://127.0.0.1:{model_port}/v1"), "apiKey": "bench", "api": "openai-completions",
                 "models": [{"id": "fake", "name": "fake"}],
@@ -41,6 +42,13 @@ impl Home {
             home.write_sessions(sessions)?;
         }
         Ok(home)
+    }
+
+    /// As many turns at once.
+    pub fn set_lanes(&self, lanes: usize) -> Result<()> {
+        let mut config: serde_json::Value = serde_json::from_slice(&fs::read(self.config())?)?;
+        config["agents"]["defaults"]["maxConcurrent"] = lanes.into();
+        Ok(fs::write(self.config(), serde_json::to_vec_pretty(&config)?)?)
     }
 
     pub fn config(&self) -> PathBuf {

@@ -1,6 +1,7 @@
 //! A model endpoint without latency: answers every chat completion with a stream whose shape the message asks for.
 //!
-//! `chunks:<count>x<bytes>` in the last message means: that many deltas of that many letters. A whole stream leaves in
+//! `chunks:<count>x<bytes>` in the last message means: that many deltas of that many letters; `hold:` one word, and then
+//! silence until the other side hangs up. A whole stream leaves in
 //! one write, so that nothing the gateway does hides behind the time that is put down to the model.
 
 use std::collections::HashMap;
@@ -64,6 +65,14 @@ impl Shared {
         while let Some(body) = request_body(&mut read)? {
             let begin = Instant::now();
             let text = String::from_utf8_lossy(&body);
+            if text.contains("hold:") {
+                // A first word, then nothing until the gateway hangs up.
+                let answer = self.stream(1, 4);
+                let first = find_end(&answer, b"\n\n\r\n", 2);
+                write.write_all(&answer[..first])?;
+                let _ = read.fill_buf();
+                return Ok(());
+            }
             let (count, bytes) = shape(&text).unwrap_or((1, 2));
             let answer = self.stream(count, bytes);
             // Counted before the last byte leaves: whoever has seen the answer finds it in the figures.
@@ -107,6 +116,12 @@ fn build(count: usize, bytes: usize) -> Vec<u8> {
     event("[DONE]");
     out.extend_from_slice(b"0\r\n\r\n");
     out
+}
+
+/// Where the `times`th `pattern` ends.
+fn find_end(bytes: &[u8], pattern: &[u8], times: usize) -> usize {
+    let ends = bytes.windows(pattern.len()).enumerate().filter(|(_, window)| *window == pattern);
+    ends.map(|(at, _)| at + pattern.len()).nth(times - 1).unwrap_or(bytes.len())
 }
 
 /// Count and bytes of the last `chunks:<count>x<bytes>` in `text`.

@@ -282,6 +282,45 @@ pub struct Dashboard {
 }
 
 #[derive(Debug, Default, PartialEq, FromArgs, ArgsInfo)]
+/// Pair a phone: print a QR code and a setup code with the gateway's address and a one-time token.
+#[argh(
+    subcommand,
+    name = "qr",
+    help_triggers("-h", "--help"),
+    example = "openclaw qr                                scan it with the app on the phone",
+    example = "openclaw qr --setup-code-only              to be pasted instead",
+    example = "openclaw qr --url wss://gateway.example    the way in through a proxy",
+    note = "The code is good for 10 minutes and one device. It does not hold the gateway's own token or password.",
+    note = "A phone cannot reach a gateway that listens on this machine only, and it takes plain ws:// to addresses of a private network only."
+)]
+pub struct Qr {
+    /// tell gateway.remote.url or the Tailscale name, not plugins.entries.device-pair.config.publicUrl
+    #[argh(switch)]
+    pub remote: bool,
+    /// address of the gateway to tell the phone
+    #[argh(option, arg_name = "url")]
+    pub url: Option<String>,
+    /// the same; --url wins
+    #[argh(option, arg_name = "url")]
+    pub public_url: Option<String>,
+    /// say that clients of the gateway use a token; it is not put into the code
+    #[argh(option, arg_name = "token")]
+    pub token: Option<String>,
+    /// say that clients of the gateway use a password; it is not put into the code
+    #[argh(option, arg_name = "password")]
+    pub password: Option<String>,
+    /// print nothing but the setup code
+    #[argh(switch)]
+    pub setup_code_only: bool,
+    /// no picture
+    #[argh(switch)]
+    pub no_ascii: bool,
+    /// print JSON: setupCode, gatewayUrl, auth, urlSource
+    #[argh(switch)]
+    pub json: bool,
+}
+
+#[derive(Debug, Default, PartialEq, FromArgs, ArgsInfo)]
 /// Move configuration, credentials and sessions aside, or the whole state, and begin again.
 #[argh(
     subcommand,

@@ -8,6 +8,8 @@ pub mod cors;
 pub mod probes;
 pub mod responder;
 
+use std::cell::OnceCell;
+use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -49,8 +51,9 @@ pub struct Request {
     pub doors: Arc<Doors>,
     pub live: Arc<Live>,
     pub head: Head,
-    pub from: net::Head,
-    pub caller: net::Caller,
+    peer: IpAddr,
+    /// Made when it is first asked for: a probe needs none of it.
+    who: OnceCell<(net::Head, net::Caller)>,
 }
 
 /// A request with its body, and the way back.
@@ -72,11 +75,27 @@ pub enum Answer {
 
 impl Request {
     pub fn new(doors: &Arc<Doors>, head: Head, ticket: &Ticket) -> Request {
-        let live = doors.ctx.live();
-        let headers = head.headers().map(|(n, v)| (n.to_owned(), v.to_owned())).collect();
-        let from = net::Head { peer: ticket.address(), headers };
-        let caller = net::Caller::resolve(&from, &live.auth.proxies, live.config.gateway.allow_real_ip_fallback);
-        Request { doors: doors.clone(), live, head, from, caller }
+        Request { doors: doors.clone(), live: doors.ctx.live(), head, peer: ticket.address(), who: OnceCell::new() }
+    }
+
+    /// The head as `policy` reads it.
+    pub fn from(&self) -> &net::Head {
+        &self.who().0
+    }
+
+    /// Who is calling, as far as addresses tell.
+    pub fn caller(&self) -> &net::Caller {
+        &self.who().1
+    }
+
+    fn who(&self) -> &(net::Head, net::Caller) {
+        self.who.get_or_init(|| {
+            let headers = self.head.headers().map(|(n, v)| (n.to_owned(), v.to_owned())).collect();
+            let from = net::Head { peer: self.peer, headers };
+            let fallback = self.live.config.gateway.allow_real_ip_fallback;
+            let caller = net::Caller::resolve(&from, &self.live.auth.proxies, fallback);
+            (from, caller)
+        })
     }
 
     pub fn route(&self) -> Option<&'static Route> {
@@ -109,7 +128,7 @@ impl Request {
     /// The shared secret, or what the configured mode asks for in its place.
     pub fn authorize(&self) -> Result<Authenticated, AuthFailure> {
         let ctx = &self.doors.ctx;
-        auth::authorize_bearer(&self.live.auth, &self.from, &self.caller, &ctx.limiter, ctx.uptime_ms())
+        auth::authorize_bearer(&self.live.auth, self.from(), self.caller(), &ctx.limiter, ctx.uptime_ms())
     }
 }
 

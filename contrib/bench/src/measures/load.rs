@@ -1,7 +1,5 @@
-//! Throughput and latency: handshakes, requests, broadcasts, HTTP.
+//! Throughput and latency: handshakes, requests, broadcasts.
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use super::{ROUNDS, TURN, TURNS, median, micros, millis, per_second};
@@ -9,8 +7,8 @@ use crate::device::Device;
 use crate::process::Server;
 use crate::swarm::Swarm;
 use crate::table::{Table, Target, Unit};
-use crate::ws::{Client, Door, PATIENCE};
-use crate::{Bench, Result, fail};
+use crate::ws::{Client, Door};
+use crate::{Bench, Result};
 
 const FAN: usize = 200;
 const EVENT_BYTES: usize = 1024;
@@ -149,62 +147,5 @@ impl Fan {
 
     fn cpu_per_delivery(&self) -> f64 {
         micros(self.cpu) / self.events as f64
-    }
-}
-
-pub fn http(bench: &Bench, table: &mut Table) -> Result<()> {
-    let home = bench.home("http", 0)?;
-    let (ours, limit) = bench.pair(&home)?;
-    let (mut our_rates, mut limit_rates) = (Vec::new(), Vec::new());
-    for _ in 0..bench.many(TURNS) {
-        for (server, rates) in [(&ours, &mut our_rates), (&limit, &mut limit_rates)] {
-            let mut pages = (0..8).map(|_| Page::open(&server.door)).collect::<Result<Vec<_>>>()?;
-            rates.push(per_second(&mut pages, TURN, Page::get_health)?);
-        }
-    }
-    let limit = Some(median(&mut limit_rates));
-    table.row("GET /health per second, 8 kept alive", Unit::PerSecond, median(&mut our_rates), limit, Target::None);
-    Ok(())
-}
-
-/// A kept-alive HTTP connection.
-struct Page {
-    read: BufReader<TcpStream>,
-    request: String,
-    line: String,
-    body: Vec<u8>,
-}
-
-impl Page {
-    fn open(door: &Door) -> Result<Page> {
-        let stream = TcpStream::connect_timeout(&door.addr, PATIENCE)?;
-        stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        let request = format!("GET /health HTTP/1.1\r\nHost: {}\r\n\r\n", door.addr);
-        Ok(Page { read: BufReader::new(stream), request, line: String::new(), body: Vec::new() })
-    }
-
-    fn get_health(&mut self) -> Result<()> {
-        self.read.get_mut().write_all(self.request.as_bytes())?;
-        let (mut length, mut first) = (None, true);
-        loop {
-            self.line.clear();
-            if self.read.read_line(&mut self.line)? == 0 {
-                return fail("the server closed a connection that should be kept alive");
-            }
-            if std::mem::take(&mut first) && !self.line.starts_with("HTTP/1.1 200") {
-                return fail(format!("GET /health answered {}", self.line.trim()));
-            }
-            match self.line.split_once(':') {
-                Some((name, value)) if name.eq_ignore_ascii_case("content-length") => {
-                    length = Some(value.trim().parse()?)
-                }
-                None if self.line.trim().is_empty() => break,
-                _ => {}
-            }
-        }
-        let Some(length) = length else { return fail("GET /health answered without Content-Length") };
-        self.body.resize(length, 0);
-        Ok(self.read.read_exact(&mut self.body)?)
     }
 }

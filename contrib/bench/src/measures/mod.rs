@@ -2,6 +2,7 @@
 //! meanwhile becomes slower for both.
 
 mod config;
+mod http;
 mod load;
 mod memory;
 mod process;
@@ -22,7 +23,7 @@ pub const MODES: &[(&str, Measure)] = &[
     ("idle", memory::idle),
     ("fanout", load::fanout),
     ("agent", turns::agent),
-    ("http", load::http),
+    ("http", http::http),
     ("growth", memory::growth),
     ("big", memory::big),
     ("cli", process::cli),
