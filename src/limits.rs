@@ -191,6 +191,28 @@ pub const CONTEXT_TOKENS: u64 = 200_000;
 pub const OUTPUT_TOKENS: u64 = 8192;
 pub const OUTPUT_TOKENS_SENT: u64 = 32_000;
 
+// ── Tools ──────────────────────────────────────────────────────────────────────────────────────────────
+/// Addresses of the web that are fetched at the same time, for whomever.
+pub const FETCHES: usize = 8;
+/// Bytes of one page; what is behind them is not read.
+pub const WEB_FETCH_BYTES: usize = 2_000_000;
+/// Defaults of `tools.web.fetch`, and the least that a caller may ask for.
+pub const WEB_FETCH_CHARS: usize = 50_000;
+pub const WEB_FETCH_CHARS_LEAST: usize = 100;
+pub const WEB_FETCH_TIMEOUT: Duration = Duration::from_secs(30);
+pub const WEB_FETCH_REDIRECTS: u32 = 3;
+pub const WEB_FETCH_TTL: Duration = Duration::from_secs(900);
+/// Pages that are kept for a repeated question.
+pub const WEB_FETCH_PAGES: usize = 32;
+pub const WEB_FETCH_PAGES_BYTES: usize = 2 * 1024 * 1024;
+/// Largest request for a tool.
+pub const TOOL_BODY_BYTES: usize = 2 * 1024 * 1024;
+/// What `sessions_history` gives at most, and of one text in it.
+pub const TOOL_HISTORY_BYTES: usize = 80 * 1024;
+pub const TOOL_HISTORY_TEXT_CHARS: usize = 4000;
+/// Rows of `sessions_list`.
+pub const TOOL_SESSIONS: usize = 200;
+
 // ── Workspace ──────────────────────────────────────────────────────────────────────────────────────────
 /// Characters of one workspace file and of all of them in a prompt (agent 4); with less room the rest is left out.
 pub const BOOTSTRAP_FILE_CHARS: usize = 20_000;

@@ -7,6 +7,7 @@
 pub mod book;
 pub mod context;
 pub mod dedupe;
+pub mod fetch;
 pub mod history;
 pub mod intake;
 pub mod keys;

@@ -3,6 +3,7 @@
 pub mod body;
 pub mod head;
 pub mod reply;
+pub mod url;
 
 pub use head::{Head, Refusal};
 pub use reply::{Bytes, Printer, Reply, Shape};
