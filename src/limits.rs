@@ -93,6 +93,13 @@ pub const HTTP_UNSENT_BYTES: usize = 1024 * 1024;
 pub const SSE_KEEPALIVE: Duration = Duration::from_secs(15);
 /// Default of `gateway.http.endpoints.*.maxBodyBytes`.
 pub const API_BODY_BYTES: usize = 20 * 1024 * 1024;
+/// Images of one request of the HTTP APIs: their number, one of them, all of them.
+pub const API_IMAGE_PARTS: usize = 8;
+pub const API_IMAGE_BYTES: usize = 10 * 1024 * 1024;
+pub const API_IMAGES_BYTES: usize = 20 * 1024 * 1024;
+/// `/v1/embeddings`: the provider's whole answer, and how long it may take.
+pub const EMBEDDINGS_BYTES: u64 = 16 * 1024 * 1024;
+pub const EMBEDDINGS_TIME: Duration = Duration::from_secs(60);
 
 // ── Owners ─────────────────────────────────────────────────────────────────────────────────────────────
 /// A bounded channel is as large as its bound from the start: 4096 events were 400 kB that nobody used.
@@ -158,6 +165,9 @@ pub const DEDUPE_ENTRIES: usize = 1000;
 /// Answers kept for repeated requests, all together; beyond it the oldest are forgotten first.
 pub const DEDUPE_BYTES: usize = 8 * 1024 * 1024;
 pub const IDEMPOTENCY_KEY_CHARS: usize = 512;
+/// Answers of the HTTP APIs that are kept for a repetition, in number and all together.
+pub const REPLAY_ENTRIES: usize = 256;
+pub const REPLAY_BYTES: usize = 1024 * 1024;
 /// A turn that waits longer for its lane is worth a warning.
 pub const LANE_WAIT_WARNING: Duration = Duration::from_secs(2);
 pub const RUN_RESULT_TTL: Duration = Duration::from_secs(600);

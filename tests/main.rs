@@ -21,6 +21,7 @@ mod layers;
 mod lifecycle;
 mod methods;
 mod old_names;
+mod openai;
 mod packaging;
 mod presence;
 mod process;

@@ -167,7 +167,7 @@ impl<'a> Turn<'a> {
             workspace: &directory.display().to_string(),
             model: &first.id.to_string(),
             default_model: &default,
-            channel: "webchat",
+            channel: options.and_then(|options| options.channel.as_deref()).unwrap_or("webchat"),
             thinking: level.name(),
             time_zone: zone.iana_name().unwrap_or("UTC"),
             name: config.agents.get(agent).and_then(|a| a.identity.name.as_deref()),

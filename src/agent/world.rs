@@ -66,6 +66,8 @@ pub struct Options {
     pub model: Option<ModelRef>,
     /// The run's id was made of a client's key: once it has ended well it is not run again for five minutes.
     pub once: bool,
+    /// Where the person is who asks; `webchat` if nobody says.
+    pub channel: Option<String>,
 }
 
 /// A request that was accepted.

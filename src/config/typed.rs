@@ -69,6 +69,19 @@ pub fn api_of(name: &str) -> Option<Api> {
     }
 }
 
+/// Of one of the HTTP interfaces.
+fn image_rules(at: At<'_>) -> ImageRules {
+    let size = |at: At<'_>| at.u64().and_then(|n| usize::try_from(n).ok());
+    let defaults = ImageRules::default();
+    let mimes: Vec<String> = at.at("images.allowedMimes").texts().iter().map(|m| m.trim().to_lowercase()).collect();
+    ImageRules {
+        max_parts: size(at.at("maxImageParts")).unwrap_or(defaults.max_parts),
+        max_bytes: size(at.at("images.maxBytes")).unwrap_or(defaults.max_bytes),
+        max_total_bytes: size(at.at("maxTotalImageBytes")).unwrap_or(defaults.max_total_bytes),
+        mimes: if mimes.is_empty() { defaults.mimes } else { mimes },
+    }
+}
+
 struct Reader<'a> {
     secrets: &'a Resolved,
     paths: &'a Paths,
@@ -88,6 +101,7 @@ impl Reader<'_> {
             chat: ChatEndpoint {
                 enabled: chat.at("enabled").bool().unwrap_or(false),
                 max_body_bytes: bytes(chat.at("maxBodyBytes"), crate::limits::API_BODY_BYTES),
+                images: image_rules(chat),
             },
         }
     }

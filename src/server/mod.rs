@@ -23,6 +23,7 @@ pub mod ws_log;
 use std::sync::Arc;
 use std::time::Duration;
 
+use self::http::openai::replays::Replays;
 use self::pool::Pool;
 use self::reader::InboundBudget;
 use self::sockets::Sockets;
@@ -42,6 +43,8 @@ pub struct Doors {
     /// `limits::HANDSHAKE_TIMEOUT`, or OPENCLAW_HANDSHAKE_TIMEOUT_MS.
     pub handshake_timeout: Duration,
     pub ws_log: WsLogger,
+    /// Answers of the HTTP APIs that may be asked for again.
+    pub replays: Arc<Replays>,
 }
 
 /// An ordinary answer in place of what was asked for.

@@ -3,8 +3,8 @@
 //! Everything here runs on the connection's thread, which may wait; an answer that a run makes comes from the hub
 //! through a [`Responder`].
 
-pub mod chat;
 pub mod cors;
+pub mod openai;
 pub mod probes;
 pub mod responder;
 
@@ -41,7 +41,8 @@ pub struct Route {
 }
 
 /// In the order in which they are asked.
-pub const ROUTES: &[&Route] = &[&chat::COMPLETIONS, &probes::PROBES];
+pub const ROUTES: &[&Route] =
+    &[&openai::chat::COMPLETIONS, &openai::models::MODELS, &openai::embeddings::EMBEDDINGS, &probes::PROBES];
 
 /// Below these nothing but the APIs answers, whatever else is served at the root.
 const RESERVED: [&str; 7] = ["/v1", "/api", "/plugins", "/tools", "/hooks", "/__openclaw__", "/metrics"];
