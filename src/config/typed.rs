@@ -82,6 +82,42 @@ fn image_rules(at: At<'_>) -> ImageRules {
     }
 }
 
+fn url_rules(at: At<'_>) -> UrlRules {
+    let defaults = UrlRules::default();
+    UrlRules {
+        allow: at.at("allowUrl").bool().unwrap_or(defaults.allow),
+        allowlist: at.at("urlAllowlist").texts(),
+        redirects: at.at("maxRedirects").u64().map_or(defaults.redirects, |n| n.min(20) as u32),
+        timeout: at.at("timeoutMs").u64().filter(|ms| *ms > 0).map_or(defaults.timeout, Duration::from_millis),
+    }
+}
+
+fn responses_endpoint(at: At<'_>) -> ResponsesEndpoint {
+    let size = |at: At<'_>| at.u64().and_then(|n| usize::try_from(n).ok());
+    let some = |at: At<'_>| size(at).filter(|n| *n > 0);
+    let defaults = ResponsesEndpoint::default();
+    let given = at.at("files");
+    let mimes: Vec<String> = given.at("allowedMimes").texts().iter().map(|m| m.trim().to_lowercase()).collect();
+    let files = FileRules {
+        mimes: if mimes.is_empty() { defaults.files.mimes } else { mimes },
+        max_bytes: some(given.at("maxBytes")).unwrap_or(defaults.files.max_bytes),
+        max_chars: some(given.at("maxChars")).unwrap_or(defaults.files.max_chars),
+        urls: url_rules(given),
+    };
+    let mut images = image_rules(at);
+    images.max_total_bytes = images.max_total_bytes.max(images.max_bytes);
+    // Base64 takes a third more.
+    let room = defaults.max_body_bytes.max(files.max_bytes.saturating_mul(2)).max(images.max_bytes.saturating_mul(2));
+    ResponsesEndpoint {
+        enabled: at.at("enabled").bool().unwrap_or(false),
+        max_body_bytes: some(at.at("maxBodyBytes")).unwrap_or(room),
+        max_url_parts: size(at.at("maxUrlParts")).unwrap_or(defaults.max_url_parts),
+        images,
+        image_urls: url_rules(at.at("images")),
+        files,
+    }
+}
+
 struct Reader<'a> {
     secrets: &'a Resolved,
     paths: &'a Paths,
@@ -103,6 +139,7 @@ impl Reader<'_> {
                 max_body_bytes: bytes(chat.at("maxBodyBytes"), crate::limits::API_BODY_BYTES),
                 images: image_rules(chat),
             },
+            responses: responses_endpoint(at.at("endpoints.responses")),
         }
     }
 

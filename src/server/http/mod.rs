@@ -7,6 +7,7 @@ pub mod cors;
 pub mod openai;
 pub mod probes;
 pub mod responder;
+pub mod responses;
 
 use std::cell::OnceCell;
 use std::net::IpAddr;
@@ -42,7 +43,7 @@ pub struct Route {
 
 /// In the order in which they are asked.
 pub const ROUTES: &[&Route] =
-    &[&openai::chat::COMPLETIONS, &openai::models::MODELS, &openai::embeddings::EMBEDDINGS, &probes::PROBES];
+    &[&openai::chat::COMPLETIONS, &openai::models::MODELS, &openai::embeddings::EMBEDDINGS, &responses::RESPONSES, &probes::PROBES];
 
 /// Below these nothing but the APIs answers, whatever else is served at the root.
 const RESERVED: [&str; 7] = ["/v1", "/api", "/plugins", "/tools", "/hooks", "/__openclaw__", "/metrics"];

@@ -13,13 +13,13 @@ use crate::config::ImageRules;
 use crate::ids::decode_base64;
 
 const NO_MESSAGE: &str = "Missing user message in `messages`.";
-const IMAGE_ALONE: &str = "User sent image(s) with no text.";
+pub const IMAGE_ALONE: &str = "User sent image(s) with no text.";
 /// Functions of one request.
 const MAX_TOOLS: usize = 128;
 const FUNCTION_NAME_CHARS: usize = 64;
 const MAX_STOPS: usize = 4;
 /// In place of an earlier image that is too much or cannot be read.
-const LEFT_OUT: &str = "[image left out]";
+pub const IMAGE_LEFT_OUT: &str = "[image left out]";
 
 /// A chat request.
 #[derive(Debug, Default, PartialEq)]
@@ -108,7 +108,7 @@ fn history(entries: &[(&'static str, &Value)], room: &mut ImageRoom<'_>) -> Vec<
             "user" => image_urls(&message["content"])
                 .map(|url| match room.take(url) {
                     Ok(Image { mime, data }) => UserPart::Image { mime, data },
-                    Err(_) => UserPart::Text(LEFT_OUT.into()),
+                    Err(_) => UserPart::Text(IMAGE_LEFT_OUT.into()),
                 })
                 .collect(),
             _ => Vec::new(),
@@ -232,6 +232,17 @@ impl<'a> ImageRoom<'a> {
             return Err(format!("The image is larger than {} bytes.", self.rules.max_bytes));
         }
         let bytes = decode_base64(data).filter(|bytes| !bytes.is_empty()).ok_or("The image is not base64.")?;
+        self.take_bytes(mime, bytes)
+    }
+
+    /// The same from its bytes.
+    pub fn take_bytes(&mut self, mime: &str, bytes: Vec<u8>) -> Result<Image, String> {
+        if self.parts == 0 {
+            return Err(format!("More than {} images.", self.rules.max_parts));
+        }
+        if bytes.is_empty() {
+            return Err("The image is empty.".into());
+        }
         if bytes.len() > self.rules.max_bytes {
             return Err(format!("The image is larger than {} bytes.", self.rules.max_bytes));
         }
@@ -251,7 +262,7 @@ impl<'a> ImageRoom<'a> {
 }
 
 /// Media type and base64 of a data URI.
-fn data_uri(url: &str) -> Option<(&str, &str)> {
+pub fn data_uri(url: &str) -> Option<(&str, &str)> {
     let url = url.trim();
     let rest = url.get(..5).filter(|scheme| scheme.eq_ignore_ascii_case("data:")).map(|_| &url[5..])?;
     let (head, data) = rest.split_once(',')?;
