@@ -31,6 +31,7 @@ mod reload;
 mod reload_restart;
 mod reload_storm;
 mod remote;
+mod responses;
 mod secrets;
 mod service;
 mod setup;

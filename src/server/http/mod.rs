@@ -42,8 +42,13 @@ pub struct Route {
 }
 
 /// In the order in which they are asked.
-pub const ROUTES: &[&Route] =
-    &[&openai::chat::COMPLETIONS, &openai::models::MODELS, &openai::embeddings::EMBEDDINGS, &responses::RESPONSES, &probes::PROBES];
+pub const ROUTES: &[&Route] = &[
+    &openai::chat::COMPLETIONS,
+    &openai::models::MODELS,
+    &openai::embeddings::EMBEDDINGS,
+    &responses::RESPONSES,
+    &probes::PROBES,
+];
 
 /// Below these nothing but the APIs answers, whatever else is served at the root.
 const RESERVED: [&str; 7] = ["/v1", "/api", "/plugins", "/tools", "/hooks", "/__openclaw__", "/metrics"];

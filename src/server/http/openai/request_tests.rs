@@ -117,7 +117,8 @@ fn images() {
     let said = json!({"role": "user", "content": [{"type": "text", "text": "t"}, part]});
     let long = json!({"messages": [said, said, said]});
     let request = chat_request(&long, &small).unwrap();
-    let left_out = |message: &Message| matches!(message, Message::User(p) if p[1] == UserPart::Text(IMAGE_LEFT_OUT.into()));
+    let left_out =
+        |message: &Message| matches!(message, Message::User(p) if p[1] == UserPart::Text(IMAGE_LEFT_OUT.into()));
     assert_eq!(request.images.len(), 1);
     assert_eq!(request.history.iter().map(left_out).collect::<Vec<_>>(), [true, false]);
 }

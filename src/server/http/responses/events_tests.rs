@@ -128,7 +128,10 @@ fn a_limit_of_tokens_and_silence() {
     assert_eq!(names(&events), [&BEGIN[..], &CLOSE, &["incomplete"]].concat());
     for response in [events[7].1["response"].clone(), said.whole("Hel", &cut)] {
         assert_eq!(response["incomplete_details"], json!({"reason": "max_output_tokens"}));
-        assert_eq!((&response["status"], &response["output"][0]["status"]), (&json!("incomplete"), &json!("incomplete")));
+        assert_eq!(
+            (&response["status"], &response["output"][0]["status"]),
+            (&json!("incomplete"), &json!("incomplete"))
+        );
     }
     let silent = words().whole("", &details());
     assert_eq!(silent["output"][0]["content"][0]["text"], NO_WORDS);
@@ -147,6 +150,9 @@ fn failures_are_errors_in_both_shapes() {
     assert_eq!((&response["model"], &response["previous_response_id"]), (&json!("gpt-4o"), &json!("resp_09")));
     let reply = words.refusal(&failed).print_whole(&crate::http::Shape::default());
     let reply = String::from_utf8(reply).unwrap();
-    assert!(reply.starts_with("HTTP/1.1 401 Unauthorized\r\n") && reply.contains("\r\nx-should-retry: false\r\n"), "{reply}");
+    assert!(
+        reply.starts_with("HTTP/1.1 401 Unauthorized\r\n") && reply.contains("\r\nx-should-retry: false\r\n"),
+        "{reply}"
+    );
     assert!(reply.ends_with(&response.to_string()), "{reply}");
 }

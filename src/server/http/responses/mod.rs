@@ -11,9 +11,9 @@ use self::events::Words;
 use self::past::{Kept, Past, Scope, Turn};
 use self::request::{Kind, ResponsesRequest};
 use super::openai::answering::Answering;
+use super::openai::parse_body;
 use super::openai::request::text_of;
 use super::openai::target::{self, Target};
-use super::openai::parse_body;
 use super::{Answer, Exchange, Request, Route, api_error, bearer, refuse_api};
 use crate::agent::fetch::{self, FetchError, Over};
 use crate::agent::models::wire::{AssistantPart, Message, ToolCall, ToolChoice, UserPart, parse_arguments};
@@ -142,7 +142,8 @@ impl Told {
                 let (mime, data) = (image.mime.clone(), image.data.clone());
                 UserPart::Image { mime, data }
             });
-            messages.push(Message::User(std::iter::once(UserPart::Text(asked.message.clone())).chain(images).collect()));
+            messages
+                .push(Message::User(std::iter::once(UserPart::Text(asked.message.clone())).chain(images).collect()));
         }
         Told::Turn { before, messages, files: asked.files.clone() }
     }

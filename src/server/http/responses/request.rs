@@ -113,7 +113,10 @@ enum Item<'a> {
     User(&'a Value),
     Assistant(String),
     Call(ToolCall),
-    Output { id: String, text: String },
+    Output {
+        id: String,
+        text: String,
+    },
 }
 
 impl Item<'_> {

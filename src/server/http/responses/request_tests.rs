@@ -78,7 +78,15 @@ fn messages_in_every_form() {
     let got = of_input(json!([{"role": "user", "content": [
         {"type": "input_text", "text": "one"}, {"type": "input_text", "text": "two"}, {"type": "input_audio"}]}]));
     assert_eq!(got.message, "one\ntwo");
-    for input in [json!(null), json!(""), json!(" "), json!([]), json!({}), json!(3), json!([{"role": "system", "content": "s"}])] {
+    for input in [
+        json!(null),
+        json!(""),
+        json!(" "),
+        json!([]),
+        json!({}),
+        json!(3),
+        json!([{"role": "system", "content": "s"}]),
+    ] {
         assert_eq!(read(json!({"input": input})).unwrap_err(), NO_MESSAGE, "{input}");
     }
 }
@@ -143,11 +151,15 @@ fn results_of_calls_ask_for_the_next_words() {
 #[test]
 fn tools_in_both_forms() {
     let spec = ToolSpec { name: "f".into(), description: "d".into(), parameters: json!({"type": "object"}) };
-    let flat = json!({"type": "function", "name": "f", "description": "d", "parameters": spec.parameters, "strict": true});
-    let nested = json!({"type": "function", "function": {"name": "f", "description": "d", "parameters": spec.parameters}});
+    let flat =
+        json!({"type": "function", "name": "f", "description": "d", "parameters": spec.parameters, "strict": true});
+    let nested =
+        json!({"type": "function", "function": {"name": "f", "description": "d", "parameters": spec.parameters}});
     for tool in [flat.clone(), nested] {
-        for choice in [json!({"type": "function", "name": "f"}), json!({"type": "function", "function": {"name": "f"}})] {
-            let got = read(json!({"input": "x", "tools": [tool, {"type": "web_search"}], "tool_choice": choice})).unwrap();
+        for choice in [json!({"type": "function", "name": "f"}), json!({"type": "function", "function": {"name": "f"}})]
+        {
+            let got =
+                read(json!({"input": "x", "tools": [tool, {"type": "web_search"}], "tool_choice": choice})).unwrap();
             assert_eq!((got.tools, got.tool_choice), (vec![spec.clone()], ToolChoice::Named("f".into())), "{tool}");
         }
     }
@@ -172,7 +184,8 @@ fn sampling_and_formats() {
         "metadata": {"a": "b"}, "store": false, "truncation": "auto", "parallel_tool_calls": true, "service_tier": "x",
         "include": ["x"], "zzz": 1}))
     .unwrap();
-    let format = json!({"type": "json_schema", "json_schema": {"name": "n", "schema": {"type": "object"}, "strict": true}});
+    let format =
+        json!({"type": "json_schema", "json_schema": {"name": "n", "schema": {"type": "object"}, "strict": true}});
     let want = Sampling {
         temperature: Some(0.1),
         top_p: Some(1.0),
@@ -181,7 +194,10 @@ fn sampling_and_formats() {
         ..Sampling::default()
     };
     assert_eq!(got.sampling, want);
-    assert_eq!(read(json!({"input": "x", "text": {"format": {"type": "text"}}})).unwrap().sampling, Sampling::default());
+    assert_eq!(
+        read(json!({"input": "x", "text": {"format": {"type": "text"}}})).unwrap().sampling,
+        Sampling::default()
+    );
     for body in [json!({"max_output_tokens": 0}), json!({"max_output_tokens": "x"}), json!({"temperature": 3})] {
         let mut body = body;
         body["input"] = "x".into();
@@ -222,7 +238,11 @@ fn addresses_are_fetched_newest_first_and_only_the_newest_must_be_there() {
     let mut fetch = |kind: Kind, url: &str| {
         asked.push(url.to_owned());
         assert_eq!(kind, Kind::Image);
-        if url.contains("bad") { Err("gone".to_owned()) } else { Ok(("image/png; x=y".into(), decode_base64(PNG).unwrap())) }
+        if url.contains("bad") {
+            Err("gone".to_owned())
+        } else {
+            Ok(("image/png; x=y".into(), decode_base64(PNG).unwrap()))
+        }
     };
     let input = json!([image("https://a/bad"), image("https://a/1"), image("https://a/2")]);
     let got = read_with(json!({"input": input}), Vec::new(), &mut fetch).unwrap();
@@ -251,9 +271,7 @@ fn files_become_text_in_a_fence() {
         assert!(files.contains("Hello FILE") && files.contains("EXTERNAL_UNTRUSTED_CONTENT id=\"0123456789abcdef\""));
         assert_eq!((got.message.as_str(), got.system), (FILE_ALONE, None), "{part}");
     }
-    let file = |mime: &str, name: &str, data: &str| {
-        json!({"type": "input_file", "source": {"type": "base64", "media_type": mime, "data": data, "filename": name}})
-    };
+    let file = |mime: &str, name: &str, data: &str| json!({"type": "input_file", "source": {"type": "base64", "media_type": mime, "data": data, "filename": name}});
     for (part, want) in [
         (file("application/zip", "a.zip", HELLO), "files of type application/zip cannot be read"),
         (file("application/octet-stream", "a.bin", HELLO), "files of type application/octet-stream"),
