@@ -385,6 +385,13 @@ fn a_session_is_kept_where_the_client_names_one() {
     let told = "[Chat messages since your last reply - for context]\nUser: one\n\n\
                 [Current message - respond to this]\nUser: two";
     assert_eq!(said, ["hi", "ok", told]);
+    // What was put aside does not come back by way of the client.
+    let anew = json!({"user": "ann@home", "messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "ok"},
+        {"role": "user", "content": "/new who are you?"}]});
+    assert_eq!(ask("", anew).status, 200);
+    let seen = model.requests().pop().unwrap();
+    assert_eq!(seen["messages"].as_array().unwrap().len(), 2, "{seen}");
+    assert_eq!(seen["messages"][1]["content"], "who are you?");
     for key in ["subagent:x", "agent:main:cron:x", "ACP:x"] {
         let answer = ask(&format!("x-openclaw-session-key: {key}\r\n"), hi());
         assert_eq!((answer.status, &answer.json()["error"]["type"]), (400, &json!("invalid_request_error")), "{key}");
@@ -427,7 +434,8 @@ fn the_model_can_be_chosen() {
 fn failures_have_their_status_and_say_whether_a_retry_helps() {
     let home = Home::new();
     let model = Model::start(vec![Play::words("x")]);
-    let gateway = start(&home, &model, json!({}));
+    let keyless = json!({"id": "keyless", "model": "anthropic/claude-opus-4-6"});
+    let gateway = start(&home, &model, json!({"agents": {"list": [{"id": "main", "default": true}, keyless]}}));
     let play =
         |status: u16, body: &str, headers: Vec<(&'static str, String)>| Play::Status(status, body.into(), headers);
     for (play, status, text, again) in [
@@ -448,6 +456,11 @@ fn failures_have_their_status_and_say_whether_a_retry_helps() {
         assert_eq!(got[1], answer.json(), "a stream says the same");
         assert_eq!(got.len(), 2);
     }
+    // A key that was never given is nothing that a retry brings.
+    let nobody = asking(&gateway, "", &with(hi(), json!({"model": "openclaw:keyless"}))).answer();
+    let text = nobody.json()["error"]["message"].as_str().unwrap_or_default().to_owned();
+    assert_eq!((nobody.status, nobody.header("x-should-retry")), (500, Some("false")), "{nobody:?}");
+    assert!(text.starts_with("No API key found for provider \"anthropic\""), "{text}");
     // In the middle of an answer.
     model.set(vec![Play::Break(vec!["half ".into()])]);
     let got = events(&gateway, "", hi());
@@ -568,9 +581,7 @@ fn a_repeated_key_gets_the_same_answer_and_no_second_run() {
     wait_until("another key is another run", || model.served() == 2);
     assert_eq!(model.hung_up(), 0);
     let mut client = Client::connect(gateway.port);
-    for run in client.call("sessions.list", json!({}))["sessions"].as_array().into_iter().flatten() {
-        panic!("{run} is kept");
-    }
+    assert_eq!(client.call("sessions.list", json!({}))["sessions"], json!([]));
     drop(model);
     // The model is gone: both fail, and a failure may be tried again.
     assert_eq!((second.answer().status, other.answer().status), (502, 502));
@@ -587,6 +598,12 @@ fn a_repeated_key_gets_the_same_answer_and_no_second_run() {
     let streamed = events(&gateway, key, ask);
     assert_eq!(streamed[1]["choices"][0]["delta"]["content"], "other");
     assert_eq!(model.served(), 2);
+    // An answer that is too large to be kept is not made twice either.
+    model.set(vec![Play::words(&"x".repeat(1 << 20))]);
+    let large = json!({"messages": [{"role": "user", "content": "large"}]});
+    assert_eq!(asking(&gateway, key, &large).answer().status, 200);
+    let answer = asking(&gateway, key, &large).answer();
+    assert_eq!((answer.status, answer.header("x-should-retry"), model.served()), (409, Some("false"), 3), "{answer:?}");
     let long = format!("Idempotency-Key: {}\r\n", "k".repeat(513));
     assert_eq!(asking(&gateway, &long, &hi()).answer().status, 400);
 }

@@ -27,6 +27,7 @@ use openclaw::protocol::methods::{Access, METHODS};
 const PAGES: &[&str] = &[
     "openclaw-doctor.8",
     "openclaw-gateway.8",
+    "openclaw-http.7",
     "openclaw-protocol.7",
     "openclaw-troubleshooting.7",
     "openclaw.1",

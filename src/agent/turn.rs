@@ -14,7 +14,7 @@ use super::book::{Book, Refused};
 use super::intake::{Reset, reset_command};
 use super::models::catalog::{Catalog, Endpoint, ModelRef};
 use super::models::client::{Candidate, Client, Failure, RunCancel, Sink};
-use super::models::wire::{ModelRequest, StopReason, StreamEvent, Thinking, ToolCall, ToolSpec, Usage};
+use super::models::wire::{self, ModelRequest, StopReason, StreamEvent, Thinking, ToolCall, ToolSpec, Usage};
 use super::session::{self, Opened, Outcome};
 use super::visible::Visible;
 use super::world::{Job, Options, SystemLine, World};
@@ -194,18 +194,20 @@ impl<'a> Turn<'a> {
             last: None,
             truncated: false,
         };
-        turn.hear(&zone, now)?;
+        // What the person has just put aside does not come back by way of the client.
+        let history = options.filter(|_| reset.is_none()).map_or(&[][..], |options| &options.history);
+        turn.hear(history, &zone, now)?;
         Ok(turn)
     }
 
     /// Takes what is new of the conversation, and the message.
-    fn hear(&mut self, zone: &TimeZone, now: u64) -> Result<(), Stopped> {
+    fn hear(&mut self, history: &[wire::Message], zone: &TimeZone, now: u64) -> Result<(), Stopped> {
         let lines = (self.world.system_lines)(&self.job.route.key);
         let Some(options) = self.job.options.as_deref() else {
             let text = with_time_prefix(&self.said, now, zone);
             return self.must_write(user_message(self.job, &text, &lines, now));
         };
-        let news = told::news(&options.history, &self.messages, options.continues, now);
+        let news = told::news(history, &self.messages, options.continues, now);
         for message in news.messages {
             self.must_write(message)?;
         }

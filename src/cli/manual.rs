@@ -23,6 +23,7 @@ pages! {
     ("openclaw", "1"),
     ("openclaw-doctor", "8"),
     ("openclaw-gateway", "8"),
+    ("openclaw-http", "7"),
     ("openclaw-protocol", "7"),
     ("openclaw-troubleshooting", "7"),
     ("openclaw.json", "5"),

@@ -147,6 +147,12 @@ fn refusal(error: &ErrorShape) -> Reply {
     if error.code != ErrorCode::Unavailable {
         return api_error(400, &error.message, "invalid_request_error");
     }
-    let seconds = error.retry_after_ms.unwrap_or(1000).div_ceil(1000);
-    api_error(503, &error.message, "api_error").header("Retry-After", seconds.to_string())
+    match error.retry_after_ms {
+        Some(ms) => api_error(503, &error.message, "api_error").header("Retry-After", ms.div_ceil(1000).to_string()),
+        // Done under the same key, and too large to be kept.
+        None => {
+            let text = format!("{}, and its answer is not kept any more; use another Idempotency-Key", error.message);
+            api_error(409, &text, "invalid_request_error").header("x-should-retry", "false")
+        }
+    }
 }

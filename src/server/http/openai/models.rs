@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::target::{MODEL, agent_of_model};
 use crate::config::Config;
 use crate::http::Reply;
+use crate::limits::LINGER_BYTES;
 use crate::rpc::context::wall_ms;
 use crate::server::http::{Answer, Exchange, Route, api_error, bearer, is_below, refuse_api};
 
@@ -15,7 +16,8 @@ pub const MODELS: Route = Route {
     claims: |path, live| is_below(path, PATH) && live.config.http.chat.enabled,
     methods: &["GET"],
     guard: bearer,
-    max_body: |_| 0,
+    // Nobody asks for one, but some clients send one.
+    max_body: |_| LINGER_BYTES,
     refuse: refuse_api,
     handle,
 };
