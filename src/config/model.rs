@@ -48,6 +48,7 @@ pub struct ImageRules {
     pub max_bytes: usize,
     pub max_total_bytes: usize,
     pub mimes: Vec<String>,
+    pub urls: UrlRules,
 }
 
 impl Default for ImageRules {
@@ -58,6 +59,7 @@ impl Default for ImageRules {
             max_bytes: crate::limits::API_IMAGE_BYTES,
             max_total_bytes: crate::limits::API_IMAGES_BYTES,
             mimes: mimes.map(str::to_owned).to_vec(),
+            urls: UrlRules::default(),
         }
     }
 }
@@ -70,7 +72,6 @@ pub struct ResponsesEndpoint {
     /// Addresses of one request.
     pub max_url_parts: usize,
     pub images: ImageRules,
-    pub image_urls: UrlRules,
     pub files: FileRules,
 }
 
@@ -80,8 +81,7 @@ impl Default for ResponsesEndpoint {
             enabled: false,
             max_body_bytes: crate::limits::API_BODY_BYTES,
             max_url_parts: crate::limits::API_URL_PARTS,
-            images: ImageRules::default(),
-            image_urls: UrlRules::default(),
+            images: ImageRules { urls: UrlRules { allow: true, ..UrlRules::default() }, ..ImageRules::default() },
             files: FileRules::default(),
         }
     }
@@ -104,7 +104,7 @@ impl Default for FileRules {
             mimes: mimes.map(str::to_owned).to_vec(),
             max_bytes: crate::limits::API_FILE_BYTES,
             max_chars: crate::limits::API_FILE_CHARS,
-            urls: UrlRules::default(),
+            urls: UrlRules { allow: true, ..UrlRules::default() },
         }
     }
 }
@@ -122,7 +122,7 @@ pub struct UrlRules {
 impl Default for UrlRules {
     fn default() -> Self {
         UrlRules {
-            allow: true,
+            allow: false,
             allowlist: Vec::new(),
             redirects: crate::limits::API_URL_REDIRECTS,
             timeout: crate::limits::API_URL_TIME,

@@ -16,6 +16,9 @@ use crate::server::http::{Answer, Exchange, Responder, api_error};
 
 const NOT_CALLED: &str = "tool_choice=required was not satisfied by the agent response";
 
+/// Is told the text of an answer that was made, and what belongs to it.
+type Done = Box<dyn FnOnce(&str, &Details) + Send>;
+
 /// How one interface words an answer.
 pub trait Dialect: Send + 'static {
     /// Seconds since 1970; an answer that is given again was created when it was made.
@@ -44,7 +47,7 @@ pub struct Answering<D> {
     /// Where the answer is kept, if the client sent a key.
     replays: Option<Arc<Replays>>,
     /// Hears of an answer that was made for this request.
-    done: Box<dyn FnOnce(&str, &Details) + Send>,
+    done: Done,
 }
 
 impl<D: Dialect> Answering<D> {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+use super::addresses::Addresses;
 use super::answering::{Answering, Dialect};
 use super::request::{self, ChatRequest};
 use super::target::{self, Target};
@@ -40,7 +41,9 @@ fn handle(exchange: Exchange<'_>) -> Answer {
 fn accept(exchange: &Exchange<'_>) -> Result<(Ask, Answering<Words>), Reply> {
     let request = exchange.request;
     let body = parse_body(&exchange.body.bytes)?;
-    let asked = request::chat_request(&body, &request.live.config.http.chat.images)
+    let rules = &request.live.config.http.chat.images;
+    let mut addresses = Addresses::of_images(rules);
+    let asked = request::chat_request(&body, rules, &mut |kind, url| addresses.read(kind, url))
         .map_err(|text| api_error(400, &text, "invalid_request_error"))?;
     drop(body);
     let model = asked.model.clone().unwrap_or_else(|| target::MODEL.to_owned());

@@ -1,5 +1,6 @@
 //! The interfaces that clients of OpenAI speak (http 3): chat completions, models, embeddings.
 
+pub mod addresses;
 pub mod answering;
 pub mod chat;
 pub mod embeddings;

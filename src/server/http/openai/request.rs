@@ -11,6 +11,7 @@ use crate::agent::models::wire::{
 };
 use crate::config::ImageRules;
 use crate::ids::decode_base64;
+use crate::server::http::openai::addresses::{Fetch, Kind};
 
 const NO_MESSAGE: &str = "Missing user message in `messages`.";
 pub const IMAGE_ALONE: &str = "User sent image(s) with no text.";
@@ -42,7 +43,7 @@ pub struct ChatRequest {
 }
 
 /// Reads the body of a chat request.
-pub fn chat_request(body: &Value, rules: &ImageRules) -> Result<ChatRequest, String> {
+pub fn chat_request(body: &Value, rules: &ImageRules, fetch: &mut Fetch<'_>) -> Result<ChatRequest, String> {
     let mut request = ChatRequest {
         model: text_of(body, "model"),
         user: text_of(body, "user"),
@@ -52,7 +53,7 @@ pub fn chat_request(body: &Value, rules: &ImageRules) -> Result<ChatRequest, Str
         ..ChatRequest::default()
     };
     (request.tools, request.tool_choice) = tools(body)?;
-    conversation(body, rules, &mut request)?;
+    conversation(body, rules, fetch, &mut request)?;
     Ok(request)
 }
 
@@ -63,7 +64,12 @@ pub fn text_of(body: &Value, key: &str) -> Option<String> {
 
 // ── Messages ───────────────────────────────────────────────────────────────────────────────────────────
 
-fn conversation(body: &Value, rules: &ImageRules, request: &mut ChatRequest) -> Result<(), String> {
+fn conversation(
+    body: &Value,
+    rules: &ImageRules,
+    fetch: &mut Fetch<'_>,
+    request: &mut ChatRequest,
+) -> Result<(), String> {
     let messages = body.get("messages").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
     let mut system: Vec<String> = Vec::new();
     let mut entries: Vec<(&'static str, &Value)> = Vec::new();
@@ -82,11 +88,12 @@ fn conversation(body: &Value, rules: &ImageRules, request: &mut ChatRequest) -> 
     request.system = (!system.is_empty()).then(|| system.join("\n\n"));
     let current = entries.iter().rposition(|(role, _)| *role != "assistant").ok_or(NO_MESSAGE)?;
     request.continues = entries[current].0 == "tool";
-    let mut room = ImageRoom { rules, parts: rules.max_parts, bytes: rules.max_total_bytes };
+    let mut room = ImageRoom::new(rules);
     if !request.continues {
         let content = &entries[current].1["content"];
         for url in image_urls(content) {
-            let image = room.take(url).map_err(|why| format!("Invalid image_url content in `messages`. {why}"))?;
+            let image =
+                room.take(url, fetch).map_err(|why| format!("Invalid image_url content in `messages`. {why}"))?;
             request.images.push(image);
         }
         request.message = content_text(content);
@@ -95,18 +102,18 @@ fn conversation(body: &Value, rules: &ImageRules, request: &mut ChatRequest) -> 
         }
     }
     let before = if request.continues { current + 1 } else { current };
-    request.history = history(&entries[..before], &mut room);
+    request.history = history(&entries[..before], &mut room, fetch);
     Ok(())
 }
 
-fn history(entries: &[(&'static str, &Value)], room: &mut ImageRoom<'_>) -> Vec<Message> {
+fn history(entries: &[(&'static str, &Value)], room: &mut ImageRoom<'_>, fetch: &mut Fetch<'_>) -> Vec<Message> {
     // What is newest gets its images first.
     let mut images: Vec<Vec<UserPart>> = entries
         .iter()
         .rev()
         .map(|(role, message)| match *role {
             "user" => image_urls(&message["content"])
-                .map(|url| match room.take(url) {
+                .map(|url| match room.take(url, fetch) {
                     Ok(Image { mime, data }) => UserPart::Image { mime, data },
                     Err(_) => UserPart::Text(IMAGE_LEFT_OUT.into()),
                 })
@@ -213,19 +220,19 @@ impl<'a> ImageRoom<'a> {
         ImageRoom { rules, parts: rules.max_parts, bytes: rules.max_total_bytes }
     }
 
-    /// An image from its data URI. Addresses are not fetched.
-    pub fn take(&mut self, url: &str) -> Result<Image, String> {
-        let Some((mime, data)) = data_uri(url) else {
-            return Err("Image URLs are not fetched; send the image as a data: URI in base64.".into());
-        };
-        self.take_base64(mime, data)
+    /// An image from its data URI, or from where its address leads.
+    pub fn take(&mut self, url: &str, fetch: &mut Fetch<'_>) -> Result<Image, String> {
+        if let Some((mime, data)) = data_uri(url) {
+            return self.take_base64(mime, data);
+        }
+        self.check_number()?;
+        let (content_type, bytes) = fetch(Kind::Image, url)?;
+        self.take_bytes(content_type.split(';').next().unwrap_or_default(), bytes)
     }
 
     /// The same from base64.
     pub fn take_base64(&mut self, mime: &str, data: &str) -> Result<Image, String> {
-        if self.parts == 0 {
-            return Err(format!("More than {} images.", self.rules.max_parts));
-        }
+        self.check_number()?;
         // Four characters hold three bytes: no need to decode what is too large anyway.
         let size = data.len() / 4 * 3;
         if size > self.rules.max_bytes.saturating_add(3) {
@@ -235,14 +242,11 @@ impl<'a> ImageRoom<'a> {
         self.take_bytes(mime, bytes)
     }
 
-    /// The same from its bytes.
-    pub fn take_bytes(&mut self, mime: &str, bytes: Vec<u8>) -> Result<Image, String> {
-        if self.parts == 0 {
-            return Err(format!("More than {} images.", self.rules.max_parts));
-        }
-        if bytes.is_empty() {
-            return Err("The image is empty.".into());
-        }
+    fn check_number(&self) -> Result<(), String> {
+        if self.parts == 0 { Err(format!("More than {} images.", self.rules.max_parts)) } else { Ok(()) }
+    }
+
+    fn take_bytes(&mut self, mime: &str, bytes: Vec<u8>) -> Result<Image, String> {
         if bytes.len() > self.rules.max_bytes {
             return Err(format!("The image is larger than {} bytes.", self.rules.max_bytes));
         }

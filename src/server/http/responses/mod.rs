@@ -5,25 +5,22 @@ pub mod past;
 mod request;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use self::events::Words;
 use self::past::{Kept, Past, Scope, Turn};
-use self::request::{Kind, ResponsesRequest};
+use self::request::ResponsesRequest;
+use super::openai::addresses::Addresses;
 use super::openai::answering::Answering;
 use super::openai::parse_body;
 use super::openai::request::text_of;
 use super::openai::target::{self, Target};
 use super::{Answer, Exchange, Request, Route, api_error, bearer, refuse_api};
-use crate::agent::fetch::{self, FetchError, Over};
 use crate::agent::models::wire::{AssistantPart, Message, ToolCall, ToolChoice, UserPart, parse_arguments};
 use crate::agent::runs::Ask;
 use crate::agent::world::Options;
-use crate::config::ResponsesEndpoint;
 use crate::http::Reply;
 use crate::hub::run_events::Details;
 use crate::ids;
-use crate::limits::FETCHES_OF_REQUEST;
 use crate::rpc::context::wall_ms;
 
 /// First part of the ids of responses.
@@ -71,7 +68,9 @@ fn accept(exchange: &Exchange<'_>) -> Result<(Ask, Answering<Words>), Reply> {
     let before: Vec<Message> = turns.iter().flat_map(|turn| turn.messages.iter().cloned()).collect();
     let known = before.len();
     let fence = ids::hex(&ids::random_bytes::<8>());
-    let asked = request::responses_request(&body, before, rules, &fence, &mut fetcher(rules)).map_err(refuse)?;
+    let mut addresses = Addresses::of_both(&rules.images, &rules.files, rules.max_url_parts);
+    let mut fetch = |kind, url: &str| addresses.read(kind, url);
+    let asked = request::responses_request(&body, before, rules, &fence, &mut fetch).map_err(refuse)?;
     let stream = body["stream"].as_bool().unwrap_or(false);
     let store = body["store"].as_bool().unwrap_or(true);
     drop(body);
@@ -145,7 +144,7 @@ impl Told {
             messages
                 .push(Message::User(std::iter::once(UserPart::Text(asked.message.clone())).chain(images).collect()));
         }
-        Told::Turn { before, messages, files: asked.files.clone() }
+        Told::Turn { before, messages: past::without_too_much(messages), files: asked.files.clone() }
     }
 
     fn keep(self, past: &Past, id: &Arc<str>, scope: Scope, text: &str, details: &Details) {
@@ -169,40 +168,4 @@ fn answer(text: &str, details: &Details) -> Option<Message> {
     });
     let parts: Vec<AssistantPart> = words.into_iter().chain(calls).collect();
     (!parts.is_empty()).then_some(Message::Assistant(parts))
-}
-
-/// Fetches what the parts of one request name, as far as the rules go.
-fn fetcher(rules: &ResponsesEndpoint) -> impl FnMut(Kind, &str) -> Result<(String, Vec<u8>), String> {
-    let mut left = rules.max_url_parts;
-    let mut until: Option<Instant> = None;
-    move |kind, url| {
-        let (urls, max_bytes, accept) = match kind {
-            Kind::Image => (&rules.image_urls, rules.images.max_bytes, "image/*"),
-            Kind::File => (&rules.files.urls, rules.files.max_bytes, "*/*"),
-        };
-        let what = if kind == Kind::Image { "image" } else { "file" };
-        if !urls.allow {
-            return Err(format!("{what}s are not fetched from addresses here; send the {what} itself."));
-        }
-        left = left.checked_sub(1).ok_or_else(|| format!("more than {} addresses.", rules.max_url_parts))?;
-        let until = *until.get_or_insert_with(|| Instant::now() + FETCHES_OF_REQUEST);
-        let deadline = urls.timeout.min(until.saturating_duration_since(Instant::now()));
-        if deadline < Duration::from_millis(1) {
-            return Err("reading the addresses of this request takes too long.".to_owned());
-        }
-        let limits = fetch::Limits {
-            max_bytes,
-            over: Over::Refuse,
-            redirects: urls.redirects,
-            deadline,
-            user_agent: format!("openclaw/{}", env!("CARGO_PKG_VERSION")),
-            accept,
-        };
-        let failed = |why: &dyn std::fmt::Display| format!("the {what} at its address cannot be read: {why}");
-        let fetched = fetch::fetch_bytes(url, &limits, &urls.allowlist).map_err(|e: FetchError| failed(&e))?;
-        if !(200..300).contains(&fetched.status) {
-            return Err(failed(&format_args!("the server answered {}", fetched.status)));
-        }
-        Ok((fetched.content_type, fetched.bytes))
-    }
 }

@@ -87,12 +87,8 @@ impl Past {
     }
 
     /// The conversation with one more turn.
-    pub fn with_turn(&self, mut turns: Vec<Arc<Turn>>, mut messages: Vec<Message>, files: Option<String>) -> Kept {
-        let size = |messages: &[Message]| OVERHEAD + messages.iter().map(size).sum::<usize>();
-        if size(&messages) > RESPONSES_TURN_BYTES {
-            messages.iter_mut().for_each(drop_images);
-        }
-        let size = size(&messages) + files.as_ref().map_or(0, String::len);
+    pub fn with_turn(&self, mut turns: Vec<Arc<Turn>>, messages: Vec<Message>, files: Option<String>) -> Kept {
+        let size = OVERHEAD + messages.iter().map(size).sum::<usize>() + files.as_ref().map_or(0, String::len);
         self.held.fetch_add(size, Ordering::Relaxed);
         turns.push(Arc::new(Turn { messages, files, size, held: self.held.clone() }));
         turns.drain(..turns.len().saturating_sub(RESPONSES_TURNS));
@@ -146,6 +142,14 @@ fn size(message: &Message) -> usize {
                 .sum(),
             Message::ToolResult { text, .. } => text.len(),
         }
+}
+
+/// Leaves the pictures out where a turn would be too large with them.
+pub fn without_too_much(mut messages: Vec<Message>) -> Vec<Message> {
+    if messages.iter().map(size).sum::<usize>() > RESPONSES_TURN_BYTES {
+        messages.iter_mut().for_each(drop_images);
+    }
+    messages
 }
 
 fn drop_images(message: &mut Message) {
@@ -233,7 +237,7 @@ mod tests {
             vec![Message::User(vec![UserPart::Image { mime: "image/png".into(), data: "x".repeat(bytes) }])]
         };
         for (bytes, kept) in [(10, true), (RESPONSES_TURN_BYTES, false)] {
-            let turn = turns(Some(past.with_turn(Vec::new(), image(bytes), None)));
+            let turn = turns(Some(past.with_turn(Vec::new(), without_too_much(image(bytes)), None)));
             let Message::User(parts) = &turn[0].messages[0] else { panic!("{turn:?}") };
             assert_eq!(matches!(parts[0], UserPart::Image { .. }), kept, "{bytes}");
         }

@@ -11,6 +11,7 @@ use crate::agent::models::wire::{
 };
 use crate::config::{FileRules, ResponsesEndpoint};
 use crate::ids::decode_base64;
+use crate::server::http::openai::addresses::{Fetch, Kind};
 use crate::server::http::openai::request::{
     self, IMAGE_ALONE, IMAGE_LEFT_OUT, ImageRoom, content_text, data_uri, text_of,
 };
@@ -39,16 +40,6 @@ pub struct ResponsesRequest {
     pub tool_choice: ToolChoice,
     pub sampling: Sampling,
 }
-
-/// What may be behind an address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    Image,
-    File,
-}
-
-/// Gives content type and bytes of an address, or why not.
-pub type Fetch<'a> = dyn FnMut(Kind, &str) -> Result<(String, Vec<u8>), String> + 'a;
 
 /// The model that is asked for.
 pub fn model(body: &Value) -> Result<String, String> {
@@ -306,10 +297,7 @@ fn source<'a>(part: &'a Value, urls: &str, data: &str) -> Result<Source<'a>, Str
 fn image(part: &Value, room: &mut ImageRoom<'_>, fetch: &mut Fetch<'_>) -> Result<Image, String> {
     match source(part, "image_url", "data")? {
         Source::Data(mime, data) => room.take_base64(mime, data),
-        Source::Url(url) => {
-            let (content_type, bytes) = fetch(Kind::Image, url)?;
-            room.take_bytes(media_type(&content_type), bytes)
-        }
+        Source::Url(url) => room.take(url, fetch),
     }
 }
 
