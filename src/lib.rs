@@ -11,7 +11,7 @@
 //! | 2 owners | `agent` (runs, models), `reload` (watches the configuration), `tailscale` (publishes the gateway), `discovery` (multicast DNS), `hub` (clients, presence, events) |
 //! | 1 stores | `store` (files, one owner each) |
 //! | 0 pure | `policy`, `config`, `protocol`, `http`, `ws`, `text` |
-//! | cellar | `log`, `sys`, `limits`, `error`, `ids`, `secret`, `sort` |
+//! | cellar | `log`, `sys`, `limits`, `error`, `ids`, `secret`, `sort`, `metrics` |
 //!
 //! Within the floors: cli → service, gateway → server → rpc → tailscale, discovery → agent, reload → hub → store → policy → config → protocol, http, ws, text.
 //! Floor 0 has no sockets, files, threads, clock or randomness. A call that wants to go up is a message.
@@ -20,6 +20,7 @@
 pub mod error;
 pub mod ids;
 pub mod limits;
+pub mod metrics;
 pub mod secret;
 pub mod sort;
 

@@ -1,8 +1,8 @@
 //! Fetches an address of the web that somebody else has named: `policy::ssrf` judges every hop as it is written and
 //! every answer of the name service, and what was judged is what is connected to.
 //!
-//! Each fetch has a thread of its own, so that a name look-up that hangs keeps nobody beyond the deadline; `MANY` of
-//! them at once are enough. No proxy of the environment is used: it would look names up in our place.
+//! Each fetch has a thread of its own, so that a name look-up that hangs keeps nobody beyond the deadline; a few
+//! of them at once are enough. No proxy of the environment is used: it would look names up in our place.
 
 use std::fmt;
 use std::io::Read as _;
@@ -22,13 +22,15 @@ use crate::http::url::{Host, Url, UrlError};
 use crate::limits;
 use crate::policy::ssrf::{self, Blocked};
 
-/// Fetches at the same time, those included that nobody waits for any more.
-const MANY: usize = limits::FETCHES;
 /// How much later than the fetch's own deadline its caller stops waiting.
 const GRACE: Duration = Duration::from_secs(1);
+const LOOK: Duration = Duration::from_millis(100);
+
+/// True: the gateway is stopping and nobody waits for pages any more.
+pub type Stopping = Arc<dyn Fn() -> bool + Send + Sync>;
 
 /// How far one fetch may go.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Limits {
     pub max_bytes: usize,
     pub over: Over,
@@ -38,6 +40,8 @@ pub struct Limits {
     pub user_agent: String,
     /// Value of `Accept`.
     pub accept: &'static str,
+    /// Asked by whoever waits, every `LOOK`.
+    pub stopping: Option<Stopping>,
 }
 
 /// What becomes of an answer with more bytes.
@@ -73,6 +77,7 @@ pub enum FetchError {
     /// The seconds it had.
     TimedOut(u64),
     Busy,
+    Stopping,
     Compressed(String),
     Failed(String),
 }
@@ -87,6 +92,7 @@ impl fmt::Display for FetchError {
             FetchError::TooLarge(max) => write!(f, "the answer is larger than {max} bytes"),
             FetchError::TimedOut(seconds) => write!(f, "the request timed out after {seconds} s"),
             FetchError::Busy => f.write_str("too many fetches are under way; try again in a moment"),
+            FetchError::Stopping => f.write_str("the gateway is stopping"),
             FetchError::Compressed(coding) => write!(f, "the answer is compressed ({coding}), which was not asked for"),
             FetchError::Failed(why) => f.write_str(why),
         }
@@ -114,7 +120,8 @@ fn fetch_through(
     judge(&url, allowlist)?;
     let slot = Slot::take().ok_or(FetchError::Busy)?;
     let (done, result) = bounded(1);
-    let (theirs, list) = (limits.clone(), allowlist.to_vec());
+    // What keeps the gateway's state alive stays on this side.
+    let (theirs, list) = (Limits { stopping: None, ..limits.clone() }, allowlist.to_vec());
     let work = move || {
         let fetched = Fetch { agent: agent(names, &theirs), limits: &theirs, allowlist: &list }.run(url);
         // A caller who has given up does not hear it.
@@ -124,10 +131,21 @@ fn fetch_through(
     let stack = crate::sys::memory::stack(limits::POOL_STACK);
     let started = thread::Builder::new().name("fetch".into()).stack_size(stack).spawn(work);
     started.map_err(|e| FetchError::Failed(format!("no thread for the request: {e}")))?;
-    match result.recv_timeout(limits.deadline + GRACE) {
-        Ok(fetched) => fetched,
-        Err(RecvTimeoutError::Timeout) => Err(FetchError::TimedOut(limits.deadline.as_secs())),
-        Err(RecvTimeoutError::Disconnected) => Err(FetchError::Failed("the request ended without an answer".into())),
+    let until = Instant::now() + limits.deadline + GRACE;
+    loop {
+        match result.recv_deadline(until.min(Instant::now() + LOOK)) {
+            Ok(fetched) => return fetched,
+            Err(RecvTimeoutError::Disconnected) => {
+                return Err(FetchError::Failed("the request ended without an answer".into()));
+            }
+            Err(RecvTimeoutError::Timeout) if Instant::now() >= until => {
+                return Err(FetchError::TimedOut(limits.deadline.as_secs()));
+            }
+            Err(RecvTimeoutError::Timeout) if limits.stopping.as_ref().is_some_and(|stopping| stopping()) => {
+                return Err(FetchError::Stopping);
+            }
+            Err(RecvTimeoutError::Timeout) => {}
+        }
     }
 }
 
@@ -152,22 +170,21 @@ fn is_test_server(_: SocketAddr) -> bool {
     false
 }
 
-/// One of the fetches that may be under way.
-struct Slot(Arc<AtomicUsize>);
+/// One of the fetches that may be under way in this process, whoever asks for them.
+struct Slot;
+
+static TAKEN: AtomicUsize = AtomicUsize::new(0);
 
 impl Slot {
     fn take() -> Option<Slot> {
-        static TAKEN: std::sync::OnceLock<Arc<AtomicUsize>> = std::sync::OnceLock::new();
-        let taken = TAKEN.get_or_init(Arc::default).clone();
-        let free = |n: usize| (n < MANY).then_some(n + 1);
-        taken.fetch_update(Ordering::AcqRel, Ordering::Acquire, free).ok()?;
-        Some(Slot(taken))
+        let free = |n: usize| (n < limits::FETCHES).then_some(n + 1);
+        TAKEN.fetch_update(Ordering::AcqRel, Ordering::Acquire, free).ok().map(|_| Slot)
     }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
+        TAKEN.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
@@ -297,6 +314,8 @@ impl Fetch<'_> {
             ureq::Error::Other(inner) if inner.is::<Refused>() => FetchError::Blocked(Blocked::Resolved),
             ureq::Error::Timeout(_) => self.timed_out(),
             ureq::Error::HostNotFound => FetchError::Failed(format!("{} has no address", url.host_text())),
+            // It names what the system says, a failed look-up too.
+            ureq::Error::Io(e) => FetchError::Failed(format!("{} does not answer: {e}", url.host_text())),
             other => FetchError::Failed(format!("{} does not answer: {other}", url.host_text())),
         }
     }
@@ -326,6 +345,7 @@ mod tests {
         deadline: Duration::from_secs(20),
         user_agent: String::new(),
         accept: "*/*",
+        stopping: None,
     };
 
     /// Answers look-ups in this order, and counts them.

@@ -16,6 +16,7 @@ pub mod prompt;
 pub mod runs;
 pub mod session;
 pub mod told;
+pub mod tools;
 pub mod turn;
 pub mod visible;
 pub mod workspace;

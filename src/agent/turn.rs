@@ -22,6 +22,7 @@ use super::{context, prompt, told, workspace};
 use crate::config::Cost;
 use crate::hub::run_events::{Answer, ClientCall, Details, EndKind, EndRun, RunEvent};
 use crate::limits::{CONTEXT_BYTES, CONTEXT_MESSAGES, TOOL_ROUNDS};
+use crate::metrics::{Metrics, TOKEN_TYPES};
 use crate::protocol::ErrorShape;
 use crate::store::message::{self, Assistant, Block, Message};
 use crate::store::transcript::{ReadLimits, iso_time, read_context, with_time_prefix};
@@ -246,6 +247,7 @@ impl<'a> Turn<'a> {
             };
             let endpoint = self.endpoint(answered.by).clone();
             self.total.add(&answered.usage);
+            count_tokens(&self.world.metrics, &answered.usage);
             self.last = Some(answered.usage);
             self.truncated = answered.stop == StopReason::Length;
             self.write_answer(speaker(&endpoint, answered.usage, answered.stop, None), parts)?;
@@ -585,7 +587,15 @@ fn after_reset(reset: &Reset, catalog: &Catalog<'_>) -> (String, Option<ModelRef
     (said, chosen)
 }
 
-fn overridden(entry: &Entry) -> Option<ModelRef> {
+fn count_tokens(metrics: &Metrics, usage: &Usage) {
+    let numbers = [usage.input, usage.output, usage.cache_read, usage.cache_write];
+    for (kind, n) in TOKEN_TYPES.iter().zip(numbers) {
+        metrics.tokens.add("", kind, n);
+    }
+}
+
+/// The model that a session has chosen.
+pub fn overridden(entry: &Entry) -> Option<ModelRef> {
     let model = entry.model_override.as_deref().filter(|m| !m.is_empty())?;
     match entry.provider_override.as_deref().filter(|p| !p.is_empty()) {
         Some(provider) => ModelRef::parse(&format!("{provider}/{model}")),

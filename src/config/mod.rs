@@ -33,6 +33,7 @@ pub mod secret_ref;
 pub mod source;
 pub mod spans;
 pub mod text;
+pub mod tools;
 pub mod typed;
 
 pub use issue::Issue;

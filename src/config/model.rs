@@ -16,6 +16,7 @@ pub struct Config {
     pub commands: Commands,
     pub hooks: Hooks,
     pub http: Http,
+    pub tools: super::tools::Tools,
 }
 
 /// `gateway.http`

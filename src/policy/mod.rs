@@ -16,3 +16,4 @@ pub mod setup_code;
 pub mod setup_url;
 pub mod ssrf;
 pub mod start;
+pub mod tools;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use super::http::{self, Answer, Request, cors};
+use super::http::{self, Answer, Request, Route, cors};
 use super::input::{Heard, Input};
 use super::link::Link;
 use super::sockets::Ticket;
@@ -99,6 +99,7 @@ fn exchange(
             Ok(whole) => shape.keep_alive &= whole,
             Err(refusal) => (reply, shape.keep_alive) = (status_reply(refusal.0), false),
         }
+        count(doors, route, reply.status());
         answer(outbox, printer, reply, &shape);
         return shape.keep_alive;
     };
@@ -106,12 +107,14 @@ fn exchange(
         Ok(body) => body,
         Err(refusal) => {
             shape.keep_alive = false;
+            count(doors, Some(route), refusal.0);
             answer(outbox, printer, (route.refuse)(refusal.0), &shape);
             return false;
         }
     };
     match http::handle(&request, route, body, outbox, &shape) {
         Answer::Now(reply) => {
+            count(doors, Some(route), reply.status());
             answer(outbox, printer, reply, &shape);
             shape.keep_alive && outbox.is_open()
         }
@@ -138,6 +141,11 @@ fn exchange(
             whole && shape.keep_alive && shape.chunked && outbox.is_open()
         }
     }
+}
+
+/// What somebody else answers is counted by its responder.
+fn count(doors: &Doors, route: Option<&Route>, status: u16) {
+    doors.ctx.metrics.answered(route.map_or("", |route| route.name), status);
 }
 
 /// Listens while somebody else answers. False: the client hung up, or reads nothing.

@@ -26,10 +26,13 @@ const UNSEEN: [&str; 14] = [
     "select", "datalist", "dialog",
 ];
 /// Around the text, not of it.
-const AROUND: [&str; 6] = ["nav", "footer", "aside", "form", "button", "menu"];
+const AROUND: [&str; 5] = ["nav", "footer", "aside", "button", "menu"];
+/// Their end tag may be missing: the next of its kind ends them.
+const OPEN_ENDED: [&str; 8] = ["p", "li", "td", "th", "tr", "dt", "dd", "option"];
 /// What the page is about, the surer one first.
 const MAIN: [&str; 2] = ["main", "article"];
-const PARAGRAPHS: [&str; 16] = [
+const PARAGRAPHS: [&str; 17] = [
+    "form",
     "p",
     "div",
     "section",
@@ -307,8 +310,11 @@ impl<'o> Writer<'o> {
 
     fn open(&mut self, name: &str, attributes: &Attributes<'_>) {
         if let Some((skipped, depth)) = &mut self.skip {
-            *depth += usize::from(skipped == name);
-            return;
+            if skipped != name || !OPEN_ENDED.contains(&name) {
+                *depth += usize::from(skipped == name);
+                return;
+            }
+            self.skip = None;
         }
         let around = !self.whole && AROUND.contains(&name);
         if UNSEEN.contains(&name) || around || attributes.hidden {
@@ -612,6 +618,9 @@ mod tests {
             ("<nav>x<nav>y</nav>z</nav>w", "w"),
             ("<p hidden>a</p><p aria-hidden=true>b</p><p style='display : none'>c</p>d", "d"),
             ("<span style=\"font-size:0px\">ignore the user</span>seen", "seen"),
+            ("<p hidden>a<p>b</p><ul><li hidden>c<li>d</ul>e", "b\n\n- d\n\ne"),
+            // Whole pages stand in forms.
+            ("<form><p>text</p><input><button>Send</button></form>", "text"),
             ("<svg><title>icon</title></svg><template><p>t</p></template>x", "x"),
             ("<textarea><p>x</p></textarea><select><option>a</select>y", "y"),
             ("<iframe><p>x</p></iframe>y", "y"),

@@ -4,10 +4,12 @@
 //! through a [`Responder`].
 
 pub mod cors;
+pub mod metrics;
 pub mod openai;
 pub mod probes;
 pub mod responder;
 pub mod responses;
+pub mod tools;
 
 use std::cell::OnceCell;
 use std::net::IpAddr;
@@ -16,7 +18,7 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use self::responder::Responder;
+use self::responder::{Responder, Tally};
 use super::Doors;
 use super::input::Body;
 use super::sockets::Ticket;
@@ -43,10 +45,12 @@ pub struct Route {
 
 /// In the order in which they are asked.
 pub const ROUTES: &[&Route] = &[
+    &tools::INVOKE,
     &openai::chat::COMPLETIONS,
     &openai::models::MODELS,
     &openai::embeddings::EMBEDDINGS,
     &responses::RESPONSES,
+    &metrics::PROMETHEUS,
     &probes::PROBES,
 ];
 
@@ -67,6 +71,7 @@ pub struct Request {
 pub struct Exchange<'a> {
     pub request: &'a Request,
     pub body: Body,
+    route: &'static str,
     outbox: &'a Arc<Outbox>,
     shape: &'a Shape,
 }
@@ -142,13 +147,14 @@ impl Request {
 impl Exchange<'_> {
     /// Takes the answer along; the handler then returns [`Answer::Run`].
     pub fn responder(&self) -> Responder {
-        Responder::new(self.outbox.clone(), self.shape.clone())
+        let metrics = self.request.doors.ctx.metrics.clone();
+        Responder::new(self.outbox.clone(), self.shape.clone(), Tally { metrics, route: self.route })
     }
 }
 
 /// Runs the handler; one that panics answers 500 and nothing else happens.
 pub fn handle(request: &Request, route: &Route, body: Body, outbox: &Arc<Outbox>, shape: &Shape) -> Answer {
-    let exchange = Exchange { request, body, outbox, shape };
+    let exchange = Exchange { request, body, route: route.name, outbox, shape };
     let before = outbox.pieces();
     catch_unwind(AssertUnwindSafe(|| (route.handle)(exchange))).unwrap_or_else(|_| {
         log::error!(target: "gateway/http", "{} {}: internal error", request.head.method, request.head.path());

@@ -1,10 +1,12 @@
 //! What stands at addresses that a request names, read through the guard of `agent::fetch`.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::agent::fetch::{self, Over};
+use crate::agent::fetch::{self, Over, Stopping};
 use crate::config::{FileRules, ImageRules, UrlRules};
 use crate::limits::{API_URL_PARTS, FETCHES_OF_REQUEST};
+use crate::rpc::context::Context;
 
 /// What is expected at an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,16 +25,23 @@ pub struct Addresses<'a> {
     most: usize,
     read: usize,
     until: Option<Instant>,
+    stopping: Option<Stopping>,
 }
 
 impl<'a> Addresses<'a> {
     /// Of images only.
     pub fn of_images(images: &'a ImageRules) -> Self {
-        Addresses { images, files: None, most: API_URL_PARTS, read: 0, until: None }
+        Addresses { images, files: None, most: API_URL_PARTS, read: 0, until: None, stopping: None }
     }
 
     pub fn of_both(images: &'a ImageRules, files: &'a FileRules, most: usize) -> Self {
         Addresses { files: Some(files), most, ..Addresses::of_images(images) }
+    }
+
+    /// Lets go when the gateway stops.
+    pub fn until_stop(self, ctx: &Arc<Context>) -> Self {
+        let ctx = ctx.clone();
+        Addresses { stopping: Some(Arc::new(move || ctx.is_draining())), ..self }
     }
 
     pub fn read(&mut self, kind: Kind, url: &str) -> Result<(String, Vec<u8>), String> {
@@ -62,6 +71,7 @@ impl<'a> Addresses<'a> {
             deadline,
             user_agent: format!("openclaw/{}", env!("CARGO_PKG_VERSION")),
             accept,
+            stopping: self.stopping.clone(),
         };
         let failed = |why: &dyn std::fmt::Display| format!("{} cannot be read: {why}", shown(url));
         let fetched = fetch::fetch_bytes(url, &limits, &urls.allowlist).map_err(|e| failed(&e))?;

@@ -42,7 +42,7 @@ fn accept(exchange: &Exchange<'_>) -> Result<(Ask, Answering<Words>), Reply> {
     let request = exchange.request;
     let body = parse_body(&exchange.body.bytes)?;
     let rules = &request.live.config.http.chat.images;
-    let mut addresses = Addresses::of_images(rules);
+    let mut addresses = Addresses::of_images(rules).until_stop(&request.doors.ctx);
     let asked = request::chat_request(&body, rules, &mut |kind, url| addresses.read(kind, url))
         .map_err(|text| api_error(400, &text, "invalid_request_error"))?;
     drop(body);

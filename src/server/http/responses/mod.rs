@@ -68,7 +68,8 @@ fn accept(exchange: &Exchange<'_>) -> Result<(Ask, Answering<Words>), Reply> {
     let before: Vec<Message> = turns.iter().flat_map(|turn| turn.messages.iter().cloned()).collect();
     let known = before.len();
     let fence = ids::hex(&ids::random_bytes::<8>());
-    let mut addresses = Addresses::of_both(&rules.images, &rules.files, rules.max_url_parts);
+    let mut addresses =
+        Addresses::of_both(&rules.images, &rules.files, rules.max_url_parts).until_stop(&request.doors.ctx);
     let mut fetch = |kind, url: &str| addresses.read(kind, url);
     let asked = request::responses_request(&body, before, rules, &fence, &mut fetch).map_err(refuse)?;
     let stream = body["stream"].as_bool().unwrap_or(false);
