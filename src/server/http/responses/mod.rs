@@ -2,7 +2,7 @@
 
 mod events;
 pub mod past;
-mod request;
+pub mod request;
 
 use std::sync::Arc;
 
