@@ -52,7 +52,7 @@ pub fn chat_request(body: &Value, rules: &ImageRules, fetch: &mut Fetch<'_>) -> 
         sampling: sampling(body)?,
         ..ChatRequest::default()
     };
-    (request.tools, request.tool_choice) = tools(body)?;
+    (request.tools, request.tool_choice) = tools(body).map_err(|why| format!("Invalid tools/tool_choice: {why}"))?;
     conversation(body, rules, fetch, &mut request)?;
     Ok(request)
 }
@@ -280,7 +280,6 @@ pub fn data_uri(url: &str) -> Option<(&str, &str)> {
 /// `tools` and `tool_choice`, nested as in chat or flat as in responses; `functions` and `function_call` are their older
 /// names.
 pub fn tools(body: &Value) -> Result<(Vec<ToolSpec>, ToolChoice), String> {
-    let refuse = |what: &str| format!("Invalid tools/tool_choice: {what}");
     let mut tools: Vec<ToolSpec> = Vec::new();
     let functions: Vec<&Value> = match (&body["tools"], &body["functions"]) {
         (Value::Array(list), _) => list
@@ -291,22 +290,22 @@ pub fn tools(body: &Value) -> Result<(Vec<ToolSpec>, ToolChoice), String> {
             .collect(),
         (Value::Null, Value::Array(list)) => list.iter().collect(),
         (Value::Null, _) => Vec::new(),
-        _ => return Err(refuse("tools must be an array")),
+        _ => return Err("tools must be an array".to_owned()),
     };
     if functions.len() > MAX_TOOLS {
-        return Err(refuse(&format!("more than {MAX_TOOLS} tools were provided")));
+        return Err(format!("more than {MAX_TOOLS} tools were provided"));
     }
     for function in functions {
         let name = function["name"].as_str().unwrap_or_default().trim();
         let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
         if name.is_empty() || name.len() > FUNCTION_NAME_CHARS || !name.chars().all(legal) {
             let rule = "has 1 to 64 letters, digits, \"_\", \"-\" and \".\"";
-            return Err(refuse(&format!("the name of a function {rule}")));
+            return Err(format!("the name of a function {rule}"));
         }
         let parameters = match &function["parameters"] {
             parameters @ Value::Object(_) => parameters.clone(),
             Value::Null => json!({"type": "object", "properties": {}}),
-            _ => return Err(refuse(&format!("the parameters of {name} must be a JSON schema"))),
+            _ => return Err(format!("the parameters of {name} must be a JSON schema")),
         };
         let description = function["description"].as_str().unwrap_or_default().to_owned();
         tools.push(ToolSpec { name: name.to_owned(), description, parameters });
@@ -318,19 +317,19 @@ pub fn tools(body: &Value) -> Result<(Vec<ToolSpec>, ToolChoice), String> {
             "auto" => ToolChoice::Auto,
             "none" => ToolChoice::None,
             "required" | "any" => ToolChoice::Required,
-            _ => return Err(refuse("tool_choice is auto, none, required, or names a function")),
+            _ => return Err("tool_choice is auto, none, required, or names a function".to_owned()),
         },
         object => {
             let name = object["function"]["name"].as_str().or_else(|| object["name"].as_str());
-            let name = name.ok_or_else(|| refuse("tool_choice is auto, none, required, or names a function"))?;
+            let name = name.ok_or_else(|| "tool_choice is auto, none, required, or names a function".to_owned())?;
             if !tools.is_empty() && !tools.iter().any(|tool| tool.name == name) {
-                return Err(refuse(&format!("tool_choice names {name}, which is not among the tools")));
+                return Err(format!("tool_choice names {name}, which is not among the tools"));
             }
             ToolChoice::Named(name.to_owned())
         }
     };
     if tools.is_empty() && matches!(choice, ToolChoice::Required | ToolChoice::Named(_)) {
-        return Err(refuse("tool_choice=required but no tools were provided"));
+        return Err("tool_choice=required but no tools were provided".to_owned());
     }
     Ok((tools, choice))
 }

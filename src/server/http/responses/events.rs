@@ -39,11 +39,12 @@ impl Words {
 
     // ── Events ─────────────────────────────────────────────────────────────────────────────────────────
 
-    fn event(&mut self, kind: &str, mut data: Value) -> String {
-        data["type"] = kind.into();
-        data["sequence_number"] = self.sequence.into();
+    /// `data` is an object with something in it.
+    fn event(&mut self, kind: &str, data: Value) -> String {
+        let number = self.sequence;
         self.sequence += 1;
-        format!("event: {kind}\ndata: {data}\n\n")
+        let data = data.to_string();
+        format!("event: {kind}\ndata: {{\"type\":\"{kind}\",\"sequence_number\":{number},{}\n\n", &data[1..])
     }
 
     /// One call, all at once.
@@ -63,10 +64,14 @@ impl Words {
         .concat()
     }
 
-    fn of_part(&self, mut data: Value) -> Value {
-        data["item_id"] = self.message_id().into();
-        data["output_index"] = 0.into();
-        data["content_index"] = 0.into();
+    /// With what says where the words belong.
+    fn of_part(&self, what: &str, value: Value) -> Value {
+        json!({"item_id": self.message_id(), "output_index": 0, "content_index": 0, what: value})
+    }
+
+    fn of_text(&self, what: &str, text: &str) -> Value {
+        let mut data = self.of_part(what, text.into());
+        data["logprobs"] = json!([]);
         data
     }
 
@@ -149,7 +154,7 @@ impl Dialect for Words {
         // Clients build the item from the events: its content comes with the next one.
         let item = json!({"type": "message", "id": self.message_id(), "role": "assistant", "content": [],
             "status": "in_progress"});
-        let part = self.of_part(json!({"part": output_text("")}));
+        let part = self.of_part("part", output_text(""));
         [
             self.event("response.created", json!({"response": response})),
             self.event("response.in_progress", json!({"response": response})),
@@ -160,14 +165,14 @@ impl Dialect for Words {
     }
 
     fn words(&mut self, piece: &str) -> String {
-        let data = self.of_part(json!({"delta": piece, "logprobs": []}));
+        let data = self.of_text("delta", piece);
         self.event("response.output_text.delta", data)
     }
 
     fn end(&mut self, text: &str, details: &Details) -> String {
         let shown = shown(text, details);
-        let done = self.of_part(json!({"text": shown, "logprobs": []}));
-        let part = self.of_part(json!({"part": output_text(shown)}));
+        let done = self.of_text("text", shown);
+        let part = self.of_part("part", output_text(shown));
         let message = self.message(text, details);
         let mut out = [
             self.event("response.output_text.done", done),

@@ -18,6 +18,7 @@ fn read(stream: &str) -> Vec<(String, Value)> {
     let stream = stream.strip_suffix("data: [DONE]\n\n").expect("the end of a stream");
     let read = |(n, event): (usize, &str)| {
         let (name, data) = event.strip_prefix("event: ").and_then(|e| e.split_once("\ndata: ")).expect(event);
+        assert!(data.starts_with(r#"{"type":"response."#), "{event}");
         let mut data: Value = serde_json::from_str(data).expect(event);
         let object = data.as_object_mut().expect("an object");
         assert_eq!(object.remove("type"), Some(name.into()), "{event}");

@@ -173,6 +173,7 @@ fn tools_in_both_forms() {
         body["input"] = "x".into();
         let error = read(body.clone()).unwrap_err();
         assert!(error.starts_with("invalid tool configuration: ") && error.contains(part), "{body}: {error}");
+        assert!(!error.contains("Invalid"), "{error}");
     }
 }
 
