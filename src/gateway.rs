@@ -35,7 +35,8 @@ use crate::server::lock::{self, Lock, LockError};
 use crate::server::port_report::{self, Wording};
 use crate::store::source::FsSource;
 use crate::sys::signals::{self, Signal};
-use crate::sys::{exec, fds, notice, process, sd_notify, sockets};
+use crate::sys::sockets::{self, PortUse};
+use crate::sys::{exec, fds, notice, process, sd_notify};
 
 /// What the command line said for `gateway [run]` (cli 3), unchecked: the checks are part of the start order.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -191,6 +192,9 @@ fn boot(
         force::free_port(port, &mut say)?;
     }
     let lock = take_lock(&paths, port)?;
+    if let Some(warning) = &lock.warning {
+        log::warn!(target: "gateway", "{warning}");
+    }
     let keep = if options.auth.is_some() { Keep::InMemory("--auth was given") } else { Keep::Saved };
     let made_token = OnceLock::new();
     let token_line = bootstrap::first_token(&paths, &mut settings, keep, &made_token);
@@ -250,14 +254,16 @@ fn take_lock(paths: &Paths, port: u16) -> Result<Lock> {
     })
 }
 
-/// Binds every address of the plan; a gateway on the port is hopeless, another program may go away.
+/// Binds every address of the plan; a gateway on the port is hopeless, another program or what the kernel keeps of one
+/// may go away.
 fn bind(paths: &Paths, settings: &Settings) -> Result<Bound> {
     let port = settings.port;
     listen::bind(&settings.plan, settings.config.gateway.tls_enabled, &AtomicBool::new(false)).map_err(|e| match e {
-        BindError::InUse { .. } => {
-            let listeners = sockets::listeners(port);
-            port_report::start_failure(&e, port, &listeners, false, supervised(), Wording::of(paths))
-        }
+        BindError::InUse { .. } => match sockets::port_use(port) {
+            PortUse::Free => port_report::not_given_out(port),
+            PortUse::Unknown => port_report::start_failure(&e, port, &[], false, supervised(), Wording::of(paths)),
+            PortUse::Busy(who) => port_report::start_failure(&e, port, &who, false, supervised(), Wording::of(paths)),
+        },
         BindError::Other { .. } | BindError::Stopped => Error::new(format!("Gateway failed to start: {e}")),
     })
 }

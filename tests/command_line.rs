@@ -48,8 +48,8 @@ fn help_is_everywhere() {
 #[test]
 fn the_gateways_help_is_complete_by_itself() {
     let home = Home::new();
-    let (help, _) = ends(&home, "help gateway", 0);
-    assert_eq!(help, ends(&home, "gateway --help", 0).0);
+    let (help, _) = ends(&home, "gateway --help", 0);
+    assert_eq!(help, ends(&home, "gateway help", 0).0);
     let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
     for text in [
         "--port <port>",

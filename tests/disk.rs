@@ -9,6 +9,8 @@ use serde_json::{Value, json};
 
 use crate::common::client::{Client, Device, Hello};
 use crate::common::model::{Model, Play};
+#[cfg(target_os = "linux")]
+use crate::common::mounts;
 use crate::common::{Gateway, Home, wait_until};
 
 fn send(client: &mut Client, key: &str, message: &str) -> Value {
@@ -113,24 +115,6 @@ fn files_where_directories_should_be_are_said_and_survived() {
     assert_eq!(gateway.stop(), Some(0));
 }
 
-/// Runs the gateway in mounts of its own, after `script` (where `$HOME` is the test's). None where that is not allowed.
-#[cfg(target_os = "linux")]
-fn start_in_own_mounts(home: &Home, script: &str) -> Option<Gateway> {
-    let probe = "mount -t tmpfs -o size=64k tmpfs /mnt";
-    if !Command::new("unshare").args(["-m", "sh", "-c", probe]).output().is_ok_and(|out| out.status.success()) {
-        println!("skipped: mounting a file system of one's own needs root and unshare");
-        return None;
-    }
-    Some(Gateway::start_with(home, &[], |command| {
-        let mut wrapped = Command::new("unshare");
-        wrapped.args(["-m", "sh", "-c", &format!("{script} && exec \"$@\""), "sh"]);
-        wrapped.arg(command.get_program()).args(command.get_args());
-        wrapped.env_clear().stdin(std::process::Stdio::null());
-        wrapped.envs(command.get_envs().filter_map(|(name, value)| Some((name.to_owned(), value?.to_owned()))));
-        *command = wrapped;
-    }))
-}
-
 /// The state directory as this gateway sees it.
 #[cfg(target_os = "linux")]
 fn inner_state(gateway: &Gateway, home: &Home) -> PathBuf {
@@ -171,7 +155,7 @@ fn a_full_disk_is_said_and_nothing_is_truncated_where_mounting_is_allowed() {
     let script = "cp \"$HOME/.openclaw/openclaw.json\" \"$HOME/\" && \
                   mount -t tmpfs -o size=1m,mode=700 tmpfs \"$HOME/.openclaw\" && \
                   cp \"$HOME/openclaw.json\" \"$HOME/.openclaw/\"";
-    let Some(mut gateway) = start_in_own_mounts(&home, script) else { return };
+    let Some(mut gateway) = mounts::start(&home, script) else { return };
     let mut client = Client::connect(gateway.port);
     assert_eq!(text_of(&send(&mut client, "k1", "before")), "here");
     let state = inner_state(&gateway, &home);
@@ -232,7 +216,7 @@ fn a_read_only_state_directory_is_served_where_mounting_is_allowed() {
     home.configure(model.config());
     let script = "mount --bind \"$HOME/.openclaw\" \"$HOME/.openclaw\" && \
                   mount -o remount,ro,bind \"$HOME/.openclaw\"";
-    let Some(mut gateway) = start_in_own_mounts(&home, script) else { return };
+    let Some(mut gateway) = mounts::start(&home, script) else { return };
     let (mut client, _) = new_device(gateway.port);
     assert_eq!(client.call("health", json!({}))["ok"], true);
     let last = send(&mut client, "k1", "hello");
@@ -303,7 +287,7 @@ fn a_clock_of_1970_and_one_that_jumps_disturb_nobody() {
     assert!(hello["snapshot"]["health"]["ts"].as_u64() < Some(100_000), "it is 1970 there: {hello}");
     assert_eq!(text_of(&send(&mut client, "k0", "hello")), "here");
     let day = 24 * 3600;
-    for (n, seconds) in [0, day, -3600, 0, -now + 5].into_iter().enumerate() {
+    for (n, seconds) in [0, day, -day, 0, -3600, 0, -now + 5].into_iter().enumerate() {
         set(seconds);
         let last = send(&mut client, &format!("k{}", n + 1), "and now?");
         assert_eq!(text_of(&last), "here", "shifted by {seconds} s: {last}");

@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use openclaw::cli::argv::{self, Action};
+use openclaw::cli::manual;
+use openclaw::service::{self, Manager, Origin, Spec, Step, plan};
 
 use crate::common::{Gateway, Home, TOKEN, binary, finish, free_port, stderr, stdout};
 
@@ -153,6 +155,8 @@ fn command_lines_are_understood() {
     for (from, line) in [
         ("system unit", line_of("systemd/openclaw-gateway.service", "ExecStart=/usr/bin/openclaw ")),
         ("user unit", line_of("systemd/user/openclaw-gateway.service", "ExecStart=/usr/bin/openclaw ")),
+        ("system template", instance(&line_of("systemd/openclaw-gateway@.service", "ExecStart=/usr/bin/openclaw "))),
+        ("user template", instance(&line_of("systemd/user/openclaw-gateway@.service", "ExecStart=/usr/bin/openclaw "))),
         ("container", quoted(&line_of("container/Containerfile", "CMD "))),
         ("health check", quoted(line_of("container/Containerfile", "HEALTHCHECK ").split("CMD").nth(1).unwrap())),
         ("OpenRC", line_of("openrc/openclaw", "command_args=\"").replace("${openclaw_args:-}\"", "").trim().to_owned()),
@@ -175,6 +179,8 @@ fn variables_are_known() {
     for file in [
         "systemd/openclaw-gateway.service",
         "systemd/user/openclaw-gateway.service",
+        "systemd/openclaw-gateway@.service",
+        "systemd/user/openclaw-gateway@.service",
         "container/Containerfile",
         "launchd/ai.openclaw.gateway.plist",
         "openrc/openclaw",
@@ -195,34 +201,99 @@ fn variables_are_known() {
     assert!(seen.len() >= 5, "{seen:?}");
 }
 
-#[test]
-fn the_system_unit_is_hardened() {
-    let unit = contrib("systemd/openclaw-gateway.service");
-    let text = read("systemd/openclaw-gateway.service");
-    for line in ["Type=notify", "NotifyAccess=main", "RestartPreventExitStatus=78", "Restart=always", "UMask=0077"] {
-        assert!(text.lines().any(|l| l == line), "{line}");
-    }
-    let Some(mut analyze) = tool("systemd-analyze") else { return };
-    let said = succeed(analyze.args(["security", "--offline=true", "--no-pager"]).arg(&unit));
-    let level = said.lines().find_map(|line| line.split("exposure level for openclaw-gateway.service: ").nth(1));
-    let score: f64 = level.expect(&said).split_whitespace().next().unwrap().parse().unwrap();
-    assert!(score <= 2.0, "{said}");
+/// The units of contrib/systemd: path, name of the unit that it makes.
+const UNITS: [(&str, &str); 4] = [
+    ("systemd/openclaw-gateway.service", "openclaw-gateway.service"),
+    ("systemd/openclaw-gateway@.service", "openclaw-gateway@rescue.service"),
+    ("systemd/user/openclaw-gateway.service", "openclaw-gateway.service"),
+    ("systemd/user/openclaw-gateway@.service", "openclaw-gateway@rescue.service"),
+];
+
+/// As systemd fills the template for the profile "rescue".
+fn instance(line: &str) -> String {
+    line.replace("%i", "rescue")
 }
 
-/// With the drop-in for tools, the unit is one that systemd reads without a complaint.
+#[test]
+fn the_system_units_are_hardened() {
+    let home = Home::new();
+    for (path, name) in &UNITS[..2] {
+        let unit = home.path().join(name);
+        fs::write(&unit, read(path)).unwrap();
+        let Some(mut analyze) = tool("systemd-analyze") else { return };
+        let said = succeed(analyze.args(["security", "--offline=true", "--no-pager"]).arg(&unit));
+        let lead = format!("exposure level for {name}: ");
+        let level = said.lines().find_map(|line| line.split(&lead).nth(1));
+        let score: f64 = level.expect(&said).split_whitespace().next().unwrap().parse().unwrap();
+        assert!(score <= 2.0, "{said}");
+    }
+}
+
+/// What "gateway install" writes stands in contrib, too: a service behaves the same wherever its unit came from.
+#[test]
+fn packaged_and_written_units_say_the_same() {
+    let spec = Spec { program: "/usr/bin/openclaw".into(), port: 18789, user: "openclaw".into(), ..Spec::default() };
+    let mut compared = 0;
+    for (path, _) in UNITS {
+        let manager = if path.contains("user") { Manager::SystemdUser } else { Manager::SystemdSystem };
+        let steps = plan(manager, &spec, service::Action::Install, Origin::Own).unwrap();
+        let written = steps.iter().find_map(|step| if let Step::Write(file) = step { Some(&file.text) } else { None });
+        let packaged = read(path);
+        let lines: BTreeSet<&str> = packaged.lines().collect();
+        for line in written.expect("a unit").lines().filter(|line| !line.is_empty()) {
+            let key = line.split_once('=').map_or(line, |(key, _)| key);
+            // Its own in every unit: the program's line, its environment, and what it is called.
+            if !["ExecStart", "Environment", "Description"].contains(&key) {
+                assert!(lines.contains(line), "{path}: {line}");
+                compared += 1;
+            }
+        }
+        for line in ["Type=notify", "NotifyAccess=main", "WatchdogSec=60", "ExecReload=/bin/kill -HUP $MAINPID"] {
+            assert!(lines.contains(line), "{path}: {line}");
+        }
+        for variable in ["OPENCLAW_SERVICE_MARKER=openclaw", "OPENCLAW_SERVICE_KIND=gateway", "OPENCLAW_SYSTEMD_UNIT="]
+        {
+            let set = |line: &&str| line.starts_with("Environment=") && line.contains(variable);
+            assert!(packaged.lines().any(|line| set(&line)), "{path}: {variable}");
+        }
+    }
+    assert!(compared > 40, "{compared}");
+}
+
+/// With the drop-in for tools, the units are such that systemd reads without a complaint.
 #[test]
 fn units_are_read_without_a_complaint() {
     let home = Home::new();
-    let dir = home.path().join("units");
-    fs::create_dir_all(dir.join("openclaw-gateway.service.d")).unwrap();
-    let program = format!("ExecStart={} ", binary());
-    let unit = read("systemd/openclaw-gateway.service").replace("ExecStart=/usr/bin/openclaw ", &program);
-    fs::write(dir.join("openclaw-gateway.service"), unit).unwrap();
-    fs::write(dir.join("openclaw-gateway.service.d/tools.conf"), read("systemd/tools.conf")).unwrap();
-    let Some(mut analyze) = tool("systemd-analyze") else { return };
-    let output = analyze.args(["verify", "--man=no"]).arg(dir.join("openclaw-gateway.service")).output().unwrap();
-    let about_us: Vec<String> = stderr(&output).lines().filter(|l| l.contains("openclaw")).map(str::to_owned).collect();
-    assert!(about_us.is_empty(), "{about_us:#?}");
+    for (path, name) in UNITS {
+        let dir = home.path().join(path.replace('/', "-"));
+        let file = name.replace("rescue", "");
+        fs::create_dir_all(dir.join(format!("{file}.d"))).unwrap();
+        let program = format!("ExecStart={} ", binary());
+        fs::write(dir.join(&file), read(path).replace("ExecStart=/usr/bin/openclaw ", &program)).unwrap();
+        if !path.contains("user") {
+            fs::write(dir.join(format!("{file}.d/tools.conf")), read("systemd/tools.conf")).unwrap();
+        }
+        let Some(mut analyze) = tool("systemd-analyze") else { return };
+        let output = analyze.args(["verify", "--man=no"]).arg(dir.join(&file)).output().unwrap();
+        let said = stderr(&output);
+        let about_us: Vec<&str> = said.lines().filter(|line| line.contains("openclaw")).collect();
+        assert!(about_us.is_empty(), "{path}: {about_us:#?}");
+    }
+}
+
+#[test]
+fn the_apparmor_profile_is_one() {
+    let profile = contrib("apparmor/openclaw-gateway");
+    for (path, _) in &UNITS[..2] {
+        assert!(read(path).contains("\nAppArmorProfile=-openclaw-gateway\n"), "{path}");
+    }
+    let places = ["/usr/sbin/apparmor_parser", "/sbin/apparmor_parser"];
+    let Some(parser) = places.iter().find(|place| Path::new(place).is_file()) else {
+        eprintln!("skipped: no apparmor_parser on this machine");
+        return;
+    };
+    // Neither loaded nor cached: only read and compiled.
+    succeed(Command::new(parser).args(["-Q", "-K"]).arg(profile));
 }
 
 /// The functions of procd and UCI that the init script calls, as recorders; options come from the real UCI file.
@@ -451,11 +522,11 @@ fn a_debian_package_that_installs_and_runs() {
     }
     for file in [
         "./usr/bin/openclaw",
-        "./usr/share/man/man1/openclaw.1.gz",
-        "./usr/share/man/man5/openclaw.json.5.gz",
-        "./usr/share/man/man8/openclaw-gateway.8.gz",
         "./usr/lib/systemd/system/openclaw-gateway.service",
+        "./usr/lib/systemd/system/openclaw-gateway@.service",
         "./usr/lib/systemd/user/openclaw-gateway.service",
+        "./usr/lib/systemd/user/openclaw-gateway@.service",
+        "./etc/apparmor.d/openclaw-gateway",
         "./usr/lib/sysusers.d/openclaw.conf",
         "./etc/openclaw/openclaw.json",
         "./usr/share/doc/openclaw/copyright",
@@ -463,8 +534,12 @@ fn a_debian_package_that_installs_and_runs() {
     ] {
         assert!(listed.lines().any(|line| line.ends_with(file)), "{file} is missing from\n{listed}");
     }
+    for page in manual::PAGES {
+        let file = format!("./usr/share/man/man{0}/{1}.{0}.gz", page.section, page.name);
+        assert!(listed.lines().any(|line| line.ends_with(&file)), "{file} is missing from\n{listed}");
+    }
     let conffiles = succeed(Command::new("dpkg-deb").arg("--info").arg(&package).arg("conffiles"));
-    assert_eq!(conffiles, "/etc/logrotate.d/openclaw\n/etc/openclaw/openclaw.json\n");
+    assert_eq!(conffiles, "/etc/apparmor.d/openclaw-gateway\n/etc/logrotate.d/openclaw\n/etc/openclaw/openclaw.json\n");
     assert_eq!(fs::read(&package).unwrap(), fs::read(build("two")).unwrap(), "two builds differ");
 
     // Installed under another root, the scripts run as well, and must leave this machine alone.

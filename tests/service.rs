@@ -5,9 +5,10 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use openclaw::sys::process::{self, Sig};
 use serde_json::{Value, json};
 
-use crate::common::{Gateway, Home, TOKEN, finish, free_port, patience, stderr, stdout};
+use crate::common::{Gateway, Home, TOKEN, finish, free_port, patience, stderr, stdout, wait_until};
 
 /// A home with tools of its own in PATH and nothing else.
 struct Machine {
@@ -432,6 +433,55 @@ fn a_restart_is_done_when_the_gateway_answers() {
     assert_eq!(gateway.stop(), Some(0));
 }
 
+/// A manager would start again what is ended behind its back.
+#[test]
+fn a_service_that_is_started_and_not_enabled_is_stopped_by_its_manager() {
+    let machine = Machine::systemd();
+    machine.home.configure(json!({}));
+    let mut gateway = Gateway::start(&machine.home, &[]);
+    machine.run(&format!("gateway install --port {}", gateway.port), 0);
+    fs::remove_file(machine.at("mark")).unwrap();
+    fs::write(machine.at("runtime"), RUNNING.replace("4242", &gateway.pid().to_string())).unwrap();
+    for (line, said) in [("gateway restart", "Restarted"), ("gateway stop", "Stopped")] {
+        let (out, _, calls) = machine.run(line, 0);
+        assert_eq!(out, format!("{said} systemd service: openclaw-gateway.service\n"));
+        let word = line.rsplit(' ').next().unwrap();
+        assert!(calls.contains(&format!("systemctl --user {word} openclaw-gateway.service")), "{calls:?}");
+    }
+    // One that the manager does not know is ended by its pid.
+    fs::write(machine.at("runtime"), RUNNING).unwrap();
+    let (out, _, _) = machine.run("gateway stop", 0);
+    assert!(out.starts_with("Gateway stop signal sent to unmanaged process on port "), "{out}");
+    assert_eq!(gateway.wait_exit().code(), Some(0));
+}
+
+#[test]
+fn onboarding_waits_for_the_service_that_it_starts() {
+    let mut machine = Machine::systemd();
+    let port = free_port();
+    let binary = env!("CARGO_BIN_EXE_openclaw");
+    let starts = format!(
+        "*restart*) '{binary}' gateway --port {port} >/dev/null 2>&1 & echo $! > '{}' ;;",
+        machine.at("pid").display()
+    );
+    machine.tool("systemctl", &SYSTEMCTL.replacen("*is-enabled*)", &format!("{starts}\n*is-enabled*)"), 1));
+    let line = format!("onboard --non-interactive --accept-risk --gateway-port {port} --install-daemon --json");
+    let told = machine.json(&line, 0);
+    let pid: u32 = fs::read_to_string(machine.at("pid")).unwrap().trim().parse().unwrap();
+    process::signal(pid, Sig::Term).unwrap();
+    assert_eq!((&told["ok"], &told["health"]["reachable"]), (&json!(true), &json!(true)), "{told:#}");
+    assert!(
+        fs::read_to_string(machine.unit()).unwrap().contains(&format!("--port {port}")),
+        "the port that was just chosen"
+    );
+    wait_until("the gateway to end", || !process::alive(pid));
+    // One that does not come is no success.
+    machine = Machine::systemd();
+    let told = machine.json(&line, 1);
+    assert_eq!((&told["ok"], &told["health"]["reachable"]), (&json!(false), &json!(false)), "{told:#}");
+    assert!(told["health"]["hint"].to_string().contains("openclaw gateway status --deep"), "{told:#}");
+}
+
 #[test]
 fn a_stale_gateway_makes_way_for_the_service() {
     let machine = Machine::systemd();
@@ -547,6 +597,100 @@ fn a_service_of_the_system_is_found_without_being_asked_for() {
     let (out, _, calls) = machine.run("gateway stop", 0);
     assert_eq!(out, "Stopped systemd service: openclaw-gateway.service\n");
     assert!(calls.contains(&"systemctl stop openclaw-gateway.service".to_owned()), "{calls:?}");
+}
+
+#[test]
+fn a_task_scheduler_that_refuses_leaves_the_startup_folder() {
+    let machine =
+        Machine::of("schtasks", &[("schtasks", "echo 'ERROR: Access is denied.' >&2; exit 1\n"), ("cmd", "")]);
+    machine.tool("taskkill", "for pid; do :; done; kill -KILL $pid\n");
+    machine.home.configure(json!({"gateway": {"port": free_port()}}));
+    let item = machine.at("AppData/Roaming/Microsoft/Windows/Start Menu/Programs/Startup/OpenClaw Gateway.cmd");
+    let (out, _, calls) = machine.run("gateway install", 0);
+    assert_eq!(
+        out,
+        "\nInstalled Windows login item: ~/.openclaw/gateway.cmd\n\
+         The Task Scheduler refused the task: the gateway starts from the Startup folder at log-on.\n"
+    );
+    assert_eq!(calls.last().map(String::as_str), Some("cmd /d /c start  /min ~/.openclaw/gateway.cmd"));
+    let script = machine.home.state().join("gateway.cmd");
+    assert!(fs::read_to_string(&item).unwrap().contains(&script.display().to_string()));
+    let (out, err, _) = machine.run("gateway status --no-probe", 0);
+    assert!(out.contains("Service: Scheduled Task (registered)\n"), "{out}");
+    assert!(out.contains("\nRuntime: stopped (started at log-on from the Startup folder)\n"), "{out}{err}");
+    let mut gateway = Gateway::start_with(&machine.home, &[], |_| {});
+    let pid = gateway.pid();
+    let (out, _, _) = machine.run("gateway status --no-probe", 0);
+    assert!(out.contains(&format!("\nRuntime: running (pid {pid}, started at log-on")), "{out}");
+    let (out, _, calls) = machine.run("gateway start", 0);
+    assert_eq!(out, "Restarted Windows login item: OpenClaw Gateway\n");
+    assert_eq!(calls[0], format!("taskkill /F /T /PID {pid}"));
+    assert_eq!(gateway.wait_exit().code(), None, "killed");
+    let (out, _, _) = machine.run("gateway stop", 0);
+    assert_eq!(out, "Stopped Windows login item: OpenClaw Gateway\n");
+    // The scheduler thinks better of it: one way to start is enough.
+    machine.tool("schtasks", "");
+    let (out, _, calls) = machine.run("gateway install --force", 0);
+    assert_eq!(out, "\nInstalled Scheduled Task: ~/.openclaw/gateway.cmd\n");
+    assert!(calls.contains(&"schtasks /Run /TN OpenClaw Gateway".to_owned()), "{calls:?}");
+    assert!(!item.exists());
+    machine.run("gateway uninstall", 0);
+    assert!(!script.exists());
+}
+
+/// What the Debian package brings for users and for profiles is a service like any other once it is enabled.
+#[test]
+fn packaged_units_of_users_and_profiles_are_found() {
+    let machine = Machine::systemd();
+    machine.home.configure(json!({}));
+    let packaged = |kind: &str, name: &str| {
+        let from = format!(
+            "{}/contrib/systemd/{}{name}",
+            env!("CARGO_MANIFEST_DIR"),
+            if kind == "user" { "user/" } else { "" }
+        );
+        let to = machine.root().join("usr/lib/systemd").join(kind).join(name);
+        fs::create_dir_all(to.parent().unwrap()).unwrap();
+        fs::copy(from, &to).unwrap();
+        to
+    };
+    let unit = packaged("user", "openclaw-gateway.service");
+    let status = machine.json("gateway status --no-probe --json", 0);
+    assert_eq!((&status["service"]["loaded"], &status["service"]["command"]), (&json!(false), &Value::Null));
+    // As "systemctl --user enable" does it.
+    let wants = machine.at(".config/systemd/user/default.target.wants");
+    fs::create_dir_all(&wants).unwrap();
+    std::os::unix::fs::symlink(&unit, wants.join("openclaw-gateway.service")).unwrap();
+    fs::write(machine.at("mark"), "").unwrap();
+    let status = machine.json("gateway status --no-probe --json", 0);
+    let service = &status["service"];
+    assert_eq!((&service["loaded"], &service["configAudit"]["ok"]), (&json!(true), &json!(true)), "{service:#}");
+    assert_eq!(service["command"]["sourcePath"], "~/root/usr/lib/systemd/user/openclaw-gateway.service");
+    assert_eq!(status["extraServices"], json!([]));
+    let (out, _, calls) = machine.run("gateway stop", 0);
+    assert_eq!(out, "Stopped systemd service: openclaw-gateway.service\n");
+    assert!(calls.contains(&"systemctl --user stop openclaw-gateway.service".to_owned()), "{calls:?}");
+    machine.run("gateway install --force", 0);
+    assert!(!machine.unit().exists(), "the packaged unit is enough");
+    let (out, _, _) = machine.run("gateway uninstall", 0);
+    let stays = "Disabled systemd service: ~/root/usr/lib/systemd/user/openclaw-gateway.service (it belongs to a package and stays)\n";
+    assert!(out.ends_with(stays) && unit.is_file(), "{out}");
+    fs::remove_dir_all(&wants).unwrap();
+
+    fs::write(machine.at("mark"), "").unwrap();
+    packaged("system", "openclaw-gateway@.service");
+    let (out, _, calls) = machine.run("--profile rescue gateway status --no-probe", 0);
+    for text in [
+        "Service: systemd (enabled)\n",
+        "Command: /usr/bin/openclaw --profile rescue gateway\n",
+        "Service file: ~/root/usr/lib/systemd/system/openclaw-gateway@.service\n",
+        "OPENCLAW_STATE_DIR=/var/lib/openclaw-rescue OPENCLAW_CONFIG_PATH=/etc/openclaw/rescue.json\n",
+    ] {
+        assert!(out.contains(text), "{text}\n{out}");
+    }
+    assert!(calls.iter().any(|call| call.starts_with("systemctl show openclaw-gateway@rescue.service ")), "{calls:?}");
+    let (out, _, _) = machine.run("--profile rescue gateway stop", 0);
+    assert_eq!(out, "Stopped systemd service: openclaw-gateway@rescue.service\n");
 }
 
 #[test]
@@ -675,36 +819,4 @@ fn doctor_sees_who_is_in_the_way() {
     let report = machine.json("doctor --deep --json", 0);
     let found = report.to_string();
     assert!(found.contains("The provider of here/m is out of reach") && !found.contains("gateway.port"), "{report:#}");
-}
-
-#[test]
-fn the_security_audit_has_the_known_forms_and_closes_files() {
-    let machine = Machine::bare();
-    machine.home.configure(json!({"gateway": {"auth": {"token": "short"}}}));
-    let mode = |path: &std::path::Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
-    mode(&machine.home.config_path(), 0o644);
-    mode(&machine.home.state(), 0o755);
-    let (out, err, _) = machine.run("security audit", 0);
-    assert_eq!(err, "");
-    for text in [
-        "OpenClaw security audit\nSummary: 1 critical · 3 warn · 1 info\nRun deeper: openclaw security audit --deep\n\n\
-         CRITICAL\nfs.config.perms_world_readable Config file is world-readable\n  ~/.openclaw/openclaw.json mode=644; ",
-        "\n  Fix: chmod 600 ~/.openclaw/openclaw.json\n\nWARN\n",
-        "\ngateway.token_too_short Gateway token looks short\n  ",
-        "\nINFO\nsummary.attack_surface Attack surface summary\n  ",
-    ] {
-        assert!(out.contains(text), "{text}\n{out}");
-    }
-    let report = machine.json("security audit --json", 0);
-    assert_eq!(report["summary"], json!({"critical": 1, "warn": 3, "info": 1}));
-    let keys: Vec<&str> = report.as_object().unwrap().keys().map(String::as_str).collect();
-    assert_eq!(keys, ["ts", "summary", "findings"]);
-    let deep = machine.json("security audit --deep --json", 0);
-    assert_eq!(deep["deep"]["gateway"]["ok"], false, "nobody answers");
-    assert!(deep.to_string().contains("gateway.probe_failed") && !deep.to_string().contains("\"short\""));
-    let (out, _, _) = machine.run("security audit --fix", 0);
-    assert!(out.contains("\nFIX\n  chmod 700 ~/.openclaw\n  chmod 600 ~/.openclaw/openclaw.json\n"), "{out}");
-    let is = |path: &std::path::Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
-    assert_eq!((is(&machine.home.state()), is(&machine.home.config_path())), (0o700, 0o600));
-    assert!(machine.run("security audit --fix", 0).0.contains("  nothing to close\n"));
 }

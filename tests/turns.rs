@@ -321,7 +321,9 @@ fn one_turn_per_session_four_in_all_and_twenty_wait() {
         .filter(|run| run.starts_with('q'))
         .collect();
     assert_eq!(order, (0..20).map(|n| format!("q{n}")).collect::<Vec<_>>());
-    let said: Vec<String> = place.model.requests()[6..]
+    let said: Vec<String> = place
+        .model
+        .requests()
         .iter()
         .filter_map(|r| r["messages"].as_array()?.last()?["content"].as_str().map(str::to_owned))
         .collect();

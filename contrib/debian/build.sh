@@ -34,8 +34,11 @@ for page in "$root"/man/*; do
   put 644 "$page" "usr/share/man/man${name##*.}/$name"
   gzip -9n "$tree/usr/share/man/man${name##*.}/$name"
 done
-put 644 "$contrib/systemd/openclaw-gateway.service" usr/lib/systemd/system/openclaw-gateway.service
-put 644 "$contrib/systemd/user/openclaw-gateway.service" usr/lib/systemd/user/openclaw-gateway.service
+for unit in openclaw-gateway.service openclaw-gateway@.service; do
+  put 644 "$contrib/systemd/$unit" "usr/lib/systemd/system/$unit"
+  put 644 "$contrib/systemd/user/$unit" "usr/lib/systemd/user/$unit"
+done
+put 644 "$contrib/apparmor/openclaw-gateway" etc/apparmor.d/openclaw-gateway
 put 644 "$contrib/sysusers.d/openclaw.conf" usr/lib/sysusers.d/openclaw.conf
 put 644 "$contrib/tmpfiles.d/openclaw.conf" usr/lib/tmpfiles.d/openclaw.conf
 put 644 "$contrib/logrotate/openclaw" etc/logrotate.d/openclaw

@@ -247,9 +247,9 @@ impl<'a> Turn<'a> {
             };
             let endpoint = self.endpoint(answered.by).clone();
             self.total.add(&answered.usage);
-            count_tokens(&self.world.metrics, &answered.usage);
             self.last = Some(answered.usage);
             self.truncated = answered.stop == StopReason::Length;
+            count_tokens(&self.world.metrics, &answered.usage);
             self.write_answer(speaker(&endpoint, answered.usage, answered.stop, None), parts)?;
             if answered.stop != StopReason::ToolUse || calls.is_empty() {
                 return self.done(&endpoint, shown, Vec::new(), began);

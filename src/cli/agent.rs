@@ -8,6 +8,7 @@ use super::Context;
 use super::client::{Deadline, Failure};
 use super::context::{TIMEOUT_MS, positive};
 use super::output::{json_pretty, plain, stdout_is_terminal, write_out};
+use super::progress::Waiting;
 use super::target::Flags;
 use super::tree::Agent;
 use crate::error::{Error, Result};
@@ -44,12 +45,15 @@ pub fn run(cx: &Context, args: &Agent) -> Result<u8> {
     let run_id = new_uuid();
     let mut stream = Stream::new(&run_id, stdout_is_terminal() && !args.json);
     let deadline = Deadline::after(Duration::from_secs(seconds).saturating_add(MARGIN));
+    let mut waiting = Some(Waiting::new(cx.columns, args.json, "Waiting for the agent"));
     let answer = client.call("agent", Some(params(args, &run_id, seconds)), true, deadline, &mut |event, payload| {
         let text = stream.on_event(event, payload);
         if !text.is_empty() {
+            waiting = None;
             write_out(&text);
         }
     });
+    drop(waiting);
     if stream.open {
         out!();
     }

@@ -10,6 +10,7 @@ use std::ffi::OsString;
 use argh::FromArgs as _;
 
 use super::manual::{self, Page};
+use super::output::{MIN_COLUMNS, wrap};
 use super::tree::{self, CommandInfo, FlagInfo, FlagInfoKind, Optionality, Top};
 use crate::error::{Error, Result};
 
@@ -23,8 +24,8 @@ pub enum Action {
         path: Vec<String>,
         asked: bool,
     },
-    /// `openclaw help <page>`.
-    Page(&'static Page),
+    /// `openclaw help <topic>`; the words of the command, if the topic is one.
+    Page(&'static Page, Vec<String>),
 }
 
 /// Parses the arguments without the program's name.
@@ -37,7 +38,7 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Action> {
         Normal::Words(words) => words,
         Normal::Version => return Ok(Action::Version),
         Normal::Help { path, asked } => return Ok(Action::Help { path, asked }),
-        Normal::Page(page) => return Ok(Action::Page(page)),
+        Normal::Page(page, path) => return Ok(Action::Page(page, path)),
     };
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     match Top::from_args(&["openclaw"], &words) {
@@ -55,7 +56,7 @@ enum Normal {
         path: Vec<String>,
         asked: bool,
     },
-    Page(&'static Page),
+    Page(&'static Page, Vec<String>),
 }
 
 /// One command on the way down the tree, with the options that were given for it.
@@ -69,6 +70,7 @@ fn normalise(words: Vec<String>) -> Result<Normal> {
         levels: vec![Level { info: tree::tree(), given: Vec::new() }],
         operands: Vec::new(),
         help: false,
+        topic: false,
         page: None,
         version: false,
         problem: None,
@@ -85,6 +87,8 @@ struct Parser {
     levels: Vec<Level>,
     operands: Vec<String>,
     help: bool,
+    /// `help` came before any command.
+    topic: bool,
     /// A manual page that `help` is asked for.
     page: Option<&'static Page>,
     version: bool,
@@ -136,6 +140,7 @@ impl Parser {
         // `openclaw help gateway` and `openclaw gateway help`; elsewhere it is a word like others.
         if word == "help" && self.operands.is_empty() && !self.level().info.commands.is_empty() {
             self.help = true;
+            self.topic = self.levels.len() == 1;
             return Ok(());
         }
         let found = self.level().info.commands.iter().find(|sub| sub.name == word);
@@ -146,8 +151,11 @@ impl Parser {
                     self.page = Some(page);
                     return Ok(());
                 }
-                return Err(Error::new(format!("error: unknown command '{word}'"))
-                    .hint(format!("See: {} --help", self.path_text())));
+                let mut error = Error::new(format!("error: unknown command '{word}'"));
+                if self.topic && self.levels.len() == 1 {
+                    error.hints = wrap(&format!("Topics: {}", manual::topics()), MIN_COLUMNS);
+                }
+                return Err(error.hint(format!("See: {} --help", self.path_text())));
             }
             _ => self.operands.push(word),
         }
@@ -288,7 +296,11 @@ impl Parser {
             return Ok(Normal::Version);
         }
         if let Some(page) = self.page {
-            return Ok(Normal::Page(page));
+            return Ok(Normal::Page(page, Vec::new()));
+        }
+        // Of a command below another one its own help is closer to the question than the page of the group.
+        if let Some(page) = self.topic_page() {
+            return Ok(Normal::Page(page, self.path()));
         }
         if self.help {
             return Ok(Normal::Help { path: self.path(), asked: true });
@@ -310,6 +322,10 @@ impl Parser {
         }
         self.check_operands()?;
         Ok(Normal::Words(self.into_words()))
+    }
+
+    fn topic_page(&self) -> Option<&'static Page> {
+        if self.topic && self.levels.len() == 2 { manual::about(&self.path()) } else { None }
     }
 
     fn check_operands(&self) -> Result<()> {
@@ -484,8 +500,10 @@ mod tests {
             (vec!["devices", "help", "list"], help(&["devices", "list"], true)),
             (vec!["gateway", "status", "-h", "--nope"], help(&["gateway", "status"], true)),
             (vec!["system", "event", "--help"], help(&["system", "event"], true)),
-            (vec!["help", "protocol"], Normal::Page(manual::find("openclaw-protocol").unwrap())),
-            (vec!["help", "openclaw.json"], Normal::Page(manual::find("openclaw.json").unwrap())),
+            (vec!["help", "protocol"], Normal::Page(manual::find("openclaw-protocol").unwrap(), vec![])),
+            (vec!["help", "openclaw.json"], Normal::Page(manual::find("openclaw.json").unwrap(), vec![])),
+            (vec!["help", "logs"], Normal::Page(manual::find("status").unwrap(), vec!["logs".into()])),
+            (vec!["logs", "help", "--help"], help(&["logs"], true)),
             (vec!["devices"], help(&["devices"], false)),
             (vec!["system", "heartbeat"], help(&["system", "heartbeat"], false)),
             (vec!["--version"], Normal::Version),

@@ -7,21 +7,24 @@ use serde_json::{Value, json};
 use super::Context;
 use super::context::{env, millis};
 use super::output::{Page, json_pretty, plain};
+use super::progress::Waiting;
 use super::tree::GatewayDiscover;
 use crate::discovery::{self, Beacon};
 use crate::error::{Error, Result};
 use crate::out;
 
 const TIMEOUT_MS: u64 = 2000;
-const DOMAIN: &str = "local.";
+pub const DOMAIN: &str = "local.";
 
 pub fn run(cx: &Context, args: &GatewayDiscover) -> Result<u8> {
     let timeout = millis(args.timeout.as_deref(), TIMEOUT_MS)?;
-    let group = discovery::address(env("OPENCLAW_MDNS_ADDRESS").as_deref());
-    let beacons = discovery::browse(group, Duration::from_millis(timeout)).map_err(|e| {
+    let groups = discovery::groups(env("OPENCLAW_MDNS_ADDRESS").as_deref());
+    let listening = Waiting::new(cx.columns, args.json, "Listening for gateways in this network");
+    let beacons = discovery::browse(&groups, Duration::from_millis(timeout)).map_err(|e| {
         Error::new(format!("gateway discover failed: {e}"))
             .hint("Is there a network? An address known otherwise: --url.")
     })?;
+    drop(listening);
     if args.json {
         let list: Vec<Value> = beacons.iter().map(beacon_json).collect();
         out!(
@@ -33,7 +36,14 @@ pub fn run(cx: &Context, args: &GatewayDiscover) -> Result<u8> {
     let mut page = Page::default();
     page.out(cx.paint.bold("Gateway Discovery"));
     page.out(format!("Found {} gateway(s) · domains: {DOMAIN}", beacons.len()));
-    for beacon in &beacons {
+    list(&beacons, &mut page);
+    page.print();
+    Ok(0)
+}
+
+/// Three or four lines for each.
+pub fn list(beacons: &[Beacon], page: &mut Page) {
+    for beacon in beacons {
         page.out(format!("- {} {DOMAIN}", plain(beacon.txt.get("displayName").unwrap_or(&beacon.instance))));
         let addresses: Vec<String> = beacon.addresses.iter().map(ToString::to_string).collect();
         if !addresses.is_empty() {
@@ -48,8 +58,6 @@ pub fn run(cx: &Context, args: &GatewayDiscover) -> Result<u8> {
             }
         }
     }
-    page.print();
-    Ok(0)
 }
 
 fn url(beacon: &Beacon) -> Option<String> {
@@ -60,7 +68,7 @@ fn url(beacon: &Beacon) -> Option<String> {
 }
 
 /// What was not told is left out; anybody can tell anything.
-fn beacon_json(beacon: &Beacon) -> Value {
+pub fn beacon_json(beacon: &Beacon) -> Value {
     let mut out = json!({"instanceName": beacon.instance, "domain": DOMAIN, "txt": beacon.txt});
     let mut put = |key: &str, value: Option<Value>| {
         if let Some(value) = value {

@@ -3,7 +3,7 @@
 //! Pure: words in, text out.
 
 use super::argv::label;
-use super::manual;
+use super::manual::{self, Page};
 use super::output::{MIN_COLUMNS, pad, width, wrap};
 use super::tree::{self, CommandInfo, Optionality};
 
@@ -18,13 +18,7 @@ pub fn version_line() -> String {
 
 /// Help of the command that these words lead to; the root for unknown ones.
 pub fn help(path: &[String]) -> String {
-    let mut info = tree::tree();
-    for word in path {
-        match info.commands.iter().find(|sub| sub.name == word) {
-            Some(sub) => info = sub.command.clone(),
-            None => break,
-        }
-    }
+    let info = command(path);
     let mut text = format!("{}\n\n{}\n\n", version_line(), usage(path, &info));
     paragraph(&mut text, info.description, 0);
     list(&mut text, "Arguments:", info.positionals.iter().map(|p| (p.name.to_string(), p.description)));
@@ -37,15 +31,38 @@ pub fn help(path: &[String]) -> String {
         text.push('\n');
         paragraph(&mut text, note, 0);
     }
-    if path.is_empty() {
-        text.push('\n');
-        paragraph(&mut text, &manual::note(), 0);
-    }
+    text.push('\n');
+    let note = match manual::about(path) {
+        Some(page) => {
+            format!("\"openclaw help {}\" prints the manual page {}({}).", page.topic(), page.name, page.section)
+        }
+        None => format!("\"openclaw help <topic>\" prints a manual page: a command, or one of {}.", manual::topics()),
+    };
+    paragraph(&mut text, &note, 0);
     if !info.commands.is_empty() {
         let words = [&["openclaw".to_string()], path].concat().join(" ");
         text.push_str(&format!("\n\"{words} <command> --help\" tells more about a command.\n"));
     }
     text
+}
+
+/// A manual page; for the name of a command it begins as its help does.
+pub fn topic(path: &[String], page: &Page) -> String {
+    match path {
+        [] => page.text(),
+        path => format!("{}\n\n{}\n\n{}", version_line(), usage(path, &command(path)), page.text()),
+    }
+}
+
+fn command(path: &[String]) -> CommandInfo {
+    let mut info = tree::tree();
+    for word in path {
+        match info.commands.iter().find(|sub| sub.name == word) {
+            Some(sub) => info = sub.command.clone(),
+            None => break,
+        }
+    }
+    info
 }
 
 fn usage(path: &[String], info: &CommandInfo) -> String {

@@ -45,6 +45,8 @@ pub mod service;
 pub mod service_commands;
 pub mod sessions;
 pub mod setup;
+pub mod ssh_tunnel;
+pub mod state_tree;
 pub mod status;
 mod status_page;
 pub mod stop;
@@ -81,8 +83,8 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
             output::write_err(&help(&path));
             Ok(1)
         }
-        Ok(Action::Page(page)) => {
-            output::write_out(&page.text());
+        Ok(Action::Page(page, path)) => {
+            output::write_out(&help::topic(&path, page));
             Ok(0)
         }
         Ok(Action::Run(top)) => command(*top),

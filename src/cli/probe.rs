@@ -1,5 +1,6 @@
-//! `openclaw gateway probe`: every gateway that this machine knows (cli 4.5).
+//! `openclaw gateway probe`: every gateway that this machine knows, through ssh where that is asked for (cli 4.5).
 
+use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -7,14 +8,21 @@ use serde_json::{Value, json};
 use super::Context;
 use super::call::gateway_flags;
 use super::client::{Deadline, Failure, now_ms};
-use super::context::{millis, port_flag};
+use super::context::{env, millis, port_flag};
+use super::discover::{DOMAIN, beacon_json, list};
 use super::output::{Page, Paint, json_pretty, plain};
-use super::target::{Flags, Target};
+use super::progress::Waiting;
+use super::ssh_tunnel::{Login, Tunnel};
+use super::target::{self, Flags, Target};
 use super::tree::{Gateway, GatewayProbe};
+use crate::config::paths::expand_tilde;
+use crate::discovery::{self, Beacon};
 use crate::error::{Error, Result};
 use crate::out;
 
 const BUDGET_MS: u64 = 3000;
+/// Of the budget, for who is in the local network.
+const DISCOVERY_MS: u64 = 1200;
 
 /// What one gateway said.
 struct Probed {
@@ -22,7 +30,19 @@ struct Probed {
     title: &'static str,
     url: String,
     active: bool,
+    /// Of what leads there, for JSON.
+    tunnel: Value,
     answer: Answer,
+}
+
+/// All that a probe found out.
+#[derive(Default)]
+struct Findings {
+    probed: Vec<Probed>,
+    beacons: Vec<Beacon>,
+    discovery_ms: u64,
+    /// Why there is no tunnel.
+    tunnel_failed: Option<String>,
 }
 
 enum Answer {
@@ -40,22 +60,68 @@ struct Calls {
 
 pub fn run(cx: &Context, group: &Gateway, args: &GatewayProbe) -> Result<u8> {
     let started = (Instant::now(), now_ms());
-    if args.ssh.is_some() || args.ssh_auto || args.ssh_identity.is_some() {
-        return Err(Error::new("Gateway probe failed: this build opens no SSH tunnels.")
-            .hint("Open one (ssh -N -L 18790:127.0.0.1:18789 user@host), then")
-            .hint("openclaw gateway probe --url ws://127.0.0.1:18790 --token T"));
-    }
+    let failed = |error: Error| Error { message: format!("Gateway probe failed: {}", error.message), ..error };
     let budget = millis(args.timeout.as_deref(), BUDGET_MS)?;
+    let end = started.0 + Duration::from_millis(budget);
     let deadline = Deadline::after(Duration::from_millis(budget));
     let flags = gateway_flags(&args.url, &args.token, &args.password, group);
     let port = port_flag(group.port.as_deref())?;
+    let login = args.ssh.as_deref().map(Login::parse).transpose().map_err(failed)?;
+    if args.ssh_identity.is_some() && login.is_none() && !args.ssh_auto {
+        return Err(failed(
+            Error::new("--ssh-identity is a key for --ssh").hint("Add --ssh user@host, or --ssh-auto."),
+        ));
+    }
+
+    let groups = discovery::groups(env("OPENCLAW_MDNS_ADDRESS").as_deref());
+    let discovery_ms = DISCOVERY_MS.min(budget);
+    let browse = thread::spawn(move || discovery::browse(&groups, Duration::from_millis(discovery_ms)));
+    let open = |login: Login| {
+        let config = &cx.loaded().config.gateway;
+        let identity = args.ssh_identity.as_deref().or(config.remote_ssh_identity.as_deref());
+        let identity = identity.map(|text| expand_tilde(&cx.paths.home, text));
+        Tunnel::start(login, identity.as_deref(), cx.port(port), end.saturating_duration_since(Instant::now()))
+    };
+    // ssh works while the others are asked.
+    let mut tunnel = login.or_else(|| known_login(cx, args)).map(&open);
+    let waiting = Waiting::new(cx.columns, args.json, "Asking gateways");
+    let mut probed = direct(cx, flags, port, deadline, &waiting);
+    let beacons = browse.join().ok().and_then(std::result::Result::ok).unwrap_or_default();
+    if tunnel.is_none() && args.ssh_auto {
+        let nobody = || {
+            Error::new("no target for --ssh-auto: gateway.remote names none and nobody answered in the network")
+                .hint("Use --ssh user@host.")
+        };
+        tunnel = Some(found_login(&beacons).ok_or_else(nobody).and_then(open));
+    }
+    let mut tunnel_failed = None;
+    match tunnel.map(|tunnel| through(cx, flags, tunnel?, end, deadline)) {
+        Some(Ok(reached)) => probed.insert(probed.len() - 1, reached),
+        Some(Err(error)) => tunnel_failed = Some(error.to_string().replace('\n', " ")),
+        None => {}
+    }
+
+    drop(waiting);
+
+    let findings = Findings { probed, beacons, discovery_ms, tunnel_failed };
+    let reached = findings.probed.iter().any(Probed::is_reached);
+    if args.json {
+        let took = u64::try_from(started.0.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let tailnet = crate::sys::host::tailnet_ipv4().map(|ip| ip.to_string());
+        out!("{}", json_pretty(&document(&findings, started.1, took, budget, cx.port(port), tailnet)));
+    } else {
+        page(&findings, budget, cx.paint).print();
+    }
+    Ok(u8::from(!reached))
+}
+
+/// What is reached without ssh; this machine's own gateway comes last.
+fn direct(cx: &Context, flags: Flags<'_>, port: Option<u16>, deadline: Deadline, waiting: &Waiting) -> Vec<Probed> {
     let local_flags = Flags { url: None, ..flags };
     let remote = cx.loaded().config.gateway.mode.as_deref() == Some("remote");
-
     let mut targets = Vec::new();
     if flags.url.is_some() {
-        let target = cx.target(flags);
-        targets.push(("explicit", "URL (explicit)", true, target));
+        targets.push(("explicit", "URL (explicit)", true, cx.target(flags)));
     }
     if remote {
         targets.push(("configRemote", "Remote (configured)", flags.url.is_none(), cx.target(local_flags)));
@@ -66,29 +132,70 @@ pub fn run(cx: &Context, group: &Gateway, args: &GatewayProbe) -> Result<u8> {
         flags.url.is_none() && !remote,
         cx.local_target(local_flags, port),
     ));
-    let probed: Vec<Probed> = targets
-        .into_iter()
-        .map(|(id, title, active, target)| match target {
-            Ok(target) => Probed { id, title, url: target.url.clone(), active, answer: ask(cx, &target, deadline) },
-            Err(error) => Probed {
-                id,
-                title,
-                url: flags.url.unwrap_or("").to_string(),
-                active,
-                answer: Answer::Failed { error: error.message, close: None },
-            },
-        })
-        .collect();
+    let probe = |(id, title, active, target): (_, _, _, Result<Target>)| match target {
+        Ok(target) => {
+            waiting.now(|| format!("Asking {}", target.url));
+            let answer = ask(cx, &target, deadline);
+            Probed { id, title, url: target.url, active, tunnel: Value::Null, answer }
+        }
+        Err(error) => {
+            let answer = Answer::Failed { error: error.message, close: None };
+            let url = flags.url.unwrap_or("").to_string();
+            Probed { id, title, url, active, tunnel: Value::Null, answer }
+        }
+    };
+    targets.into_iter().map(probe).collect()
+}
 
-    let reached = probed.iter().any(Probed::is_reached);
-    if args.json {
-        let took = u64::try_from(started.0.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let tailnet = crate::sys::host::tailnet_ipv4().map(|ip| ip.to_string());
-        out!("{}", json_pretty(&document(&probed, started.1, took, budget, cx.port(port), tailnet)));
-    } else {
-        page(&probed, budget, cx.paint).print();
+/// Asks the gateway behind a tunnel, with the credentials that are given or known for a remote one.
+fn through(cx: &Context, flags: Flags<'_>, mut tunnel: Tunnel, end: Instant, deadline: Deadline) -> Result<Probed> {
+    tunnel.wait_open(end)?;
+    let url = format!("ws://127.0.0.1:{}", tunnel.local_port);
+    let config = &cx.loaded().config.gateway;
+    let (token, password) = (config.remote_token.as_ref(), config.remote_password.as_ref());
+    let flags = match flags.has_secret() {
+        true => Flags { url: Some(&url), ..flags },
+        false => Flags {
+            url: Some(&url),
+            token: token.map(|token| token.expose()),
+            password: password.map(|password| password.expose()),
+        },
+    };
+    let answer = match cx.target(flags) {
+        Ok(target) => ask(cx, &target, deadline),
+        Err(_) => {
+            let error = "no credentials for the gateway behind the tunnel: pass --token or set gateway.remote.token";
+            Answer::Failed { error: error.to_owned(), close: None }
+        }
+    };
+    let told = json!({
+        "kind": "ssh",
+        "target": tunnel.login.to_string(),
+        "localPort": tunnel.local_port,
+        "remotePort": tunnel.remote_port,
+        "pid": tunnel.pid(),
+    });
+    Ok(Probed { id: "sshTunnel", title: "Remote over SSH", url, active: false, tunnel: told, answer })
+}
+
+/// For --ssh-auto: where the configuration says that the remote gateway is.
+fn known_login(cx: &Context, args: &GatewayProbe) -> Option<Login> {
+    let config = &cx.loaded().config.gateway;
+    if !args.ssh_auto {
+        return None;
     }
-    Ok(u8::from(!reached))
+    let host = || target::other_host(config.remote_url.as_deref()?);
+    let known = config.remote_ssh_target.as_deref().and_then(|text| Login::parse(text).ok());
+    known.or_else(|| Login::parse(&host()?).ok())
+}
+
+/// For --ssh-auto: the first one that was heard of. ssh knows whether it is who it says.
+fn found_login(beacons: &[Beacon]) -> Option<Login> {
+    beacons.iter().find_map(|beacon| {
+        let host = beacon.txt.get("tailnetDns").or(beacon.txt.get("lanHost")).or(beacon.host.as_ref())?;
+        let port = beacon.txt.get("sshPort").and_then(|port| port.parse().ok()).unwrap_or(22);
+        Login::parse(&format!("{host}:{port}")).ok()
+    })
 }
 
 fn ask(cx: &Context, target: &Target, deadline: Deadline) -> Answer {
@@ -142,8 +249,8 @@ impl Probed {
     fn json(&self) -> Value {
         let kind = self.id;
         let head = |connect: Value| {
-            json!({"id": self.id, "kind": kind, "url": self.url, "active": self.active, "tunnel": null,
-                   "connect": connect})
+            json!({"id": self.id, "kind": kind, "url": self.url, "active": self.active,
+                   "tunnel": self.tunnel, "connect": connect})
         };
         match &self.answer {
             Answer::Failed { error, close } => {
@@ -185,8 +292,16 @@ fn config_summary(config: &Value) -> Value {
     })
 }
 
-fn warnings(probed: &[Probed]) -> Vec<Value> {
+fn warnings(findings: &Findings) -> Vec<Value> {
+    let probed = &findings.probed;
     let mut out = Vec::new();
+    if let Some(why) = &findings.tunnel_failed {
+        out.push(json!({
+            "code": "ssh_tunnel_failed",
+            "message": format!("SSH tunnel failed to start; falling back to direct probes. {why}"),
+            "targetIds": ["sshTunnel"],
+        }));
+    }
     let limited: Vec<&str> =
         probed.iter().filter(|p| p.json()["connect"]["scopeLimited"] == true).map(|p| p.id).collect();
     if !limited.is_empty() {
@@ -208,8 +323,9 @@ fn warnings(probed: &[Probed]) -> Vec<Value> {
     out
 }
 
-fn document(probed: &[Probed], ts: u64, took: u64, budget: u64, port: u16, tailnet: Option<String>) -> Value {
-    let warnings = warnings(probed);
+fn document(findings: &Findings, ts: u64, took: u64, budget: u64, port: u16, tailnet: Option<String>) -> Value {
+    let probed = &findings.probed;
+    let warnings = warnings(findings);
     let reached = probed.iter().find(|p| p.is_reached());
     let degraded = warnings.iter().any(|warning| warning["code"] == "probe_scope_limited");
     json!({
@@ -225,20 +341,24 @@ fn document(probed: &[Probed], ts: u64, took: u64, budget: u64, port: u16, tailn
             "localTailnetUrl": tailnet.as_ref().map(|ip| format!("ws://{ip}:{port}")),
             "tailnetIPv4": tailnet,
         },
-        // Nothing is searched: this build speaks no mDNS.
-        "discovery": {"timeoutMs": 0, "count": 0, "beacons": []},
+        "discovery": {
+            "timeoutMs": findings.discovery_ms,
+            "count": findings.beacons.len(),
+            "beacons": findings.beacons.iter().map(beacon_json).collect::<Vec<_>>(),
+        },
         "targets": probed.iter().map(Probed::json).collect::<Vec<_>>(),
     })
 }
 
-fn page(probed: &[Probed], budget: u64, paint: Paint) -> Page {
+fn page(findings: &Findings, budget: u64, paint: Paint) -> Page {
+    let probed = &findings.probed;
     let mut page = Page::default();
     page.out(paint.bold("Gateway Status"));
     let reached = probed.iter().any(Probed::is_reached);
     page.out(format!("Reachable: {}", if reached { paint.green("yes") } else { paint.red("no") }));
     page.out(format!("Probe budget: {budget}ms"));
     page.out("");
-    let warnings = warnings(probed);
+    let warnings = warnings(findings);
     if !warnings.is_empty() {
         page.out(paint.yellow("Warning:"));
         for warning in &warnings {
@@ -246,9 +366,22 @@ fn page(probed: &[Probed], budget: u64, paint: Paint) -> Page {
         }
         page.out("");
     }
+    page.out(paint.bold("Discovery (this machine)"));
+    let count = findings.beacons.len();
+    page.out(format!("Found {count} gateway{} via Bonjour ({DOMAIN})", if count == 1 { "" } else { "s" }));
+    if count == 0 {
+        page.out(
+            "Tip: if the gateway is remote, mDNS won’t cross networks; use Wide-Area Bonjour (split DNS) or SSH tunnels.",
+        );
+    }
+    list(&findings.beacons, &mut page);
+    page.out("");
     page.out(paint.bold("Targets"));
     for target in probed {
         page.out(format!("{} {}", target.title, target.url));
+        if let Some(login) = target.tunnel["target"].as_str() {
+            page.out(format!("  SSH: {} (port {} there)", plain(login), target.tunnel["remotePort"]));
+        }
         match &target.answer {
             Answer::Failed { error, .. } => {
                 let first = error.lines().next().unwrap_or("");
@@ -289,8 +422,13 @@ mod tests {
             title: "Local loopback",
             url: "ws://127.0.0.1:21133".into(),
             active: true,
+            tunnel: Value::Null,
             answer,
         }
+    }
+
+    fn found(probed: Vec<Probed>) -> Findings {
+        Findings { probed, discovery_ms: 1200, ..Findings::default() }
     }
 
     fn up() -> Probed {
@@ -305,18 +443,27 @@ mod tests {
             config: Ok(config),
         };
         let answer = Answer::Reached { latency_ms: 40, calls: Box::new(calls) };
-        Probed { id: "explicit", title: "URL (explicit)", url: "ws://127.0.0.1:1".into(), active: true, answer }
+        Probed {
+            id: "explicit",
+            title: "URL (explicit)",
+            url: "ws://127.0.0.1:1".into(),
+            active: true,
+            tunnel: Value::Null,
+            answer,
+        }
     }
 
     #[test]
     fn a_machine_without_a_gateway() {
-        let text = page(&[down()], 3000, Paint::NONE).text(Stream::Out);
+        let text = page(&found(vec![down()]), 3000, Paint::NONE).text(Stream::Out);
         assert_eq!(
             text,
-            "Gateway Status\nReachable: no\nProbe budget: 3000ms\n\nTargets\nLocal loopback ws://127.0.0.1:21133\n  \
+            "Gateway Status\nReachable: no\nProbe budget: 3000ms\n\nDiscovery (this machine)\n\
+             Found 0 gateways via Bonjour (local.)\nTip: if the gateway is remote, mDNS won’t cross networks; use \
+             Wide-Area Bonjour (split DNS) or SSH tunnels.\n\nTargets\nLocal loopback ws://127.0.0.1:21133\n  \
              Connect: failed - connect failed: connect ECONNREFUSED 127.0.0.1:21133\n"
         );
-        let json = document(&[down()], 5, 7, 3000, 21133, None);
+        let json = document(&found(vec![down()]), 5, 7, 3000, 21133, None);
         assert_eq!((&json["ok"], &json["primaryTargetId"]), (&json!(false), &Value::Null));
         assert_eq!(
             json["targets"][0]["connect"],
@@ -329,12 +476,12 @@ mod tests {
 
     #[test]
     fn a_gateway_that_answers() {
-        let text = page(&[up()], 3000, Paint::NONE).text(Stream::Out);
+        let text = page(&found(vec![up()]), 3000, Paint::NONE).text(Stream::Out);
         assert!(
             text.contains("  Connect: ok (40ms) · RPC: ok\n  Gateway: vm (192.0.2.2) · app 2026.3.13 · linux 6.12.0\n"),
             "{text}"
         );
-        let json = document(&[up(), down()], 5, 7, 3000, 1, Some("100.64.0.1".into()));
+        let json = document(&found(vec![up(), down()]), 5, 7, 3000, 1, Some("100.64.0.1".into()));
         assert_eq!((&json["ok"], &json["primaryTargetId"]), (&json!(true), &json!("explicit")));
         let keys: Vec<&str> = json.as_object().unwrap().keys().map(String::as_str).collect();
         assert_eq!(
@@ -360,7 +507,7 @@ mod tests {
         let mut target = up();
         let Answer::Reached { calls, .. } = &mut target.answer else { panic!() };
         calls.status = Err("missing scope: operator.read".into());
-        let text = page(&[target], 3000, Paint::NONE).text(Stream::Out);
+        let text = page(&found(vec![target]), 3000, Paint::NONE).text(Stream::Out);
         assert!(text.contains("Warning:") && text.contains("RPC: limited - missing scope: operator.read"), "{text}");
     }
 }

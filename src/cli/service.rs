@@ -38,14 +38,21 @@ pub struct Seen {
 }
 
 /// The service of this profile. Where the user has none, an enabled one of the system is meant: installed by hand or
-/// with a package.
+/// with a package. A package brings templates for profiles.
 pub fn find(cx: &Context, port: u16) -> service::Service {
     let own = exactly(cx, port, false);
     if own.manager != Manager::SystemdUser || own.is_installed() {
         return own;
     }
-    let of_the_system = exactly(cx, port, true);
-    if of_the_system.is_loaded() { of_the_system } else { own }
+    let mut others = vec![exactly(cx, port, true)];
+    if let Some(unit) = own.spec.instance_name() {
+        others.extend([false, true].map(|system| {
+            let mut instance = exactly(cx, port, system);
+            instance.spec.unit = Some(unit.clone());
+            instance
+        }));
+    }
+    others.into_iter().find(service::Service::is_loaded).unwrap_or(own)
 }
 
 /// The service of the user or, with `system`, of the system, where there are two kinds.
@@ -102,6 +109,8 @@ fn spec(cx: &Context, port: u16, root: PathBuf) -> Spec {
         profile: paths.profile.clone(),
         home: paths.home.clone(),
         state_dir: paths.state_dir.clone(),
+        config_path: paths.config_path.clone(),
+        app_data: env("APPDATA").filter(|dir| !dir.is_empty()).map(PathBuf::from),
         user: owner_of(&paths.home),
         uid: process::uid().unwrap_or_default(),
         env: variables,

@@ -8,6 +8,7 @@ use super::Context;
 use super::client::{Deadline, Failure as NoAnswer};
 use super::context::{env, port_flag};
 use super::output::{Page, json_pretty};
+use super::progress::Waiting;
 use super::service::{self, NO_SYSTEMD};
 use super::target::Flags;
 use super::tree::{Gateway, GatewayInstall};
@@ -100,7 +101,9 @@ fn try_install(cx: &Context, group: &Gateway, args: &GatewayInstall, warnings: &
     }
     save_token(cx, args.token.as_deref().or(group.token.as_deref()), warnings)?;
     service.reach().map_err(Error::new)?;
+    let installing = Waiting::new(cx.columns, args.json, at_work("Installing", &service));
     let lines = write_service(cx, &service)?;
+    drop(installing);
     Ok(Outcome { action: "install", result: "installed", lines, loaded: service.is_loaded(), ..Outcome::default() })
 }
 
@@ -108,7 +111,10 @@ fn try_install(cx: &Context, group: &Gateway, args: &GatewayInstall, warnings: &
 pub fn write_service(cx: &Context, service: &Service) -> Result<Vec<String>> {
     let done = service.act(Action::Install).map_err(|failure| failed(&failure))?;
     let mut lines = vec![String::new()];
-    lines.push(format!("Installed {}: {}", service.manager.noun(), cx.short(&service.file())));
+    lines.push(format!("Installed {}: {}", service.noun(), cx.short(&service.file())));
+    if service.is_login_item() {
+        lines.push("The Task Scheduler refused the task: the gateway starts from the Startup folder at log-on.".into());
+    }
     lines.extend(done.backups.iter().map(|path| format!("Previous unit backed up to: {}", cx.short(path))));
     Ok(lines)
 }
@@ -155,26 +161,28 @@ fn has_no_token(loaded: &Loaded) -> bool {
 
 pub fn start(cx: &Context, json: bool) -> Result<u8> {
     let service = service::find(cx, cx.port(None));
-    let outcome = try_start(cx, &service);
+    let outcome = try_start(cx, &service, json);
     finish("start", json, service.manager, outcome)
 }
 
-fn try_start(cx: &Context, service: &Service) -> Result<Outcome> {
+fn try_start(cx: &Context, service: &Service, json: bool) -> Result<Outcome> {
     check_config(cx)?;
     if !service.is_loaded() {
         return Ok(not_loaded("start", cx, service));
     }
+    let _starting = Waiting::new(cx.columns, json, at_work("Starting", service));
     service.reach().map_err(Error::new)?;
     service.act(Action::Restart).map_err(|failure| failed(&failure))?;
-    let lines = vec![format!("Restarted {}: {}", service.manager.noun(), service.name())];
+    let lines = vec![format!("Restarted {}: {}", service.noun(), service.name())];
     Ok(Outcome { action: "start", result: "started", lines, loaded: service.is_loaded(), ..Outcome::default() })
 }
 
 /// `stop` of an installed service.
-pub fn stop_service(service: &Service) -> Result<Outcome> {
+pub fn stop_service(cx: &Context, service: &Service, json: bool) -> Result<Outcome> {
+    let _stopping = Waiting::new(cx.columns, json, at_work("Stopping", service));
     service.reach().map_err(Error::new)?;
     service.act(Action::Stop).map_err(|failure| failed(&failure))?;
-    let lines = vec![format!("Stopped {}: {}", service.manager.noun(), service.name())];
+    let lines = vec![format!("Stopped {}: {}", service.noun(), service.name())];
     Ok(Outcome { action: "stop", result: "stopped", lines, loaded: service.is_loaded(), ..Outcome::default() })
 }
 
@@ -191,13 +199,15 @@ pub fn restart_service(cx: &Context, group: &Gateway, service: &Service, json: b
             out!("Run `{sync}` to sync the token.");
         }
     }
+    let waiting = Waiting::new(cx.columns, json, at_work("Restarting", service));
     service.reach().map_err(Error::new)?;
     service.act(Action::Restart).map_err(|failure| failed(&failure))?;
-    let restarted = format!("Restarted {}: {}", service.manager.noun(), service.name());
+    let restarted = format!("Restarted {}: {}", service.noun(), service.name());
     if !json {
-        out!("{restarted}");
+        waiting.aside(|| out!("{restarted}"));
     }
-    wait_until_healthy(cx, group, service, json, &mut warnings)?;
+    wait_until_healthy(cx, group, service, json, &waiting, &mut warnings)?;
+    drop(waiting);
     // People have read the warnings where they happened.
     let warnings = if json { warnings } else { Vec::new() };
     Ok(Outcome { action: "restart", result: "restarted", warnings, loaded: service.is_loaded(), ..Outcome::default() })
@@ -218,10 +228,12 @@ fn wait_until_healthy(
     group: &Gateway,
     service: &Service,
     json: bool,
+    waiting: &Waiting,
     warnings: &mut Vec<String>,
 ) -> Result<()> {
     let flag = port_flag(group.port.as_deref())?;
     let port = flag.or_else(|| service.command()?.port()).unwrap_or_else(|| cx.port(None));
+    waiting.now(|| format!("Waiting for the gateway on port {port}"));
     let deadline = Instant::now() + HEALTHY;
     let mut stranger = None;
     let mut said = false;
@@ -242,7 +254,7 @@ fn wait_until_healthy(
                 "Stopping stale process(es) and retrying restart...".to_owned(),
             ];
             if !json {
-                lines.iter().for_each(|line| out!("{line}"));
+                waiting.aside(|| lines.iter().for_each(|line| out!("{line}")));
             }
             warnings.extend(lines);
             stop::end_owner(cx)?;
@@ -250,7 +262,7 @@ fn wait_until_healthy(
         }
         stranger = stale;
         if Instant::now() >= deadline {
-            return Err(not_healthy(cx, service, port, json));
+            return Err(not_healthy(cx, service, port, json, waiting));
         }
         std::thread::sleep(LOOK);
     }
@@ -267,7 +279,7 @@ fn answers(cx: &Context, group: &Gateway, port: u16) -> bool {
     }
 }
 
-fn not_healthy(cx: &Context, service: &Service, port: u16, json: bool) -> Error {
+fn not_healthy(cx: &Context, service: &Service, port: u16, json: bool, waiting: &Waiting) -> Error {
     let mut lines = vec![
         format!("Timed out after {}s waiting for gateway port {port} to become healthy.", HEALTHY.as_secs()),
         format!("Service runtime: {}", service.runtime().line()),
@@ -279,7 +291,7 @@ fn not_healthy(cx: &Context, service: &Service, port: u16, json: bool) -> Error 
         lines.extend(port_report::port_report(port, &listeners, port_report::Wording::of(&cx.paths)));
     }
     if !json {
-        lines.iter().for_each(|line| out!("{line}"));
+        waiting.aside(|| lines.iter().for_each(|line| out!("{line}")));
     }
     Error::new(format!("Gateway restart timed out after {}s waiting for health checks.", HEALTHY.as_secs()))
         .hint(cx.suggest("openclaw gateway status --deep"))
@@ -288,22 +300,22 @@ fn not_healthy(cx: &Context, service: &Service, port: u16, json: bool) -> Error 
 
 pub fn uninstall(cx: &Context, json: bool) -> Result<u8> {
     let service = service::find(cx, cx.port(None));
-    let outcome = try_uninstall(cx, &service);
+    let outcome = try_uninstall(cx, &service, json);
     finish("uninstall", json, service.manager, outcome)
 }
 
-fn try_uninstall(cx: &Context, service: &Service) -> Result<Outcome> {
+fn try_uninstall(cx: &Context, service: &Service, json: bool) -> Result<Outcome> {
     refuse_nix("uninstall")?;
     let mut lines = Vec::new();
     if service.is_loaded() {
         // One that does not stop is disabled and removed all the same.
-        lines.extend(stop_service(service).map(|stopped| stopped.lines).unwrap_or_default());
+        lines.extend(stop_service(cx, service, json).map(|stopped| stopped.lines).unwrap_or_default());
     }
+    let _removing = Waiting::new(cx.columns, json, at_work("Removing", service));
     service.reach().map_err(Error::new)?;
-    let (file, packaged) = (service.file(), service.is_packaged());
+    let (file, packaged, noun) = (service.file(), service.is_packaged(), service.noun());
     let shown = cx.short(&file);
     let done = service.act(Action::Uninstall).map_err(|failure| failed(&failure))?;
-    let noun = service.manager.noun();
     lines.push(match () {
         () if packaged => format!("Disabled {noun}: {shown} (it belongs to a package and stays)"),
         () if done.removed.is_empty() => format!("{}{} not found at {shown}", noun[..1].to_uppercase(), &noun[1..]),
@@ -366,6 +378,11 @@ fn failed(failure: &Failure) -> Error {
 
 fn manager(cx: &Context) -> Manager {
     service::find(cx, 1).manager
+}
+
+/// What is waited for: `Stopping systemd service: openclaw-gateway.service`
+fn at_work(doing: &str, service: &Service) -> String {
+    format!("{doing} {}: {}", service.noun(), service.name())
 }
 
 /// With the words before it that scripts look for.

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use super::Context;
 use super::client::{Client, Deadline};
 use super::context::port_flag;
+use super::progress::Waiting;
 use super::service;
 use super::service_commands::{self, Outcome};
 use super::target::Flags;
@@ -28,23 +29,34 @@ const ANSWER: Duration = Duration::from_secs(2);
 
 pub fn stop(cx: &Context, group: &Gateway, json: bool) -> Result<u8> {
     let service = service::find(cx, cx.port(None));
-    let outcome =
-        if service.is_loaded() { service_commands::stop_service(&service) } else { try_stop(cx, group, &service) };
+    let outcome = match is_managed(cx, &service) {
+        true => service_commands::stop_service(cx, &service, json),
+        false => try_stop(cx, group, &service, json),
+    };
     service_commands::finish("stop", json, service.manager, outcome)
 }
 
 pub fn restart(cx: &Context, group: &Gateway, json: bool) -> Result<u8> {
     let service = service::find(cx, cx.port(None));
-    let outcome = service_commands::check_config(cx).and_then(|()| match service.is_loaded() {
+    let outcome = service_commands::check_config(cx).and_then(|()| match is_managed(cx, &service) {
         true => service_commands::restart_service(cx, group, &service, json),
-        false => try_restart(cx, group, &service),
+        false => try_restart(cx, group, &service, json),
     });
     service_commands::finish("restart", json, service.manager, outcome)
 }
 
-fn try_stop(cx: &Context, group: &Gateway, service: &Service) -> Result<Outcome> {
+/// Also a service that was started without being enabled is its manager's, who would start anew what we end.
+fn is_managed(cx: &Context, service: &Service) -> bool {
+    let started = || running(cx).is_some_and(|owner| service.runtime().pid == Some(owner.pid));
+    service.is_loaded() || service.is_installed() && started()
+}
+
+fn try_stop(cx: &Context, group: &Gateway, service: &Service, json: bool) -> Result<Outcome> {
     let port = cx.port(port_flag(group.port.as_deref())?);
-    let Some(pid) = end_owner(cx)? else {
+    let stopping = Waiting::new(cx.columns, json, "Waiting for the gateway to stop");
+    let ended = end_owner(cx)?;
+    drop(stopping);
+    let Some(pid) = ended else {
         let message = Some(format!("Gateway service {}.", service.manager.not_loaded_text()));
         return Ok(Outcome {
             action: "stop",
@@ -77,7 +89,7 @@ pub(super) fn end_owner(cx: &Context) -> Result<Option<u32>> {
     Ok(Some(owner.pid))
 }
 
-fn try_restart(cx: &Context, group: &Gateway, service: &Service) -> Result<Outcome> {
+fn try_restart(cx: &Context, group: &Gateway, service: &Service, json: bool) -> Result<Outcome> {
     let port = port_flag(group.port.as_deref())?;
     let Some(owner) = running(cx) else { return Ok(service_commands::not_loaded("restart", cx, service)) };
     if !cx.loaded().config.commands.restart {
@@ -87,6 +99,7 @@ fn try_restart(cx: &Context, group: &Gateway, service: &Service) -> Result<Outco
         )
         .hint(format!("Stop and start it instead: {}", cx.suggest("openclaw gateway stop"))));
     }
+    let _waiting = Waiting::new(cx.columns, json, "Waiting for the gateway to restart");
     let witness = witness(cx, group);
     send(owner.pid, Sig::Usr1)?;
     wait_until_new(cx, group, &owner, witness)?;

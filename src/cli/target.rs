@@ -257,6 +257,11 @@ fn parse_url(url: &str) -> Option<UrlParts> {
     (!host.is_empty()).then(|| UrlParts { secure, host: host.to_ascii_lowercase(), port })
 }
 
+/// The host of a gateway's address, unless that is this machine.
+pub fn other_host(url: &str) -> Option<String> {
+    parse_url(url).map(|parts| parts.host).filter(|host| !is_loopback(host))
+}
+
 /// An address is parsed, never compared as text; of names only `localhost` (R8).
 fn is_loopback(host: &str) -> bool {
     host == "localhost" || host.parse().is_ok_and(|ip: IpAddr| ip.to_canonical().is_loopback())

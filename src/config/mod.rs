@@ -7,6 +7,7 @@
 
 pub mod check;
 pub mod cross;
+pub mod dangerous;
 pub mod defaults;
 pub mod diff;
 pub mod edit;

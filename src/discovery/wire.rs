@@ -1,7 +1,7 @@
 //! Packets of multicast DNS (RFC 1035, 6762, 6763), as far as a service that is announced and looked for needs them.
 //! Pure. Packets come from anybody in the network: every count, length and pointer is bounded.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 /// Larger packets are neither sent nor read.
 pub const PACKET_BYTES: usize = 9000;
@@ -10,13 +10,14 @@ const MAX_QUESTIONS: usize = 32;
 const MAX_RECORDS: usize = 128;
 /// A name in all, and its parts (RFC 1035 3.1).
 const NAME_BYTES: usize = 255;
-const LABEL_BYTES: usize = 63;
+pub const LABEL_BYTES: usize = 63;
 const MAX_LABELS: usize = 32;
 const TXT_ENTRIES: usize = 64;
 
 pub const A: u16 = 1;
 pub const PTR: u16 = 12;
 pub const TXT: u16 = 16;
+pub const AAAA: u16 = 28;
 pub const SRV: u16 = 33;
 pub const ANY: u16 = 255;
 const IN: u16 = 1;
@@ -45,6 +46,7 @@ pub struct Record {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Data {
     A(Ipv4Addr),
+    Aaaa(Ipv6Addr),
     Ptr(Name),
     Srv { port: u16, host: Name },
     Txt(Vec<String>),
@@ -56,18 +58,49 @@ pub struct Packet {
     pub id: u16,
     pub response: bool,
     pub questions: Vec<Question>,
+    /// Answers, and what was added to them.
     pub records: Vec<Record>,
+    /// What somebody who asks for a name wants to say under it (RFC 6762 8.2).
+    pub authority: Vec<Record>,
 }
 
 impl Data {
     pub fn kind(&self) -> u16 {
         match self {
             Data::A(_) => A,
+            Data::Aaaa(_) => AAAA,
             Data::Ptr(_) => PTR,
             Data::Srv { .. } => SRV,
             Data::Txt(_) => TXT,
             Data::Other(kind) => *kind,
         }
+    }
+
+    /// As it stands in a packet, names written out in full.
+    pub fn bytes(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        match self {
+            Data::A(ip) => out.extend(ip.octets()),
+            Data::Aaaa(ip) => out.extend(ip.octets()),
+            Data::Ptr(name) => print_name(&mut out, name),
+            Data::Srv { port, host } => {
+                out.extend([0; 4]);
+                put(&mut out, *port);
+                print_name(&mut out, host);
+            }
+            Data::Txt(texts) => {
+                for text in texts {
+                    let bytes = &text.as_bytes()[..text.len().min(255)];
+                    out.push(bytes.len() as u8);
+                    out.extend(bytes);
+                }
+                if texts.is_empty() {
+                    out.push(0);
+                }
+            }
+            Data::Other(_) => {}
+        }
+        out
     }
 }
 
@@ -81,11 +114,11 @@ pub fn same(a: &[String], b: &[String]) -> bool {
     a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.eq_ignore_ascii_case(b))
 }
 
-/// Cut at a whole character so that it fits into a label.
-pub fn label(text: &str) -> String {
+/// What fits into so many bytes of a label, cut at a whole character.
+pub fn label(text: &str, bytes: usize) -> String {
     let clean: String = text.chars().filter(|c| !c.is_control()).collect();
-    let end = (0..=LABEL_BYTES.min(clean.len())).rev().find(|at| clean.is_char_boundary(*at)).unwrap_or(0);
-    clean[..end].to_owned()
+    let end = (0..=bytes.min(LABEL_BYTES).min(clean.len())).rev().find(|at| clean.is_char_boundary(*at));
+    clean[..end.unwrap_or(0)].to_owned()
 }
 
 /// None: not a packet, or one that breaks a bound.
@@ -105,8 +138,10 @@ pub fn parse(bytes: &[u8]) -> Option<Packet> {
         let (name, kind, class) = (at.name()?, at.u16()?, at.u16()?);
         packet.questions.push(Question { name, kind, unicast: class & TOP_BIT != 0 });
     }
-    for _ in 0..records {
-        packet.records.push(at.record()?);
+    for n in 0..records {
+        let record = at.record()?;
+        let is_authority = (counts[1]..counts[1] + counts[2]).contains(&n);
+        if is_authority { packet.authority.push(record) } else { packet.records.push(record) }
     }
     Some(packet)
 }
@@ -175,6 +210,10 @@ impl Cursor<'_> {
                 let b = self.take(4)?;
                 Data::A(Ipv4Addr::new(b[0], b[1], b[2], b[3]))
             }
+            AAAA if length == 16 => {
+                let bytes: [u8; 16] = self.take(16)?.try_into().ok()?;
+                Data::Aaaa(bytes.into())
+            }
             PTR => Data::Ptr(self.name()?),
             SRV if length > 6 => {
                 let _priority_and_weight = self.u32()?;
@@ -207,7 +246,7 @@ fn texts(mut bytes: &[u8]) -> Option<Vec<String>> {
 /// The bytes of a packet, names written out in full.
 pub fn print(packet: &Packet) -> Vec<u8> {
     let mut out = Vec::with_capacity(512);
-    let counts = [packet.questions.len(), packet.records.len(), 0, 0];
+    let counts = [packet.questions.len(), packet.records.len(), packet.authority.len(), 0];
     put(&mut out, packet.id);
     put(&mut out, if packet.response { RESPONSE } else { 0 });
     counts.into_iter().for_each(|n| put(&mut out, n as u16));
@@ -216,33 +255,15 @@ pub fn print(packet: &Packet) -> Vec<u8> {
         put(&mut out, question.kind);
         put(&mut out, IN | if question.unicast { TOP_BIT } else { 0 });
     }
-    for record in &packet.records {
+    // Not for those who ask without being part of the group, whose questions are repeated to them.
+    let alone = packet.response && packet.questions.is_empty();
+    for record in packet.records.iter().chain(&packet.authority) {
         print_name(&mut out, &record.name);
         put(&mut out, record.data.kind());
         // Several machines answer for one service; all else is ours alone.
-        put(&mut out, if matches!(record.data, Data::Ptr(_)) { IN } else { IN | TOP_BIT });
+        put(&mut out, if alone && !matches!(record.data, Data::Ptr(_)) { IN | TOP_BIT } else { IN });
         out.extend(record.ttl.to_be_bytes());
-        let mut data = Vec::new();
-        match &record.data {
-            Data::A(ip) => data.extend(ip.octets()),
-            Data::Ptr(name) => print_name(&mut data, name),
-            Data::Srv { port, host } => {
-                data.extend([0; 4]);
-                put(&mut data, *port);
-                print_name(&mut data, host);
-            }
-            Data::Txt(texts) => {
-                for text in texts {
-                    let bytes = &text.as_bytes()[..text.len().min(255)];
-                    data.push(bytes.len() as u8);
-                    data.extend(bytes);
-                }
-                if texts.is_empty() {
-                    data.push(0);
-                }
-            }
-            Data::Other(_) => {}
-        }
+        let data = record.data.bytes();
         put(&mut out, data.len() as u16);
         out.extend(data);
     }
@@ -279,9 +300,11 @@ mod tests {
                     data: Data::Ptr(vec!["Pi (x.y)".into(), "local".into()]),
                 },
                 Record { name: name("pi.local"), ttl: 120, data: Data::A(Ipv4Addr::new(10, 0, 0, 5)) },
+                Record { name: name("pi.local"), ttl: 120, data: Data::Aaaa("fe80::5".parse().unwrap()) },
                 Record { name: name("x.local"), ttl: 1, data: Data::Srv { port: 18789, host: name("pi.local") } },
                 Record { name: name("x.local"), ttl: 1, data: Data::Txt(vec!["role=gateway".into()]) },
             ],
+            authority: vec![Record { name: name("y.local"), ttl: 9, data: Data::A(Ipv4Addr::LOCALHOST) }],
         }
     }
 
@@ -289,7 +312,7 @@ mod tests {
     fn what_is_printed_is_read() {
         assert_eq!(parse(&print(&sample())), Some(sample()));
         assert!(same(&name("A.local"), &name("a.LOCAL")) && !same(&name("a"), &name("a.b")));
-        assert_eq!(label(&"ä".repeat(60)).len(), 62);
+        assert_eq!((label(&"ä".repeat(60), 99).len(), label("a\näb", 2).len()), (62, 1));
     }
 
     #[test]
@@ -322,7 +345,8 @@ mod tests {
         let original = print(&sample());
         for _ in 0..20_000 {
             if let Some(packet) = parse(&random.mutated(&original)) {
-                assert!(packet.records.len() <= MAX_RECORDS && packet.questions.len() <= MAX_QUESTIONS);
+                assert!(packet.records.len() + packet.authority.len() <= MAX_RECORDS);
+                assert!(packet.questions.len() <= MAX_QUESTIONS);
             }
         }
     }

@@ -174,14 +174,12 @@ impl Settings {
             tailnet: host::tailnet_ipv4(),
             program: (mode == "full").then(program).flatten(),
         };
-        let group = discovery::address(set("OPENCLAW_MDNS_ADDRESS").as_deref());
-        match Announcement::start(&facts, group) {
-            Ok(announcement) => {
-                log::info!(target: "discovery", "announced as {} on port {} ({mode})", discovery::SERVICE, self.port);
-                Some(announcement)
-            }
+        let groups = discovery::groups(set("OPENCLAW_MDNS_ADDRESS").as_deref());
+        match Announcement::start(facts, &groups) {
+            Ok(announcement) => Some(announcement),
             Err(e) => {
-                log::warn!(target: "discovery", "not announced: {group}: {e}; to silence this set discovery.mdns.mode to off");
+                let first = groups[0];
+                log::warn!(target: "discovery", "not announced: {first}: {e}; to silence this set discovery.mdns.mode to off");
                 None
             }
         }

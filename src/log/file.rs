@@ -202,10 +202,11 @@ impl LogFile {
         {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
         }
-        if let Place::Daily(dir) = &self.place {
-            if !dir.exists() {
-                dirs::create_private(dir)?;
-            }
+        // Somebody may have removed it since the start.
+        if let Some(dir) = path.parent().filter(|dir| !dir.as_os_str().is_empty() && !dir.exists()) {
+            dirs::create_private(dir)?;
+        }
+        if matches!(self.place, Place::Daily(_)) {
             // In a directory under /tmp nobody may lead us elsewhere.
             if fs::symlink_metadata(&path).is_ok_and(|there| there.file_type().is_symlink()) {
                 return Err(io::Error::new(io::ErrorKind::InvalidInput, "a symbolic link"));

@@ -6,7 +6,7 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use super::listen;
+use super::{listen, port_report};
 use crate::error::{Error, Result};
 use crate::limits;
 use crate::sys::process::{self, Sig, SignalError};
@@ -73,7 +73,7 @@ fn wait_bindable_for(address: SocketAddr, limit: Duration, say: &mut dyn FnMut(&
         }
         if start.elapsed() >= limit {
             let text = format!("port {port} still not bindable after {ms}ms (TIME_WAIT or kernel hold)");
-            return Err(refusal(text));
+            return Err(refusal(text).hint(port_report::KEPT));
         }
         tries += 1;
         std::thread::sleep(BIND_POLL);
@@ -85,7 +85,11 @@ fn check(port: u16, listeners: &[Listener]) -> Result<()> {
     for listener in listeners {
         let Some(pid) = listener.pid else {
             let text = format!("port {port} is held by a process of user {} that may not be seen", listener.user);
-            return Err(refusal(text).hint("Stop it as that user or as root, or use another --port."));
+            let hint = match process::all_pids().is_empty() {
+                true => "Mount /proc, which tells the processes, or use another --port.",
+                false => "Stop it as that user or as root, or use another --port.",
+            };
+            return Err(refusal(text).hint(hint));
         };
         if process::is_untouchable(pid) {
             let what = if pid == std::process::id() { "this very process" } else { "never signalled" };

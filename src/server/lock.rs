@@ -12,6 +12,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
+use super::spare_lock;
 use crate::sys::{dirs, process};
 use crate::{ids, limits};
 
@@ -25,6 +26,8 @@ const PORT_PROBE: Duration = Duration::from_secs(1);
 pub struct Lock {
     /// None with OPENCLAW_ALLOW_MULTI_GATEWAY.
     held: Option<(File, PathBuf)>,
+    /// What is not as usual with it, for the log.
+    pub warning: Option<String>,
 }
 
 impl Lock {
@@ -39,6 +42,7 @@ impl Drop for Lock {
     fn drop(&mut self) {
         // Whatever stands at the path now may belong to another gateway.
         if let Some((file, path)) = &self.held
+            && !path.is_dir()
             && is_at(file, path)
         {
             let _ = fs::remove_file(path);
@@ -50,8 +54,8 @@ impl Drop for Lock {
 pub enum LockError {
     /// A live gateway owns the lock, or one that could not be judged in time. Exit 78 when supervised, else 1.
     Held { pid: Option<u32>, path: PathBuf, waited: bool },
-    /// The directory or file cannot be used.
-    Unusable { path: PathBuf, reason: String },
+    /// The directory or file cannot be used; `no_room`: for want of a disk that takes it.
+    Unusable { path: PathBuf, reason: String, no_room: bool },
 }
 
 impl fmt::Display for LockError {
@@ -68,7 +72,7 @@ impl fmt::Display for LockError {
                     write!(f, "; lock held: {}", path.display())
                 }
             }
-            LockError::Unusable { path, reason } => {
+            LockError::Unusable { path, reason, .. } => {
                 write!(f, "failed to acquire gateway lock at {} ({reason})", path.display())
             }
         }
@@ -113,7 +117,7 @@ pub fn lock_path(config_path: &Path) -> PathBuf {
 /// Returns at once unless the owner cannot be judged; then it waits `limits::LOCK_WAIT`.
 pub fn acquire(config_path: &Path, port: u16, allow_multi: bool) -> Result<Lock, LockError> {
     if allow_multi {
-        return Ok(Lock { held: None });
+        return Ok(Lock { held: None, warning: None });
     }
     acquire_in(&lock_dir(), config_path, port, limits::LOCK_WAIT)
 }
@@ -152,10 +156,34 @@ fn owner_in(dir: &Path, config_path: &Path) -> Option<Owner> {
 }
 
 fn acquire_in(dir: &Path, config_path: &Path, port: u16, wait: Duration) -> Result<Lock, LockError> {
+    let held = |path: &Path| LockError::Held { pid: None, path: path.to_owned(), waited: false };
+    let config_dir = config_path.parent().unwrap_or(config_path);
+    if spare_lock::is_held(config_path) {
+        return Err(held(config_dir));
+    }
+    match acquire_file(dir, config_path, port, wait) {
+        Err(LockError::Unusable { path, reason, no_room: true }) => {
+            let Some(spare) = spare_lock::open(config_path) else {
+                return Err(LockError::Unusable { path, reason, no_room: true });
+            };
+            if !flock(&spare) {
+                return Err(held(config_dir));
+            }
+            let warning =
+                format!("no lock file: {}: {reason}; {} is locked in its place", path.display(), config_dir.display());
+            Ok(Lock { held: Some((spare, config_dir.to_owned())), warning: Some(warning) })
+        }
+        other => other,
+    }
+}
+
+fn acquire_file(dir: &Path, config_path: &Path, port: u16, wait: Duration) -> Result<Lock, LockError> {
     let path = lock_path_in(dir, config_path);
-    let unusable = |reason: String| LockError::Unusable { path: path.clone(), reason };
+    let unusable = |reason: String, no_room| LockError::Unusable { path: path.clone(), reason, no_room };
+    let failed = |error: io::Error| unusable(error.to_string(), spare_lock::is_needed(&error));
     // The name in /tmp is predictable: a directory of somebody else is not ours to use.
-    dirs::make_usable(dir).map_err(unusable)?;
+    dirs::make_usable(dir)
+        .map_err(|reason| unusable(reason, dirs::create_private(dir).is_err_and(|e| spare_lock::is_needed(&e))))?;
     let deadline = Instant::now() + wait;
     loop {
         let (mut file, created) = match open(&path, true) {
@@ -164,9 +192,9 @@ fn acquire_in(dir: &Path, config_path: &Path, port: u16, wait: Duration) -> Resu
                 Ok(file) => (file, false),
                 // Removed in between.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                Err(error) => return Err(unusable(error.to_string())),
+                Err(error) => return Err(failed(error)),
             },
-            Err(error) => return Err(unusable(error.to_string())),
+            Err(error) => return Err(failed(error)),
         };
         if !flock(&file) {
             let pid = read_content(&mut file).map(|content| content.pid);
@@ -184,9 +212,16 @@ fn acquire_in(dir: &Path, config_path: &Path, port: u16, wait: Duration) -> Resu
                 return Err(LockError::Held { pid: content.map(|content| content.pid), path, waited: false });
             }
             Verdict::Dead => {
-                write_content(&mut file, config_path).map_err(|error| unusable(error.to_string()))?;
+                let warning = match write_content(&mut file, config_path) {
+                    Ok(()) => None,
+                    // An empty file under an flock is a lock all the same.
+                    Err(error) if spare_lock::is_needed(&error) => {
+                        Some(format!("the lock file stays empty: {}: {error}", path.display()))
+                    }
+                    Err(error) => return Err(failed(error)),
+                };
                 if is_at(&file, &path) {
-                    return Ok(Lock { held: Some((file, path)) });
+                    return Ok(Lock { held: Some((file, path)), warning });
                 }
             }
             Verdict::Unknown if Instant::now() >= deadline => {

@@ -16,6 +16,7 @@ pub mod pool;
 pub mod port_report;
 pub mod reader;
 pub mod sockets;
+mod spare_lock;
 pub mod websocket;
 pub mod wire;
 pub mod ws_log;

@@ -11,6 +11,10 @@ const OTHER: &str = "Another process is listening on this port.";
 const SEVERAL: &str = "Multiple listeners detected; ensure only one gateway/tunnel per port unless intentionally \
                        running isolated profiles.";
 
+/// Nobody listens and yet the port cannot be bound: what may be the matter, and what to do.
+pub const KEPT: &str = "A connection of whoever had the port is still closing there (TIME_WAIT, a minute at most) or open. \
+                        Try again in a minute, or use another --port.";
+
 /// How commands and paths are written.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Wording<'a> {
@@ -88,6 +92,14 @@ pub fn start_failure(
     }
     // A restart would meet the same gateway; a foreign program may go away.
     error.code(if supervised && (by_gateway || held_by_gateway(listeners)) { 78 } else { 1 })
+}
+
+/// The end of a start on a port that the kernel still keeps for connections of a program that is gone.
+pub fn not_given_out(port: u16) -> Error {
+    Error::new(format!(
+        "Gateway failed to start: nobody listens on port {port}, but the system does not give it out (EADDRINUSE)"
+    ))
+    .hint(KEPT)
 }
 
 /// The hints alone, as in `gateway status --json`.

@@ -1,7 +1,13 @@
 //! What is wrong with an installed service (cli 5.7). Pure: a command as read, and what it should be.
 
-use super::Manager;
+use std::path::Path;
+
 use super::unit::Command;
+use super::{Manager, spec};
+
+/// Directories that change with the version of something, and that a service therefore loses one day.
+const VERSION_MANAGERS: [&str; 9] =
+    ["/.nvm/", "/.fnm/", "/.volta/", "/.asdf/", "/.n/", "/.nodenv/", "/.nodebrew/", "/nvs/", "/pnpm/"];
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Issue {
@@ -59,7 +65,24 @@ pub fn look(manager: Manager, command: &Command, expected: Option<&Expected>) ->
         }
     }
     // A script of Windows inherits its PATH.
-    if manager != Manager::Schtasks && command.var("PATH").is_none_or(|path| path.trim().is_empty()) {
+    let path = command.var("PATH").map(str::trim).filter(|path| !path.is_empty());
+    if let Some(path) = path.filter(|_| manager != Manager::Schtasks) {
+        let dirs: Vec<&str> = path.split(':').collect();
+        let missing: Vec<&str> = spec::system_dirs(manager).iter().copied().filter(|dir| !dirs.contains(dir)).collect();
+        if !missing.is_empty() {
+            let message = "Gateway service PATH lacks directories of the system; tools will not be found.";
+            found("gateway-path-missing-dirs", message, Some(missing.join(", ")));
+        }
+        let ours = spec::path(manager, Path::new(command.var("HOME").unwrap_or_default()));
+        let foreign = |dir: &&str| VERSION_MANAGERS.iter().any(|part| format!("{dir}/").contains(part));
+        let strange: Vec<&str> =
+            dirs.iter().copied().filter(|dir| foreign(dir) && !ours.iter().any(|own| own == dir)).collect();
+        if !strange.is_empty() {
+            let message =
+                "Gateway service PATH includes version managers or package managers; recommend a minimal PATH.";
+            found("gateway-path-nonminimal", message, Some(strange.join(", ")));
+        }
+    } else if manager != Manager::Schtasks {
         found("gateway-path-missing", "Gateway service PATH is not set; the daemon should use a minimal PATH.", None);
     }
     match manager {
@@ -126,7 +149,6 @@ fn is_five_seconds(text: &str) -> bool {
 mod tests {
     use super::*;
     use crate::service::unit;
-    use std::path::Path;
 
     #[test]
     fn what_drifts_is_said() {
@@ -155,6 +177,20 @@ mod tests {
             "Gateway service OPENCLAW_GATEWAY_TOKEN does not match gateway.auth.token in openclaw.json (service token is stale)"
         );
         assert!(issues.last().unwrap().line().ends_with("(/usr/local/bin/openclaw -> /usr/bin/openclaw)"));
+        let text = "ExecStart=/usr/bin/openclaw gateway\nEnvironment=HOME=/home/u\n\
+                    Environment=PATH=/home/u/.volta/bin:/home/u/.nvm/versions/node/v22/bin:/usr/local/bin:/usr/bin\n";
+        let own = unit::parse(text, Path::new("/u.service")).unwrap();
+        let issues = look(Manager::SystemdUser, &own, None);
+        let of_path: Vec<String> =
+            issues.iter().filter(|issue| issue.code.contains("-path-")).map(Issue::line).collect();
+        assert_eq!(
+            of_path,
+            [
+                "Gateway service PATH lacks directories of the system; tools will not be found. (/bin)",
+                "Gateway service PATH includes version managers or package managers; recommend a minimal PATH. \
+                 (/home/u/.nvm/versions/node/v22/bin)",
+            ]
+        );
         let other = unit::parse("ExecStart=/usr/bin/openclaw node\n", Path::new("/u.service")).unwrap();
         let first = &look(Manager::SystemdUser, &other, None)[0];
         assert!(first.aggressive && first.code == "gateway-command-missing");

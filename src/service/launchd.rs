@@ -27,16 +27,22 @@ pub fn plan(spec: &Spec, action: Action) -> Vec<Step> {
     let launchctl = |args: &[&str]| super::words(&[&["launchctl"], args].concat());
     match action {
         Action::Install => vec![
+            // launchd opens the files of the output before there is a gateway that could make their directory.
+            Step::Directory(spec.state_dir.join("logs")),
+            Step::Directory(spec.home.join("Library/LaunchAgents")),
             Step::Write(PlanFile { path, mode: 0o644, text: plist(spec), backup: false }),
             Step::Try(launchctl(&["bootout", &domain, &file])),
             Step::Try(launchctl(&["unload", &file])),
             Step::Try(launchctl(&["enable", &target])),
             Step::Run(launchctl(&["bootstrap", &domain, &file])),
         ],
-        Action::Restart => vec![Step::Either(
-            launchctl(&["kickstart", "-k", &target]),
-            vec![launchctl(&["bootstrap", &domain, &file]), launchctl(&["kickstart", "-k", &target])],
-        )],
+        Action::Restart => {
+            let kick = Step::Run(launchctl(&["kickstart", "-k", &target]));
+            vec![Step::FirstOf(vec![
+                vec![kick.clone()],
+                vec![Step::Run(launchctl(&["bootstrap", &domain, &file])), kick],
+            ])]
+        }
         Action::Stop => vec![Step::Run(launchctl(&["bootout", &target]))],
         Action::Uninstall => vec![
             Step::Try(launchctl(&["bootout", &domain, &file])),

@@ -64,6 +64,7 @@ fn script_text(spec: &Spec) -> String {
          \tprocd_open_instance\n\
          \tprocd_set_param command {}\n\
          {}\n\
+         \tprocd_set_param user {}\n\
          \tprocd_set_param respawn 3600 5 5\n\
          \tprocd_set_param term_timeout 30\n\
          \tprocd_set_param reload_signal HUP\n\
@@ -75,6 +76,7 @@ fn script_text(spec: &Spec) -> String {
         spec.description(),
         words.join(" "),
         env.join("\n"),
+        shell(&spec.user),
     )
 }
 

@@ -70,6 +70,9 @@ impl Runner {
                 Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
                 Err(e) => Err(file(path, e)),
             },
+            Step::Directory(path) => {
+                atomic::create_dirs(path).and_then(|()| keep_others_out(path)).map_err(|e| file(path, e))
+            }
             Step::Trash { path, trash } => {
                 match atomic::create_dirs(atomic::parent(trash)).and_then(|()| fs::rename(path, trash)) {
                     Ok(()) => {
@@ -85,11 +88,15 @@ impl Runner {
                 let _ = ask(argv);
                 Ok(())
             }
-            Step::Either(first, others) => {
-                if ask(first).is_ok() {
-                    return Ok(());
+            Step::FirstOf(ways) => {
+                let mut outcome = Ok(());
+                for way in ways {
+                    outcome = way.iter().try_for_each(|step| self.step(step, done, ask));
+                    if outcome.is_ok() {
+                        break;
+                    }
                 }
-                others.iter().try_for_each(|argv| ask(argv).map(drop).map_err(|failure| name(argv, failure)))
+                outcome
             }
         }
     }
@@ -193,6 +200,22 @@ fn write(to: &PlanFile, done: &mut Done) -> io::Result<()> {
     staged.commit()
 }
 
+/// launchd starts nothing that others could have put there.
+#[cfg(unix)]
+fn keep_others_out(directory: &Path) -> io::Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let mode = fs::metadata(directory)?.permissions().mode();
+    if mode & 0o022 == 0 {
+        return Ok(());
+    }
+    fs::set_permissions(directory, fs::Permissions::from_mode(mode & 0o7755))
+}
+
+#[cfg(not(unix))]
+fn keep_others_out(_: &Path) -> io::Result<()> {
+    Ok(())
+}
+
 #[cfg(unix)]
 fn set_mode(file: &fs::File, mode: u32) -> io::Result<()> {
     use std::os::unix::fs::PermissionsExt as _;
@@ -227,6 +250,19 @@ mod tests {
         assert_eq!(failure, Failure::Failed { code: Some(3), output: "err".into() });
         let long = runner.ask(&words(&["sh", "-c", "yes | head -c 3000000"])).unwrap();
         assert_eq!(long.len() as u64, SERVICE_OUTPUT);
+    }
+
+    #[test]
+    fn directories_are_closed_to_the_writing_of_others() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let dir = crate::sys::testing::TempDir::new("service-dir");
+        let (open, new) = (dir.0.join("open"), dir.0.join("a/b"));
+        fs::create_dir(&open).unwrap();
+        fs::set_permissions(&open, fs::Permissions::from_mode(0o775)).unwrap();
+        for (path, mode) in [(&open, 0o755), (&new, 0o700)] {
+            Runner.step(&Step::Directory(path.clone()), &mut Done::default(), &|_| panic!("no command")).unwrap();
+            assert_eq!(fs::metadata(path).unwrap().permissions().mode() & 0o777, mode, "{path:?}");
+        }
     }
 
     #[test]

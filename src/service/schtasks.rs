@@ -1,9 +1,10 @@
-//! The Task Scheduler of Windows: a task at log-on that runs a small script (cli 5.5).
+//! Windows: a task of the Task Scheduler that runs a small script at log-on or, where the scheduler refuses, a login item
+//! in the Startup folder that does (cli 5.5).
 
 use std::path::{Path, PathBuf};
 
 use super::unit::Command;
-use super::{Action, Failure, Manager, PlanFile, Runtime, Spec, Step};
+use super::{Action, Failure, Manager, Origin, PlanFile, Runtime, Spec, Step};
 
 /// "The task is currently running."
 const RUNNING: &str = "0x41301";
@@ -16,30 +17,56 @@ pub fn query(spec: &Spec) -> Vec<String> {
     super::words(&["schtasks", "/Query", "/TN", &spec.task_name(), "/V", "/FO", "LIST"])
 }
 
-pub fn plan(spec: &Spec, action: Action) -> Vec<Step> {
-    let (path, task) = (script_path(spec), spec.task_name());
-    let script = format!("\"{}\"", path.display());
+/// The launcher in the Startup folder, for machines whose Task Scheduler refuses us.
+pub fn login_item(spec: &Spec) -> PathBuf {
+    let roaming = || spec.home.join("AppData").join("Roaming");
+    let programs = spec.app_data.clone().unwrap_or_else(roaming).join("Microsoft/Windows/Start Menu/Programs");
+    // A name may hold what a file name may not.
+    let name: String = spec.task_name().chars().map(|c| if "<>:\"/\\|?*".contains(c) { '_' } else { c }).collect();
+    programs.join("Startup").join(format!("{name}.cmd"))
+}
+
+pub fn plan(spec: &Spec, action: Action, origin: Origin) -> Vec<Step> {
+    let (path, task, item) = (script_path(spec), spec.task_name(), login_item(spec));
+    let script = path.display().to_string();
     let (end, run) =
         (Step::attempt(&["schtasks", "/End", "/TN", &task]), Step::run(&["schtasks", "/Run", "/TN", &task]));
+    let delete = Step::attempt(&["schtasks", "/Delete", "/F", "/TN", &task]);
+    // Nobody but us knows the process of a login item, and a window that is not there cannot be closed politely. What
+    // has been answered is on the disk.
+    let running = if let Origin::LoginItem(pid) = origin { pid } else { None };
+    let kill = running.map(|pid| Step::attempt(&["taskkill", "/F", "/T", "/PID", &pid.to_string()]));
+    let launch = Step::run(&["cmd", "/d", "/c", "start", "", "/min", &script]);
+    let is_item = matches!(origin, Origin::LoginItem(_));
     match action {
         Action::Install => {
+            let quoted = format!("\"{script}\"");
             let create =
-                ["schtasks", "/Create", "/F", "/SC", "ONLOGON", "/RL", "LIMITED", "/TN", &task, "/TR", &script];
+                ["schtasks", "/Create", "/F", "/SC", "ONLOGON", "/RL", "LIMITED", "/TN", &task, "/TR", &quoted];
             let by_user = ["/RU", &spec.user, "/NP", "/IT"];
-            let plain = super::words(&create);
-            let create = match spec.user.is_empty() {
-                true => Step::Run(plain),
-                // Some systems refuse a task without a stored password for a named user.
-                false => Step::Either(super::words(&[&create[..], &by_user].concat()), vec![plain]),
-            };
-            vec![Step::Write(PlanFile { path, mode: 0o600, text: script_text(spec), backup: false }), create, run]
+            let named = (!spec.user.is_empty()).then(|| vec![Step::run(&[&create[..], &by_user].concat())]);
+            // Some systems refuse a task without a stored password for a named user.
+            let create = Step::FirstOf(named.into_iter().chain([vec![Step::run(&create)]]).collect());
+            let text = launcher_text(spec, &script);
+            let write_item = Step::Write(PlanFile { path: item.clone(), mode: 0o600, text, backup: false });
+            let write = Step::Write(PlanFile { path, mode: 0o600, text: script_text(spec), backup: false });
+            let by_task = vec![create, run];
+            let by_item = vec![delete, write_item, launch];
+            let old = Step::Remove(item);
+            kill.into_iter().chain([write, old, Step::FirstOf(vec![by_task, by_item])]).collect()
         }
+        Action::Restart if is_item => kill.into_iter().chain([launch]).collect(),
         Action::Restart => vec![end, run],
+        Action::Stop if is_item => kill.into_iter().collect(),
         Action::Stop => vec![Step::run(&["schtasks", "/End", "/TN", &task])],
-        Action::Uninstall => {
-            vec![end, Step::attempt(&["schtasks", "/Delete", "/F", "/TN", &task]), Step::Remove(path)]
-        }
+        Action::Uninstall => kill.into_iter().chain([end, delete, Step::Remove(item), Step::Remove(path)]).collect(),
     }
+}
+
+fn launcher_text(spec: &Spec, script: &str) -> String {
+    let lines = ["@echo off".to_owned(), format!("rem {}", spec.description().replace('%', "%%"))];
+    let start = format!("start \"\" /min cmd.exe /d /c {}", quoted(&script.replace('%', "%%")));
+    lines.iter().chain([&start]).map(|line| format!("{line}\r\n")).collect()
 }
 
 fn script_text(spec: &Spec) -> String {

@@ -17,11 +17,58 @@ pub fn unit_path(manager: Manager, spec: &Spec) -> PathBuf {
     }
 }
 
-/// The system's unit where it is: ours, or the one of a package.
-pub fn found_unit(spec: &Spec) -> PathBuf {
-    let places = ["/etc/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system"];
-    let all = places.map(|place| spec.system(place).join(spec.unit_name()));
-    all.iter().find(|path| path.is_file()).unwrap_or(&all[0]).clone()
+/// The unit where it is: ours, or the one of a package, which may be a template for profiles. Every user sees the
+/// packaged units for users: one counts when it is enabled.
+pub fn found_unit(manager: Manager, spec: &Spec) -> PathBuf {
+    let (own, unit) = (unit_path(manager, spec), spec.unit_name());
+    let user = manager == Manager::SystemdUser;
+    if own.is_file() || user && !is_wanted(spec, &unit) {
+        return own;
+    }
+    let kind = if user { "user" } else { "system" };
+    let mut places = ["/etc", "/usr/local/lib", "/usr/lib", "/lib"].into_iter();
+    let found = places.find_map(|place| {
+        let dir = spec.system(place).join("systemd").join(kind);
+        let mut names = [Some(unit.clone()), template(&unit)].into_iter().flatten();
+        names.find_map(|name| Some(dir.join(name)).filter(|path| path.is_file()))
+    });
+    found.unwrap_or(own)
+}
+
+/// Enabled for this user, or by the administrator for all.
+fn is_wanted(spec: &Spec, unit: &str) -> bool {
+    let dirs = [spec.home.join(".config/systemd/user"), spec.system("/etc/systemd/user")];
+    dirs.iter().any(|dir| dir.join("default.target.wants").join(unit).symlink_metadata().is_ok())
+}
+
+/// Name and instance of `name@instance.service`.
+fn instance(unit: &str) -> Option<(&str, &str)> {
+    unit.strip_suffix(".service")?.split_once('@')
+}
+
+fn template(unit: &str) -> Option<String> {
+    instance(unit).map(|(name, _)| format!("{name}@.service"))
+}
+
+/// What a packaged unit leaves open: %i the instance, %h the home.
+pub fn specified(text: &str, spec: &Spec) -> String {
+    let unit = spec.unit_name();
+    let (instance, home) = (instance(&unit).map_or("", |(_, instance)| instance), spec.home.display().to_string());
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find('%') {
+        let (plain, tail) = rest.split_at(at);
+        out.push_str(plain);
+        let (value, length) = match tail.as_bytes().get(1) {
+            Some(b'i') => (instance, 2),
+            Some(b'h') => (home.as_str(), 2),
+            Some(b'%') => ("%%", 2),
+            _ => ("%", 1),
+        };
+        out.push_str(value);
+        rest = &tail[length..];
+    }
+    out + rest
 }
 
 /// systemctl with these words.
@@ -132,7 +179,7 @@ fn unit_text(manager: Manager, spec: &Spec) -> String {
     lines.join("\n")
 }
 
-/// `active` is running, any other state stopped, none unknown.
+/// `active` and `reloading` are running, any other state stopped, none unknown.
 pub fn parse_show(text: &str) -> Runtime {
     let at = |name: &str| {
         let mut lines = text.lines().filter_map(|line| line.split_once('='));
@@ -141,7 +188,8 @@ pub fn parse_show(text: &str) -> Runtime {
     let state = at("ActiveState");
     Runtime {
         status: match state.as_deref() {
-            Some("active") => "running",
+            // A gateway that restarts within its process says so, and is there all the while.
+            Some("active" | "reloading") => "running",
             Some(_) => "stopped",
             None => "unknown",
         },
@@ -162,7 +210,17 @@ mod tests {
     fn what_show_says() {
         let text = "ActiveState=inactive\nSubState=dead\nMainPID=0\nExecMainStatus=143\nExecMainCode=exited\n";
         assert_eq!(parse_show(text).line(), "stopped (state inactive, sub dead, last exit 143, reason exited)");
+        assert_eq!(parse_show("ActiveState=reloading\nMainPID=7\n").line(), "running (pid 7, state reloading)");
         assert_eq!(parse_show("").line(), "unknown");
+    }
+
+    #[test]
+    fn what_a_template_leaves_open() {
+        let spec = Spec { unit: Some("openclaw-gateway@rescue".into()), home: "/home/u".into(), ..Spec::default() };
+        let text = "--profile %i, %h/bin, 100%%i, %n, %";
+        assert_eq!(specified(text, &spec), "--profile rescue, /home/u/bin, 100%%i, %n, %");
+        assert_eq!(template("openclaw-gateway@rescue.service").as_deref(), Some("openclaw-gateway@.service"));
+        assert_eq!(template("openclaw-gateway.service"), None);
     }
 
     #[test]

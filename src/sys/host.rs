@@ -8,8 +8,14 @@ use std::net::{IpAddr, Ipv4Addr};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Interface {
     pub name: String,
+    /// The number by which the system knows it; 0: unknown.
+    pub index: u32,
     pub address: IpAddr,
+    /// Bits of the address that are the network's.
+    pub prefix: u8,
     pub loopback: bool,
+    /// Packets for a group go out there.
+    pub multicast: bool,
 }
 
 /// The host name without its domain trimmed; `unknown` when the system has none.
@@ -100,23 +106,46 @@ pub fn interfaces() -> Vec<Interface> {
             if entry.ifa_addr.is_null() || flags & libc::IFF_UP == 0 {
                 continue;
             }
-            let address = match libc::c_int::from((*entry.ifa_addr).sa_family) {
+            let family = libc::c_int::from((*entry.ifa_addr).sa_family);
+            let read = |at: *mut libc::sockaddr| match family {
                 libc::AF_INET => {
-                    let inet = entry.ifa_addr.cast::<libc::sockaddr_in>().read_unaligned();
-                    IpAddr::from(inet.sin_addr.s_addr.to_ne_bytes())
+                    let inet = at.cast::<libc::sockaddr_in>().read_unaligned();
+                    Some(IpAddr::from(inet.sin_addr.s_addr.to_ne_bytes()))
                 }
                 libc::AF_INET6 => {
-                    let inet = entry.ifa_addr.cast::<libc::sockaddr_in6>().read_unaligned();
-                    IpAddr::from(inet.sin6_addr.s6_addr)
+                    let inet = at.cast::<libc::sockaddr_in6>().read_unaligned();
+                    Some(IpAddr::from(inet.sin6_addr.s6_addr))
                 }
-                _ => continue,
+                _ => None,
             };
-            let name = std::ffi::CStr::from_ptr(entry.ifa_name).to_string_lossy().into_owned();
-            found.push(Interface { name, address, loopback: flags & libc::IFF_LOOPBACK != 0 });
+            let Some(address) = read(entry.ifa_addr) else { continue };
+            let mask = if entry.ifa_netmask.is_null() { None } else { read(entry.ifa_netmask) };
+            found.push(Interface {
+                name: std::ffi::CStr::from_ptr(entry.ifa_name).to_string_lossy().into_owned(),
+                index: libc::if_nametoindex(entry.ifa_name),
+                address,
+                prefix: mask.map_or(address_bits(address), leading_ones),
+                loopback: flags & libc::IFF_LOOPBACK != 0,
+                multicast: flags & libc::IFF_MULTICAST != 0,
+            });
         }
         libc::freeifaddrs(head);
     }
     found
+}
+
+#[cfg(unix)]
+fn address_bits(address: IpAddr) -> u8 {
+    if address.is_ipv4() { 32 } else { 128 }
+}
+
+#[cfg(unix)]
+fn leading_ones(mask: IpAddr) -> u8 {
+    let ones = match mask {
+        IpAddr::V4(mask) => mask.to_bits().leading_ones(),
+        IpAddr::V6(mask) => mask.to_bits().leading_ones(),
+    };
+    ones as u8
 }
 
 #[cfg(not(unix))]
@@ -155,7 +184,8 @@ mod tests {
     use super::*;
 
     fn interface(name: &str, address: &str) -> Interface {
-        Interface { name: name.into(), address: address.parse().unwrap(), loopback: name == "lo" }
+        let address = address.parse().unwrap();
+        Interface { name: name.into(), index: 1, address, prefix: 24, loopback: name == "lo", multicast: true }
     }
 
     #[test]
@@ -185,7 +215,8 @@ mod tests {
         assert!(!arch().is_empty() && !platform().is_empty());
         if cfg!(unix) {
             assert!(!kernel_release().is_empty());
-            assert!(interfaces().iter().any(|i| i.loopback && i.address.is_loopback()));
+            let here = IpAddr::from([127, 0, 0, 1]);
+            assert!(interfaces().iter().any(|i| i.loopback && i.address == here && i.prefix == 8 && i.index > 0));
         }
     }
 }

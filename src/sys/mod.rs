@@ -11,6 +11,7 @@ pub mod disk;
 pub mod exec;
 pub mod fds;
 pub mod host;
+pub mod link_changes;
 pub mod memory;
 pub mod notice;
 pub mod poll;

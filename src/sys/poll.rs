@@ -17,13 +17,13 @@ pub struct Ready {
 }
 
 #[cfg(unix)]
-pub use unix::{WakePipe, pause, wait, wait_socket};
+pub use unix::{WakePipe, pause, wait, wait_sockets};
 
 #[cfg(target_os = "linux")]
 pub(super) use unix::wait_fd;
 
 #[cfg(not(unix))]
-pub use portable::{WakePipe, pause, wait, wait_socket};
+pub use portable::{WakePipe, pause, wait, wait_sockets};
 
 #[cfg(unix)]
 mod unix {
@@ -70,9 +70,9 @@ mod unix {
         wait_fds(iter::empty(), wake, Some(timeout)).map(drop)
     }
 
-    /// The same as `wait` for a socket of datagrams.
-    pub fn wait_socket(socket: &UdpSocket, wake: &WakePipe, timeout: Option<Duration>) -> io::Result<Ready> {
-        wait_fds(iter::once(socket.as_raw_fd()), wake, timeout)
+    /// The same as `wait` for sockets of datagrams.
+    pub fn wait_sockets(sockets: &[&UdpSocket], wake: &WakePipe, timeout: Option<Duration>) -> io::Result<Ready> {
+        wait_fds(sockets.iter().map(|socket| socket.as_raw_fd()), wake, timeout)
     }
 
     /// The same as `wait` for any descriptor.
@@ -152,8 +152,8 @@ mod portable {
         Ok(())
     }
 
-    /// The same for a socket of datagrams.
-    pub fn wait_socket(_socket: &UdpSocket, wake: &WakePipe, timeout: Option<Duration>) -> io::Result<Ready> {
+    /// The same for sockets of datagrams.
+    pub fn wait_sockets(_sockets: &[&UdpSocket], wake: &WakePipe, timeout: Option<Duration>) -> io::Result<Ready> {
         wait(&[], wake, timeout)
     }
 

@@ -4,6 +4,7 @@
 //! instead of /proc/net: it is there also under `ProcSubset=pid`.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::path::Path;
 
 use super::process;
 use crate::sort;
@@ -58,6 +59,19 @@ pub fn listeners(port: u16) -> Vec<Listener> {
     }
 }
 
+/// Ports on which a process listens, in order; empty where the system does not tell.
+pub fn ports_of(pid: u32) -> Vec<u16> {
+    let tables = ["/proc/self/net/tcp", "/proc/self/net/tcp6"].map(|table| std::fs::read(table).unwrap_or_default());
+    let text = tables.iter().map(|table| String::from_utf8_lossy(table)).collect::<Vec<_>>().join("\n");
+    let rows: Vec<Row> = text.lines().filter_map(parse_row).collect();
+    let Ok(entries) = std::fs::read_dir(format!("/proc/{pid}/fd")) else { return Vec::new() };
+    let links = entries.flatten().filter_map(|entry| std::fs::read_link(entry.path()).ok());
+    let inode = |link: std::path::PathBuf| link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok();
+    let inodes: Vec<u64> = links.filter_map(inode).collect();
+    let own = rows.iter().filter(|row| inodes.contains(&row.inode)).map(|row| row.address.port());
+    own.collect::<std::collections::BTreeSet<_>>().into_iter().collect()
+}
+
 #[cfg(target_os = "linux")]
 fn listening_rows(port: u16) -> Option<Vec<Row>> {
     if let Ok(rows) = super::sock_diag::listening(port) {
@@ -85,15 +99,22 @@ fn owners(rows: Vec<Row>) -> Vec<Listener> {
     let mut pids = process::all_pids();
     sort::by(&mut pids, Ord::cmp);
     for pid in pids {
-        let Ok(entries) = std::fs::read_dir(format!("/proc/{pid}/fd")) else { continue };
         let mut first: Option<usize> = None;
-        for entry in entries.flatten() {
-            let Ok(target) = std::fs::read_link(entry.path()) else { continue };
-            let Some(at) = target.to_str().and_then(|target| links.iter().position(|link| link == target)) else {
-                continue;
-            };
-            seen[at] = true;
-            first = Some(first.map_or(at, |old| old.min(at)));
+        let mut look = |thread: &Path| {
+            let targets = std::fs::read_dir(thread.join("fd")).into_iter().flatten().flatten();
+            for target in targets.filter_map(|entry| std::fs::read_link(entry.path()).ok()) {
+                let at = target.to_str().and_then(|target| links.iter().position(|link| link == target));
+                let Some(at) = at else { continue };
+                seen[at] = true;
+                first = Some(first.map_or(at, |old| old.min(at)));
+            }
+        };
+        let process = Path::new("/proc").join(pid.to_string());
+        look(&process);
+        // A process whose first thread has ended is a zombie to look at, and its other threads hold what it holds.
+        if process::stat(pid).is_some_and(|stat| stat.state == 'Z') {
+            let threads = std::fs::read_dir(process.join("task")).into_iter().flatten().flatten();
+            threads.for_each(|thread| look(&thread.path()));
         }
         if let Some(at) = first {
             found.push(describe(&rows[at], Some(pid)));

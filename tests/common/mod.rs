@@ -6,6 +6,8 @@
 pub mod client;
 pub mod golden;
 pub mod model;
+#[cfg(target_os = "linux")]
+pub mod mounts;
 pub mod raw;
 
 use std::fs;

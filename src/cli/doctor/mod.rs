@@ -17,6 +17,7 @@ use super::Context;
 use super::audit::Severity;
 use super::client::now_ms;
 use super::context::Globals;
+use super::progress::Waiting;
 use super::tree::Doctor as Args;
 use crate::config::load::{self, Loaded};
 use crate::error::Result;
@@ -158,7 +159,9 @@ impl<'a> Facts<'a> {
 
     fn findings(&self) -> Vec<Finding> {
         let mut out = Vec::new();
+        let waiting = Waiting::new(self.cx.columns, self.args.json, "Looking");
         for check in CHECKS {
+            waiting.now(|| format!("Looking at {}", check.id));
             (check.run)(self, &mut out);
         }
         for remedy in out.iter_mut().filter_map(|finding| finding.remedy.as_mut()) {
@@ -187,7 +190,9 @@ pub fn run(globals: &Globals, args: &Args) -> Result<u8> {
         if fixes.is_empty() {
             break;
         }
+        let repairing = Waiting::new(facts.cx.columns, args.json, "Repairing");
         let done = repair::apply(&facts, &fixes);
+        drop(repairing);
         let stuck = done.changes.is_empty();
         report.changes.extend(done.changes);
         report.failures.extend(done.failures);

@@ -2,31 +2,22 @@
 //! 6.1). All of it is found and used as it is; `--fix` gives it the present names and leaves links at the old ones, so
 //! that paths in the files and older programs still find it.
 
-use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use super::config_checks::list;
 use super::repair::Done;
 use super::{Facts, Finding, Fix};
 use crate::cli::Context;
 use crate::cli::audit::Severity;
+use crate::cli::service;
 use crate::config::Source as _;
 use crate::config::paths::{CONFIG_NAMES, STATE_NAMES};
 use crate::server::lock;
+use crate::service::legacy;
 use crate::store::atomic;
 use crate::store::source::FsSource;
-use crate::sys::ask::{NoAnswer, Question};
-
-/// Names of services that older versions installed.
-const OLD_UNITS: [&str; 2] = ["clawdbot-gateway.service", "moltbot-gateway.service"];
-/// Longest wait for the service manager: stopping a gateway takes a while.
-const MANAGER: Duration = Duration::from_secs(45);
-const MANAGER_OUTPUT: u64 = 64 * 1024;
-/// What the service manager needs to find its own.
-const MANAGER_ENV: [&str; 5] = ["PATH", "HOME", "XDG_RUNTIME_DIR", "DBUS_SESSION_BUS_ADDRESS", "XDG_CONFIG_HOME"];
 
 /// The state directory has an old name because no other was found; one that a variable names is the operator's choice.
 pub fn state_dir(facts: &Facts, out: &mut Vec<Finding>) {
@@ -98,7 +89,9 @@ pub fn left_behind(facts: &Facts, out: &mut Vec<Finding>) {
 
 /// Services that older versions installed: they would start a second gateway.
 pub fn services(facts: &Facts, out: &mut Vec<Finding>) {
-    let files = service_files(&facts.cx.paths.home);
+    let home = &facts.cx.paths.home;
+    let config = FsSource.var("XDG_CONFIG_HOME").filter(|dir| dir.starts_with('/'));
+    let files = legacy::files(home, &config.map_or_else(|| home.join(".config"), PathBuf::from));
     if !files.is_empty() {
         out.push(
             Finding::new("service.old-name", Severity::Warn, "Services under an old name")
@@ -149,76 +142,15 @@ fn link(from: &Path, to: &Path) -> io::Result<()> {
 }
 
 pub fn remove_services(cx: &Context, files: &[PathBuf], done: &mut Done) {
+    let service = service::exactly(cx, cx.port(None), false);
     for path in files {
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let launchd = path.extension().is_some_and(|end| end == "plist");
-        let asked = match launchd {
-            true => manager("launchctl", &["unload", "-w", &path.to_string_lossy()]),
-            false => manager("systemctl", &["--user", "disable", "--now", &name]),
-        };
-        // Without a service manager nothing runs under it: the file is all there is.
-        if let Err(error @ (NoAnswer::TimedOut | NoAnswer::Silent | NoAnswer::TooLong)) = asked {
-            done.failures.push(format!("{} stays: the service manager does not answer ({error:?})", cx.short(path)));
-            continue;
-        }
-        match fs::remove_file(path) {
+        match service.remove_old(path) {
             Ok(()) => done.changes.push(format!("Removed legacy service: {}", cx.short(path))),
-            Err(error) => done.failures.push(format!("{} cannot be removed: {error}", cx.short(path))),
-        }
-        if !launchd {
-            let wants = atomic::parent(path).join("default.target.wants").join(&name);
-            let _ = fs::remove_file(wants);
-            let _ = manager("systemctl", &["--user", "daemon-reload"]);
+            Err(failure) => done.failures.push(format!("{} stays: {}", cx.short(path), failure.detail())),
         }
     }
-}
-
-fn manager(program: &str, args: &[&str]) -> Result<Vec<u8>, NoAnswer> {
-    let env = MANAGER_ENV.iter().filter_map(|name| Some(((*name).to_owned(), std::env::var_os(name)?)));
-    let env: Vec<(String, OsString)> = env.collect();
-    let args: Vec<String> = args.iter().map(|arg| (*arg).to_owned()).collect();
-    let (timeout, silence, max_output) = (MANAGER, MANAGER, MANAGER_OUTPUT);
-    let program = Path::new(program);
-    let (input, keep_errors, give_up) = (Vec::new(), false, None);
-    Question { program, args: &args, env, input, timeout, silence, max_output, keep_errors, give_up }.ask()
-}
-
-fn service_files(home: &Path) -> Vec<PathBuf> {
-    let config = FsSource.var("XDG_CONFIG_HOME").filter(|dir| dir.starts_with('/'));
-    let config = config.map_or_else(|| home.join(".config"), PathBuf::from);
-    let mut files: Vec<PathBuf> = OLD_UNITS.iter().map(|unit| config.join("systemd/user").join(unit)).collect();
-    files.retain(|path| fs::symlink_metadata(path).is_ok());
-    let agents = fs::read_dir(home.join("Library/LaunchAgents")).into_iter().flatten().flatten();
-    files.extend(agents.map(|entry| entry.path()).filter(|path| is_old_agent(path)));
-    files
-}
-
-/// A launchd file of one of our old labels.
-fn is_old_agent(path: &Path) -> bool {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let old =
-        |label: &str| ["clawdbot", "moltbot"].iter().any(|old| label.contains(old)) || label.starts_with("bot.molt.");
-    name.strip_suffix(".plist").is_some_and(old)
 }
 
 fn is_set(name: &str) -> bool {
     FsSource.var(name).is_some_and(|value| !value.trim().is_empty())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn labels_of_old_agents() {
-        for (name, old) in [
-            ("com.clawdbot.gateway.plist", true),
-            ("bot.molt.gateway.plist", true),
-            ("ai.moltbot.rescue.plist", true),
-            ("ai.openclaw.gateway.plist", false),
-            ("com.clawdbot.gateway.txt", false),
-        ] {
-            assert_eq!(is_old_agent(&Path::new("/x").join(name)), old, "{name}");
-        }
-    }
 }
