@@ -101,6 +101,24 @@ pub const API_IMAGES_BYTES: usize = 20 * 1024 * 1024;
 pub const EMBEDDINGS_BYTES: u64 = 16 * 1024 * 1024;
 pub const EMBEDDINGS_TIME: Duration = Duration::from_secs(60);
 
+/// Files of a request to `/v1/responses`: bytes of one, characters of it that are told; addresses in a request.
+pub const API_FILE_BYTES: usize = 5 * 1024 * 1024;
+pub const API_FILE_CHARS: usize = 200_000;
+pub const API_URL_PARTS: usize = 8;
+pub const API_URL_REDIRECTS: u32 = 3;
+pub const API_URL_TIME: Duration = Duration::from_secs(10);
+/// All addresses of one request together.
+pub const FETCHES_OF_REQUEST: Duration = Duration::from_secs(30);
+/// Responses that `previous_response_id` may name, and for how long.
+pub const RESPONSES_ENTRIES: usize = 1000;
+pub const RESPONSES_TTL: Duration = Duration::from_secs(24 * 60 * 60);
+/// Conversations behind them that are kept nowhere else; less on machines with less than 512 MiB.
+pub const RESPONSES_BYTES: usize = 8 * 1024 * 1024;
+pub const RESPONSES_MEMORY_FRACTION: u64 = 64;
+/// A request and its answer keep their pictures up to this size, a conversation its last turns.
+pub const RESPONSES_TURN_BYTES: usize = 2 * 1024 * 1024;
+pub const RESPONSES_TURNS: usize = 500;
+
 // ── Owners ─────────────────────────────────────────────────────────────────────────────────────────────
 /// A bounded channel is as large as its bound from the start: 4096 events were 400 kB that nobody used.
 pub const HUB_QUEUE: usize = 512;

@@ -35,6 +35,7 @@ mod reload;
 mod reload_restart;
 mod reload_storm;
 mod remote;
+mod responses;
 mod secrets;
 mod security;
 mod service;

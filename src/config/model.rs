@@ -25,6 +25,7 @@ pub struct Http {
     /// Origins that browsers may call from, exact texts.
     pub cors_origins: Vec<String>,
     pub chat: ChatEndpoint,
+    pub responses: ResponsesEndpoint,
 }
 
 /// `gateway.http.endpoints.chatCompletions`; it also switches `/v1/models` and `/v1/embeddings`.
@@ -48,6 +49,7 @@ pub struct ImageRules {
     pub max_bytes: usize,
     pub max_total_bytes: usize,
     pub mimes: Vec<String>,
+    pub urls: UrlRules,
 }
 
 impl Default for ImageRules {
@@ -58,6 +60,73 @@ impl Default for ImageRules {
             max_bytes: crate::limits::API_IMAGE_BYTES,
             max_total_bytes: crate::limits::API_IMAGES_BYTES,
             mimes: mimes.map(str::to_owned).to_vec(),
+            urls: UrlRules::default(),
+        }
+    }
+}
+
+/// `gateway.http.endpoints.responses`
+#[derive(Clone, Debug, PartialEq)]
+pub struct ResponsesEndpoint {
+    pub enabled: bool,
+    pub max_body_bytes: usize,
+    /// Addresses of one request.
+    pub max_url_parts: usize,
+    pub images: ImageRules,
+    pub files: FileRules,
+}
+
+impl Default for ResponsesEndpoint {
+    fn default() -> Self {
+        ResponsesEndpoint {
+            enabled: false,
+            max_body_bytes: crate::limits::API_BODY_BYTES,
+            max_url_parts: crate::limits::API_URL_PARTS,
+            images: ImageRules { urls: UrlRules { allow: true, ..UrlRules::default() }, ..ImageRules::default() },
+            files: FileRules::default(),
+        }
+    }
+}
+
+/// Which files a request may bring.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FileRules {
+    pub mimes: Vec<String>,
+    pub max_bytes: usize,
+    /// How much of a file is told.
+    pub max_chars: usize,
+    pub urls: UrlRules,
+}
+
+impl Default for FileRules {
+    fn default() -> Self {
+        let mimes = ["text/plain", "text/markdown", "text/html", "text/csv", "application/json", "application/pdf"];
+        FileRules {
+            mimes: mimes.map(str::to_owned).to_vec(),
+            max_bytes: crate::limits::API_FILE_BYTES,
+            max_chars: crate::limits::API_FILE_CHARS,
+            urls: UrlRules { allow: true, ..UrlRules::default() },
+        }
+    }
+}
+
+/// Whether and how far addresses in a request are read.
+#[derive(Clone, Debug, PartialEq)]
+pub struct UrlRules {
+    pub allow: bool,
+    /// Hosts; empty: all public ones.
+    pub allowlist: Vec<String>,
+    pub redirects: u32,
+    pub timeout: Duration,
+}
+
+impl Default for UrlRules {
+    fn default() -> Self {
+        UrlRules {
+            allow: false,
+            allowlist: Vec::new(),
+            redirects: crate::limits::API_URL_REDIRECTS,
+            timeout: crate::limits::API_URL_TIME,
         }
     }
 }

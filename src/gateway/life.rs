@@ -140,6 +140,7 @@ impl Life {
             handshake_timeout: boot.handshake_timeout,
             ws_log: WsLogger { detail: boot.ws_log },
             replays: Arc::default(),
+            past: Arc::default(),
         });
         let acceptor = Acceptor::start(&bound.listeners, doors.clone()).map_err(|e| failed("accept thread", e))?;
         let threads = vec![("hub", hub_thread)];

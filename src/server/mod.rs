@@ -25,6 +25,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use self::http::openai::replays::Replays;
+use self::http::responses::past::Past;
 use self::pool::Pool;
 use self::reader::InboundBudget;
 use self::sockets::Sockets;
@@ -46,6 +47,8 @@ pub struct Doors {
     pub ws_log: WsLogger,
     /// Answers of the HTTP APIs that may be asked for again.
     pub replays: Arc<Replays>,
+    /// Responses that may be gone on with.
+    pub past: Arc<Past>,
 }
 
 /// An ordinary answer in place of what was asked for.

@@ -8,6 +8,7 @@ pub mod metrics;
 pub mod openai;
 pub mod probes;
 pub mod responder;
+pub mod responses;
 pub mod tools;
 
 use std::cell::OnceCell;
@@ -48,6 +49,7 @@ pub const ROUTES: &[&Route] = &[
     &openai::chat::COMPLETIONS,
     &openai::models::MODELS,
     &openai::embeddings::EMBEDDINGS,
+    &responses::RESPONSES,
     &metrics::PROMETHEUS,
     &probes::PROBES,
 ];
