@@ -37,4 +37,5 @@ mod source;
 mod state;
 mod tables;
 mod tailscale;
+mod tls;
 mod turns;

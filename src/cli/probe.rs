@@ -83,8 +83,10 @@ pub fn run(cx: &Context, group: &Gateway, args: &GatewayProbe) -> Result<u8> {
     let reached = probed.iter().any(Probed::is_reached);
     if args.json {
         let took = u64::try_from(started.0.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let scheme = if cx.loaded().config.gateway.tls.enabled { "wss" } else { "ws" };
+        let network = |host: &str| format!("{scheme}://{host}:{}", cx.port(port));
         let tailnet = crate::sys::host::tailnet_ipv4().map(|ip| ip.to_string());
-        out!("{}", json_pretty(&document(&probed, started.1, took, budget, cx.port(port), tailnet)));
+        out!("{}", json_pretty(&document(&probed, started.1, took, budget, &network, tailnet)));
     } else {
         page(&probed, budget, cx.paint).print();
     }
@@ -208,7 +210,14 @@ fn warnings(probed: &[Probed]) -> Vec<Value> {
     out
 }
 
-fn document(probed: &[Probed], ts: u64, took: u64, budget: u64, port: u16, tailnet: Option<String>) -> Value {
+fn document(
+    probed: &[Probed],
+    ts: u64,
+    took: u64,
+    budget: u64,
+    url: &dyn Fn(&str) -> String,
+    tailnet: Option<String>,
+) -> Value {
     let warnings = warnings(probed);
     let reached = probed.iter().find(|p| p.is_reached());
     let degraded = warnings.iter().any(|warning| warning["code"] == "probe_scope_limited");
@@ -221,8 +230,8 @@ fn document(probed: &[Probed], ts: u64, took: u64, budget: u64, port: u16, tailn
         "primaryTargetId": reached.map(|p| p.id),
         "warnings": warnings,
         "network": {
-            "localLoopbackUrl": format!("ws://127.0.0.1:{port}"),
-            "localTailnetUrl": tailnet.as_ref().map(|ip| format!("ws://{ip}:{port}")),
+            "localLoopbackUrl": url("127.0.0.1"),
+            "localTailnetUrl": tailnet.as_ref().map(|ip| url(ip)),
             "tailnetIPv4": tailnet,
         },
         // Nothing is searched: this build speaks no mDNS.
@@ -316,7 +325,7 @@ mod tests {
             "Gateway Status\nReachable: no\nProbe budget: 3000ms\n\nTargets\nLocal loopback ws://127.0.0.1:21133\n  \
              Connect: failed - connect failed: connect ECONNREFUSED 127.0.0.1:21133\n"
         );
-        let json = document(&[down()], 5, 7, 3000, 21133, None);
+        let json = document(&[down()], 5, 7, 3000, &|host| format!("ws://{host}:21133"), None);
         assert_eq!((&json["ok"], &json["primaryTargetId"]), (&json!(false), &Value::Null));
         assert_eq!(
             json["targets"][0]["connect"],
@@ -334,7 +343,7 @@ mod tests {
             text.contains("  Connect: ok (40ms) · RPC: ok\n  Gateway: vm (192.0.2.2) · app 2026.3.13 · linux 6.12.0\n"),
             "{text}"
         );
-        let json = document(&[up(), down()], 5, 7, 3000, 1, Some("100.64.0.1".into()));
+        let json = document(&[up(), down()], 5, 7, 3000, &|host| format!("ws://{host}:1"), Some("100.64.0.1".into()));
         assert_eq!((&json["ok"], &json["primaryTargetId"]), (&json!(true), &json!("explicit")));
         let keys: Vec<&str> = json.as_object().unwrap().keys().map(String::as_str).collect();
         assert_eq!(

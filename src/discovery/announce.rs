@@ -188,7 +188,9 @@ fn records(facts: &Facts, addresses: &[Ipv4Addr]) -> Vec<Record> {
         format!("displayName={shown}"),
         format!("lanHost={host_label}.local"),
     ];
-    txt.extend(facts.tls.then(|| "gatewayTls=1".to_owned()));
+    if let Some(fingerprint) = &facts.tls {
+        txt.extend(["gatewayTls=1".to_owned(), format!("gatewayTlsSha256={fingerprint}")]);
+    }
     if let Some(program) = &facts.program {
         txt.push(format!("cliPath={program}"));
         txt.push("sshPort=22".into());
@@ -214,15 +216,21 @@ mod tests {
         let facts = Facts {
             host: "pi.lan".into(),
             port: 19001,
-            tls: false,
+            tls: Some("ab12".into()),
             tailnet: None,
             program: Some("/usr/bin/openclaw".into()),
         };
         let text = |facts: &Facts| format!("{:?}", records(facts, &[Ipv4Addr::new(10, 0, 0, 5)]));
         let full = text(&facts);
-        for part in
-            ["pi (OpenClaw 19001)", "gatewayPort=19001", "lanHost=pi.local", "cliPath=/usr/bin/openclaw", "10.0.0.5"]
-        {
+        for part in [
+            "pi (OpenClaw 19001)",
+            "gatewayPort=19001",
+            "lanHost=pi.local",
+            "cliPath=/usr/bin/openclaw",
+            "gatewayTls=1",
+            "gatewayTlsSha256=ab12",
+            "10.0.0.5",
+        ] {
             assert!(full.contains(part), "{part}: {full}");
         }
         let minimal = text(&Facts { program: None, ..facts });

@@ -3,6 +3,7 @@
 
 pub mod accept;
 pub mod bind_plan;
+pub mod certificate;
 pub mod closed;
 pub mod connection;
 pub mod force;
@@ -16,6 +17,7 @@ pub mod pool;
 pub mod port_report;
 pub mod reader;
 pub mod sockets;
+pub mod tls;
 pub mod websocket;
 pub mod wire;
 pub mod ws_log;
@@ -23,6 +25,7 @@ pub mod ws_log;
 use std::sync::Arc;
 use std::time::Duration;
 
+use self::certificate::InForce;
 use self::pool::Pool;
 use self::reader::InboundBudget;
 use self::sockets::Sockets;
@@ -42,6 +45,8 @@ pub struct Doors {
     /// `limits::HANDSHAKE_TIMEOUT`, or OPENCLAW_HANDSHAKE_TIMEOUT_MS.
     pub handshake_timeout: Duration,
     pub ws_log: WsLogger,
+    /// None: clients come without TLS.
+    pub tls: Option<InForce>,
 }
 
 /// An ordinary answer in place of what was asked for.

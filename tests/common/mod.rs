@@ -7,6 +7,7 @@ pub mod client;
 pub mod golden;
 pub mod model;
 pub mod raw;
+pub mod tls;
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
@@ -204,7 +205,7 @@ impl Gateway {
             if let Some(status) = gateway.child.try_wait().expect("a child") {
                 panic!("the gateway ended with {status}:\n{}", gateway.output());
             }
-            gateway.output().contains("listening on ws://")
+            gateway.output().contains("listening on ws")
         });
         gateway
     }

@@ -10,9 +10,13 @@ use super::config_checks::list;
 use super::{Facts, Finding, Fix};
 use crate::agent::{session, workspace as files};
 use crate::cli::audit::Severity;
+use crate::cli::client::Deadline;
+use crate::cli::target::Trust;
+use crate::cli::wss::{Stream, Timed};
 use crate::config::{Loaded, Paths};
 use crate::gateway::bootstrap;
 use crate::protocol::COMPAT_VERSION;
+use crate::server::certificate::Files;
 use crate::store::source::FsSource;
 use crate::store::{atomic, lock};
 use crate::sys::{disk, process};
@@ -25,7 +29,7 @@ const NO_SPACE: u64 = 8 * 1024 * 1024;
 /// A gateway on this machine answers within this time or is in trouble.
 const PATIENCE: Duration = Duration::from_millis(1500);
 /// Directories of the state directory that hold secrets or conversations.
-const PRIVATE: [&str; 6] = ["credentials", "identity", "devices", "nodes", "cron", "agents"];
+const PRIVATE: [&str; 7] = ["credentials", "identity", "devices", "nodes", "cron", "agents", "gateway"];
 
 /// What one walk over the state directory found.
 #[derive(Default)]
@@ -330,7 +334,8 @@ pub fn running(facts: &Facts, out: &mut Vec<Finding>) {
     }
     let port = facts.cx.paths.port(&FsSource, None, config.gateway.port).0;
     let finding = |severity, title: String| Finding::new("gateway.running", severity, title);
-    out.push(match health(port) {
+    let files = Files::of(&config.gateway.tls, &facts.cx.paths.state_dir);
+    out.push(match health(port, config.gateway.tls.enabled.then_some(Trust::Certificate(files.cert))) {
         Health::None => {
             let start = facts.cx.suggest("openclaw gateway");
             finding(Severity::Info, "Gateway not running.".into())
@@ -350,15 +355,19 @@ enum Health {
     Strange,
 }
 
-fn health(port: u16) -> Health {
+/// `tls`: what the gateway shows when it speaks TLS.
+fn health(port: u16, tls: Option<Trust>) -> Health {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-    let Ok(mut stream) = TcpStream::connect_timeout(&address, PATIENCE) else { return Health::None };
+    let Ok(stream) = TcpStream::connect_timeout(&address, PATIENCE) else { return Health::None };
+    let timed = Timed { stream, deadline: Deadline::after(PATIENCE) };
+    let stream = match tls {
+        Some(trust) => Stream::secure(timed, "127.0.0.1", &trust),
+        None => Ok(Stream::Plain(timed)),
+    };
+    let Ok(mut stream) = stream else { return Health::Strange };
     let request = format!("GET /health HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n\r\n");
     let mut answer = Vec::new();
-    let asked = stream
-        .set_read_timeout(Some(PATIENCE))
-        .and_then(|()| stream.set_write_timeout(Some(PATIENCE)))
-        .and_then(|()| stream.write_all(request.as_bytes()));
+    let asked = stream.write_all(request.as_bytes());
     let _ = asked.and_then(|()| stream.take(4096).read_to_end(&mut answer));
     let answer = String::from_utf8_lossy(&answer);
     let good = answer.starts_with("HTTP/1.1 200") && answer.contains("\"ok\":true");
