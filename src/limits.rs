@@ -289,8 +289,6 @@ pub const TLS_PIECE_BYTES: usize = 16 * 1024;
 pub const TLS_SESSIONS: usize = 256;
 /// A certificate with its chain, or a key.
 pub const TLS_FILE_BYTES: u64 = 1024 * 1024;
-/// 2026-03-13: a clock before that has not been set.
-pub const BUILD_DATE_MS: u64 = 1_773_360_000_000;
 
 // ── backups ────────────────────────────────────────────────────────────────────────────────────────────
 /// List of sums in a backup.

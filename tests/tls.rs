@@ -132,7 +132,8 @@ fn streaming(gateway: &Gateway) -> crate::common::raw::Raw<TlsStream> {
 
 #[test]
 fn a_client_that_hangs_up_in_the_middle_of_a_stream_ends_its_run_and_one_that_only_stops_asking_does_not() {
-    let model = Model::start(vec![Play::slow("slowly but surely it comes", Duration::from_millis(150))]);
+    let words = format!("slowly {}", "and surely ".repeat(12));
+    let model = Model::start(vec![Play::slow(&words, Duration::from_millis(150))]);
     let mut config = model.config();
     merge(&mut config, json!({"gateway": {"http": {"endpoints": {"chatCompletions": {"enabled": true}}}}}));
     let (_home, gateway) = secured(config);

@@ -15,6 +15,7 @@ use rustls::sign::{CertifiedKey, SingleCertAndKey};
 
 use crate::config::Tls;
 use crate::error::{Error, Result};
+use crate::protocol::compat_version_ms;
 use crate::store::atomic::{self, Staged};
 use crate::sys::host;
 use crate::{ids, limits};
@@ -204,7 +205,7 @@ fn server_config(key: CertifiedKey) -> ServerConfig {
 fn self_signed(host: &str, now_ms: u64) -> Result<(Vec<u8>, Vec<u8>), String> {
     use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, KeyPair, KeyUsagePurpose};
     // A clock that has not been set yet must not make a certificate that is over when it is.
-    let now_ms = i64::try_from(now_ms.max(limits::BUILD_DATE_MS)).map_err(|e| e.to_string())?;
+    let now_ms = i64::try_from(now_ms.max(compat_version_ms())).map_err(|e| e.to_string())?;
     let today = jiff::Timestamp::from_millisecond(now_ms).map_err(|e| e.to_string())?;
     let today = today.to_zoned(jiff::tz::TimeZone::UTC).date();
     let date = |date: jiff::civil::Date| rcgen::date_time_ymd(date.year().into(), date.month() as u8, date.day() as u8);
@@ -336,7 +337,7 @@ mod tests {
     #[test]
     fn a_certificate_of_a_clock_that_is_not_set_outlasts_it() {
         let (early, _) = self_signed("pi.lan", 0).unwrap();
-        let (late, _) = self_signed("a strange name", limits::BUILD_DATE_MS).unwrap();
+        let (late, _) = self_signed("a strange name", compat_version_ms()).unwrap();
         let text = |der: &[u8]| String::from_utf8_lossy(der).into_owned();
         assert!(text(&early).contains("360310") && text(&late).contains("360310"), "{}", text(&early));
         assert!(text(&early).contains("pi.local") && text(&early).contains("localhost"));

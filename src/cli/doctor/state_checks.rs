@@ -15,7 +15,7 @@ use crate::cli::target::Trust;
 use crate::cli::wss::{Stream, Timed};
 use crate::config::{Loaded, Paths};
 use crate::gateway::bootstrap;
-use crate::protocol::COMPAT_VERSION;
+use crate::protocol::compat_version_ms;
 use crate::server::certificate::Files;
 use crate::store::source::FsSource;
 use crate::store::{atomic, lock};
@@ -309,21 +309,13 @@ fn existing(dir: &Path) -> PathBuf {
 
 /// A clock before the day of this version has not been set: logins, dates of sessions and TLS go wrong.
 pub fn clock(facts: &Facts, out: &mut Vec<Finding>) {
-    if let Some(built) = version_ms().filter(|built| facts.now_ms < *built) {
+    let built = compat_version_ms();
+    if facts.now_ms < built {
         let date = |ms: u64| crate::store::transcript::iso_time(ms)[..10].to_owned();
         let title = format!("The clock says {}, before this version was made ({})", date(facts.now_ms), date(built));
         let remedy = "Set it, or let NTP set it: TLS and dates of conversations depend on it.";
         out.push(Finding::new("host.clock", Severity::Warn, title).remedy(remedy));
     }
-}
-
-/// `2026.3.13` → that day.
-fn version_ms() -> Option<u64> {
-    let mut parts = COMPAT_VERSION.split('.').map(|part| part.parse::<i16>().ok());
-    let (year, month, day) = (parts.next()??, parts.next()??, parts.next()??);
-    let date = jiff::civil::Date::new(year, month as i8, day as i8).ok()?;
-    let at = date.to_zoned(jiff::tz::TimeZone::UTC).ok()?;
-    u64::try_from(at.timestamp().as_millisecond()).ok()
 }
 
 /// A note, whichever way: doctor is used while the gateway is down.
@@ -372,15 +364,4 @@ fn health(port: u16, tls: Option<Trust>) -> Health {
     let answer = String::from_utf8_lossy(&answer);
     let good = answer.starts_with("HTTP/1.1 200") && answer.contains("\"ok\":true");
     if good { Health::Good } else { Health::Strange }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_day_of_this_version() {
-        let day = crate::store::transcript::iso_time(version_ms().unwrap());
-        assert!(day.starts_with("2026-03-13T00:00"), "{day}");
-    }
 }
