@@ -175,6 +175,21 @@ fn keys_are_renewed_as_often_as_a_client_wants_and_not_for_nothing() {
     assert_serves(&gateway);
 }
 
+#[test]
+fn a_broken_record_ends_the_connection_with_its_reason() {
+    let (_home, gateway) = secured(json!({}));
+    // Application data that nobody encrypted.
+    let broken = [&[23, 3, 3, 0, 40][..], &[7; 40]].concat();
+    let mut stream = tls::open(gateway.port);
+    stream.sock.write_all(&broken).expect("room");
+    let error = stream.read_to_end(&mut Vec::new()).expect_err("an alert");
+    assert!(error.to_string().contains("BadRecordMac"), "{error}");
+    let mut client = tls::client(gateway.port);
+    client.socket.get_mut().sock.write_all(&broken).expect("room");
+    client.end();
+    assert_serves(&gateway);
+}
+
 // ── Certificates ───────────────────────────────────────────────────────────────────────────────────────
 
 #[test]
@@ -296,7 +311,12 @@ fn a_handshake_that_stops_or_drips_ends_at_its_deadline() {
         stream.set_nonblocking(true).expect("a socket");
         stream
     };
-    let mut open = [connect(b""), connect(&hello[..hello.len() / 2]), connect(&hello[..6]), connect(&hello)];
+    let before = gateway.proc_status("VmRSS");
+    let mut open = vec![connect(b""), connect(&hello[..hello.len() / 2]), connect(&hello[..6]), connect(&hello)];
+    open.extend((0..150).map(|n| connect(&hello[..1 + n])));
+    assert_serves(&gateway);
+    let grown = gateway.proc_status("VmRSS").saturating_sub(before);
+    assert!(grown < 20_000, "{grown} kB for 150 handshakes that do not go on");
     let mut dripped = 6;
     wait_until("all of them to be closed", || {
         if let Some(drip) = hello.get(dripped).filter(|_| open.len() > 2) {

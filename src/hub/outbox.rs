@@ -352,16 +352,16 @@ impl Outbox {
         self.state.lock().pieces
     }
 
-    /// Waits until the answer that was begun is complete. False: it is not, after `wait`.
+    /// Waits until the answer that was begun is complete. False: it is not, after `wait`, or it never will be.
     pub fn wait_answered(&self, wait: Duration) -> bool {
         let until = Instant::now() + wait;
         let mut state = self.state.lock();
         while state.answering && state.phase != Phase::Dead {
             if self.progress.wait_until(&mut state, until).timed_out() {
-                return !state.answering;
+                break;
             }
         }
-        true
+        !state.answering
     }
 
     /// Sends what waits, then ends the sending half: the end of an HTTP connection.
@@ -525,7 +525,7 @@ impl Outbox {
             state.phase = Phase::Closing;
             // Whoever holds the pen may be about to write; laying it down does the same.
             if state.unsent == 0 && state.pen == Pen::Free {
-                self.wire.shutdown(Shutdown::Write);
+                self.end_sending(state);
             }
         }
     }
@@ -560,11 +560,17 @@ impl Outbox {
         if state.queue.is_empty() {
             state.pen = Pen::Free;
             if state.phase == Phase::Closing {
-                self.wire.shutdown(Shutdown::Write);
+                self.end_sending(state);
             }
         } else {
             self.give_pen_to_writer(state);
         }
+    }
+
+    fn end_sending(&self, state: &mut State) {
+        self.wire.shutdown(Shutdown::Write);
+        // A writer that waits for more would hold the socket.
+        state.writer = None;
     }
 
     fn give_pen_to_writer(self: &Arc<Self>, state: &mut State) {
