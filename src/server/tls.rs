@@ -188,7 +188,8 @@ impl Wire for TlsWire {
     fn write(&self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
         let (taken, records) = {
             let mut state = self.0.state.lock();
-            let taken = state.conn.writer().write_vectored(bufs)?;
+            // A session that has failed encrypts nothing more; what it says about that is there already.
+            let taken = if bufs.is_empty() { 0 } else { state.conn.writer().write_vectored(bufs)? };
             (taken, state.records())
         };
         // Each step of it is bounded by SO_SNDTIMEO.
