@@ -9,13 +9,14 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use super::http::{self, Answer, Request, cors};
+use super::http::{self, Answer, Request, Route, Stream, cors};
 use super::input::{Heard, Input};
 use super::link::Link;
+use super::live_reload;
 use super::sockets::Ticket;
 use super::websocket::{self, Upgrade};
 use super::{Doors, Refused};
-use crate::http::{Head, Printer, Reply, Shape};
+use crate::http::{Printer, Reply, Shape};
 use crate::hub::outbox::Outbox;
 use crate::hub::run_events::{AbortRuns, RunEvent};
 use crate::limits;
@@ -40,6 +41,7 @@ pub fn serve(doors: &Arc<Doors>, stream: Arc<TcpStream>, mut ticket: Ticket) {
     let mut input = Input::new(link.clone());
     let mut printer = Printer::default();
     let mut patience = limits::HTTP_FIRST_BYTE;
+    let only_canvas = doors.only_canvas(link.tcp());
     loop {
         let head = match input.read_head(patience) {
             Ok(Some(head)) => head,
@@ -54,7 +56,12 @@ pub fn serve(doors: &Arc<Doors>, stream: Arc<TcpStream>, mut ticket: Ticket) {
         }
         if head.wants_websocket() {
             let upgrade = Upgrade { link: link.clone(), early: input.take_rest(), head };
-            match websocket::serve(doors, upgrade, &mut ticket) {
+            let served = match http::canvas::is_socket(&upgrade.head.target) {
+                true => live_reload::serve(doors, upgrade, &mut ticket),
+                false if only_canvas => Err(Refused(Reply::text(404, "Not Found"))),
+                false => websocket::serve(doors, upgrade, &mut ticket),
+            };
+            match served {
                 Ok(()) => return,
                 Err(Refused(reply)) => {
                     answer(&outbox, &mut printer, reply, &last_shape(doors));
@@ -62,7 +69,9 @@ pub fn serve(doors: &Arc<Doors>, stream: Arc<TcpStream>, mut ticket: Ticket) {
                 }
             }
         }
-        if !exchange(doors, head, &mut input, &link, (&outbox, &mut printer), &mut ticket) {
+        let request = Request::new(doors, head, &ticket);
+        let route = request.route().filter(|route| !only_canvas || route.name == http::canvas::CANVAS.name);
+        if !exchange(request, route, &mut input, &link, (&outbox, &mut printer), &mut ticket) {
             return close(&outbox, &mut input);
         }
         patience = limits::HTTP_KEEPALIVE;
@@ -71,14 +80,14 @@ pub fn serve(doors: &Arc<Doors>, stream: Arc<TcpStream>, mut ticket: Ticket) {
 
 /// One request. False: the connection ends behind its answer.
 fn exchange(
-    doors: &Arc<Doors>,
-    head: Head,
+    request: Request,
+    route: Option<&'static Route>,
     input: &mut Input,
     link: &Link,
     (outbox, printer): (&Arc<Outbox>, &mut Printer),
     ticket: &mut Ticket,
 ) -> bool {
-    let request = Request::new(doors, head, ticket);
+    let doors = request.doors.clone();
     let (head, config) = (&request.head, &request.live.config);
     let mut shape = Shape {
         keep_alive: head.keep_alive && doors.ctx.ready.load(Ordering::Relaxed),
@@ -87,7 +96,6 @@ fn exchange(
         hsts: config.gateway.strict_transport_security.clone(),
         cors: cors::headers(head, &config.http.cors_origins),
     };
-    let route = request.route();
     let early = match (cors::preflight(head, &config.http.cors_origins), route) {
         (Some(reply), _) => Some(reply),
         (None, Some(route)) => request.judge(route).err(),
@@ -115,6 +123,10 @@ fn exchange(
             answer(outbox, printer, reply, &shape);
             shape.keep_alive && outbox.is_open()
         }
+        Answer::Stream(stream) => {
+            drop(request);
+            send_stream(stream, outbox, &shape) && shape.keep_alive
+        }
         Answer::Run(run_id) => {
             // Nobody who has a run under way is cut for a newcomer.
             ticket.authenticated();
@@ -136,6 +148,24 @@ fn exchange(
             whole && shape.keep_alive && shape.chunked && outbox.is_open()
         }
     }
+}
+
+/// Sends a body while it is read, no faster than the client takes it. False: the connection is at its end.
+fn send_stream(stream: Stream, outbox: &Arc<Outbox>, shape: &Shape) -> bool {
+    let Stream { head, length, mut body } = stream;
+    outbox.raw_direct(head.print_long_head(shape, length), None);
+    let mut left = if shape.head_only { 0 } else { length };
+    while left > 0 && outbox.is_open() {
+        let most = left.min(limits::FILE_PIECE_BYTES as u64);
+        let mut piece = Vec::with_capacity(most as usize);
+        match body.by_ref().take(most).read_to_end(&mut piece) {
+            Ok(1..) => left -= piece.len() as u64,
+            // It has become shorter: whoever counts must not take it for the whole.
+            Ok(0) | Err(_) => outbox.cut(),
+        }
+        outbox.raw_direct(piece, None);
+    }
+    outbox.is_open()
 }
 
 /// Listens while somebody else answers. False: the client hung up, or reads nothing.
