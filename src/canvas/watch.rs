@@ -47,13 +47,19 @@ impl Watch {
 
     /// From here on every change is told to this page. None: too many pages are open, or no thread can be had.
     pub fn subscribe(self: &Arc<Watch>, outbox: Arc<Outbox>) -> Option<Subscription> {
-        // Before the lock: nobody waits for a disk. Whoever changes a file after this call is seen.
-        let before = sum(&self.root);
+        let running = self.pages.lock().running;
+        // Here and not on the thread: whatever changes after this call is seen.
+        let before = (!running).then(|| sum(&self.root));
         let mut pages = self.pages.lock();
         if pages.closed || pages.open.len() >= limits::LIVE_RELOAD_SOCKETS {
             return None;
         }
         if !pages.running {
+            let Some(before) = before else {
+                // It has ended between the two looks.
+                drop(pages);
+                return self.subscribe(outbox);
+            };
             let watch = self.clone();
             let spawned = thread::Builder::new()
                 .name("canvas".into())

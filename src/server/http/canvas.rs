@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::files::{self, Site};
+use super::files::{self, Rewrite, Site};
 use super::{Answer, Exchange, Request, Route, is_below, refuse_api, unauthorized};
 use crate::canvas::{A2UI_PATH, CANVAS_PATH, CAPABILITY_PARAMETER, CAPABILITY_PATH, Canvas, SOCKET_PATH};
 use crate::canvas::{capabilities, page};
@@ -111,7 +111,7 @@ fn handle(exchange: Exchange<'_>) -> Answer {
     let live_reload = canvas.watch.is_some();
     let inject = |html: &[u8]| page::inject(html, live_reload);
     let word = if live_reload { WITH_RELOAD } else { WITHOUT_RELOAD };
-    let site = Site { cache_control: "no-store", rewrite: Some((word, &inject)) };
+    let site = Site { cache_control: "no-store", rewrite: Some(Rewrite { with: &inject, word }) };
     match SitePath::parse(below).and_then(|path| files::find_page(root, &path)) {
         Some(found) => files::answer(&request.head, found, site, &request.doors.compressed),
         None if below.is_empty() || below.ends_with('/') => {

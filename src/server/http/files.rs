@@ -36,8 +36,15 @@ pub struct Found {
 #[derive(Clone, Copy)]
 pub struct Site<'a> {
     pub cache_control: &'static str,
-    /// Makes what is sent of an HTML page, and a word that changes with what it makes.
-    pub rewrite: Option<(&'static str, &'a dyn Fn(&[u8]) -> Vec<u8>)>,
+    pub rewrite: Option<Rewrite<'a>>,
+}
+
+/// Makes what is sent of an HTML page.
+#[derive(Clone, Copy)]
+pub struct Rewrite<'a> {
+    pub with: &'a dyn Fn(&[u8]) -> Vec<u8>,
+    /// Changes with what it makes: a part of the ETag.
+    pub word: &'static str,
 }
 
 /// Looks below `root`. What is a link, a device or a pipe, or has another name elsewhere, is not there.
@@ -125,7 +132,7 @@ impl Found {
     /// Other bytes have another tag.
     fn tag(&self, site: Site<'_>) -> String {
         let nanos = self.modified.duration_since(UNIX_EPOCH).map_or(0, |age| age.as_nanos());
-        let word = site.rewrite.map_or(String::new(), |(word, _)| format!("-{word}"));
+        let word = site.rewrite.map_or(String::new(), |rewrite| format!("-{}", rewrite.word));
         format!("{:x}-{nanos:x}{word}", self.length)
     }
 
@@ -135,7 +142,7 @@ impl Found {
         self.file.seek(SeekFrom::Start(0))?;
         (&mut self.file).take(self.length).read_to_end(&mut bytes)?;
         Ok(match site.rewrite {
-            Some((_, rewrite)) => rewrite(&bytes),
+            Some(rewrite) => (rewrite.with)(&bytes),
             None => bytes,
         })
     }
