@@ -18,14 +18,18 @@ use self::life::Life;
 use self::machine::Machine;
 use self::settings::{Settings, supervised};
 
+use crate::agent::tools::TOOLS;
 use crate::config::{Config, Overrides, Paths, Source as _};
 use crate::error::{Error, Result};
 use crate::limits;
 use crate::log::ws_lines::Detail;
 use crate::log::{Level, LogHandle};
+use crate::metrics::Metrics;
+use crate::protocol::methods::METHODS;
 use crate::rpc::restart::Restarts;
 use crate::secret::Secret;
 use crate::server::force;
+use crate::server::http::ROUTES;
 use crate::server::listen::{self, BindError, Bound};
 use crate::server::lock::{self, Lock, LockError};
 use crate::server::port_report::{self, Wording};
@@ -88,6 +92,7 @@ pub struct Boot {
     pub dev: bool,
     pub handshake_timeout: Duration,
     pub restarts: Arc<Restarts>,
+    pub metrics: Arc<Metrics>,
     control_rx: Receiver<Control>,
     signals: Receiver<Signal>,
     /// A token that was made here and could not be saved: it stays the same until the process ends.
@@ -217,6 +222,7 @@ fn boot(
         dev,
         handshake_timeout,
         restarts,
+        metrics: Arc::new(metrics()),
         control_rx,
         signals,
         made_token,
@@ -226,6 +232,13 @@ fn boot(
     signals::next_interrupt_exits(false);
     let first = begin(&boot, &settings, &bound)?;
     Machine::new(&boot, lock, bound, first, settings)?.run()
+}
+
+/// With every name that a request may count under.
+fn metrics() -> Metrics {
+    let methods = METHODS.iter().map(|method| method.name).collect();
+    let routes = ROUTES.iter().map(|route| route.name).collect();
+    Metrics::new(methods, routes, TOOLS.iter().map(|tool| tool.name).collect())
 }
 
 /// The instance lock: one gateway per configuration file.

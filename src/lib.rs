@@ -10,16 +10,17 @@
 //! | 3 doors | `server` (sockets, HTTP, WebSocket), `rpc` (method handlers) |
 //! | 2 owners | `agent` (runs, models), `reload` (watches the configuration), `tailscale` (publishes the gateway), `discovery` (multicast DNS), `canvas` (pages that agents show), `hub` (clients, presence, events) |
 //! | 1 stores | `store` (files, one owner each) |
-//! | 0 pure | `policy`, `config`, `protocol`, `http`, `ws` |
-//! | cellar | `log`, `sys`, `limits`, `error`, `ids`, `secret`, `sort` |
+//! | 0 pure | `policy`, `config`, `protocol`, `http`, `ws`, `text` |
+//! | cellar | `log`, `sys`, `limits`, `error`, `ids`, `secret`, `sort`, `metrics` |
 //!
-//! Within the floors: cli → service, gateway → server → rpc → tailscale, discovery, canvas → agent, reload → hub → store → policy → config → protocol, http, ws.
+//! Within the floors: cli → service, gateway → server → rpc → tailscale, discovery, canvas → agent, reload → hub → store → policy → config → protocol, http, ws, text.
 //! Floor 0 has no sockets, files, threads, clock or randomness. A call that wants to go up is a message.
 #![deny(unsafe_code)]
 
 pub mod error;
 pub mod ids;
 pub mod limits;
+pub mod metrics;
 pub mod secret;
 pub mod sort;
 
@@ -30,6 +31,7 @@ pub mod config;
 pub mod http;
 pub mod policy;
 pub mod protocol;
+pub mod text;
 pub mod ws;
 
 pub mod store;

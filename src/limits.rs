@@ -93,6 +93,13 @@ pub const HTTP_UNSENT_BYTES: usize = 1024 * 1024;
 pub const SSE_KEEPALIVE: Duration = Duration::from_secs(15);
 /// Default of `gateway.http.endpoints.*.maxBodyBytes`.
 pub const API_BODY_BYTES: usize = 20 * 1024 * 1024;
+/// Images of one request of the HTTP APIs: their number, one of them, all of them.
+pub const API_IMAGE_PARTS: usize = 8;
+pub const API_IMAGE_BYTES: usize = 10 * 1024 * 1024;
+pub const API_IMAGES_BYTES: usize = 20 * 1024 * 1024;
+/// `/v1/embeddings`: the provider's whole answer, and how long it may take.
+pub const EMBEDDINGS_BYTES: u64 = 16 * 1024 * 1024;
+pub const EMBEDDINGS_TIME: Duration = Duration::from_secs(60);
 
 // ── Static files and the canvas ─────────────────────────────────────────────────────────────────────────
 /// A longer file is sent in pieces of `FILE_PIECE_BYTES` and never held.
@@ -179,6 +186,9 @@ pub const DEDUPE_ENTRIES: usize = 1000;
 /// Answers kept for repeated requests, all together; beyond it the oldest are forgotten first.
 pub const DEDUPE_BYTES: usize = 8 * 1024 * 1024;
 pub const IDEMPOTENCY_KEY_CHARS: usize = 512;
+/// Answers of the HTTP APIs that are kept for a repetition, in number and all together.
+pub const REPLAY_ENTRIES: usize = 256;
+pub const REPLAY_BYTES: usize = 1024 * 1024;
 /// A turn that waits longer for its lane is worth a warning.
 pub const LANE_WAIT_WARNING: Duration = Duration::from_secs(2);
 pub const RUN_RESULT_TTL: Duration = Duration::from_secs(600);
@@ -211,6 +221,28 @@ pub const MODEL_BUFFER: usize = 16 * 1024;
 pub const CONTEXT_TOKENS: u64 = 200_000;
 pub const OUTPUT_TOKENS: u64 = 8192;
 pub const OUTPUT_TOKENS_SENT: u64 = 32_000;
+
+// ── Tools ──────────────────────────────────────────────────────────────────────────────────────────────
+/// Addresses of the web that are fetched at the same time, for whomever.
+pub const FETCHES: usize = 8;
+/// Bytes of one page; what is behind them is not read.
+pub const WEB_FETCH_BYTES: usize = 2_000_000;
+/// Defaults of `tools.web.fetch`, and the least that a caller may ask for.
+pub const WEB_FETCH_CHARS: usize = 50_000;
+pub const WEB_FETCH_CHARS_LEAST: usize = 100;
+pub const WEB_FETCH_TIMEOUT: Duration = Duration::from_secs(30);
+pub const WEB_FETCH_REDIRECTS: u32 = 3;
+pub const WEB_FETCH_TTL: Duration = Duration::from_secs(900);
+/// Pages that are kept for a repeated question.
+pub const WEB_FETCH_PAGES: usize = 32;
+pub const WEB_FETCH_PAGES_BYTES: usize = 2 * 1024 * 1024;
+/// Largest request for a tool.
+pub const TOOL_BODY_BYTES: usize = 2 * 1024 * 1024;
+/// What `sessions_history` gives at most, and of one text in it.
+pub const TOOL_HISTORY_BYTES: usize = 80 * 1024;
+pub const TOOL_HISTORY_TEXT_CHARS: usize = 4000;
+/// Rows of `sessions_list`.
+pub const TOOL_SESSIONS: usize = 200;
 
 // ── Workspace ──────────────────────────────────────────────────────────────────────────────────────────
 /// Characters of one workspace file and of all of them in a prompt (agent 4); with less room the rest is left out.

@@ -13,6 +13,7 @@ use super::models::wire::{self, Sampling, Thinking, ToolChoice, ToolSpec};
 use super::session::Source;
 use crate::config::{Config, Paths};
 use crate::hub::run_events::RunEvent;
+use crate::metrics::Metrics;
 use crate::store::Sessions;
 
 /// A line that waits for the next turn of a session (DECISIONS 46).
@@ -45,23 +46,30 @@ pub struct World {
     pub now_ms: Box<dyn Fn() -> u64 + Send + Sync>,
     pub timing: Timing,
     pub make_agent: MakeAgent,
+    pub metrics: Arc<Metrics>,
 }
 
 /// What a request of the HTTP APIs says beyond its message.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
-    /// Nothing of the run stays: no entry in the session store, no transcript.
+    /// Nothing of the run stays: no entry in the session store, no transcript, no starter files. Its session key must be
+    /// one that nobody else uses.
     pub ephemeral: bool,
-    /// The conversation before the message, as the client sent it; only of an ephemeral run.
+    /// The conversation before the message, as the client sent it, results of calls that end it included. A session that
+    /// knows the conversation takes only what is new to it (`told`).
     pub history: Vec<wire::Message>,
+    /// The message is no more than the results at the end of the history: there is nothing new from the user.
+    pub continues: bool,
     /// Functions of the client: a call of one ends the run.
     pub tools: Vec<ToolSpec>,
     pub tool_choice: ToolChoice,
     pub sampling: Sampling,
-    /// In place of the agent's model.
+    /// In place of the agent's model; one that may not be chosen is passed over.
     pub model: Option<ModelRef>,
-    /// The message answers calls of the client's functions: there is nothing new from the user.
-    pub continues: bool,
+    /// The run's id was made of a client's key: once it has ended well it is not run again for five minutes.
+    pub once: bool,
+    /// Where the person is who asks; `webchat` if nobody says.
+    pub channel: Option<String>,
 }
 
 /// A request that was accepted.

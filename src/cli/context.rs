@@ -81,6 +81,18 @@ impl Context {
         })
     }
 
+    /// The same places, to be read once more: something has been changed.
+    pub fn anew(&self) -> Context {
+        Context {
+            paths: self.paths.clone(),
+            paint: self.paint,
+            columns: self.columns,
+            loaded: OnceCell::new(),
+            with_secrets: OnceCell::new(),
+            identity: OnceCell::new(),
+        }
+    }
+
     /// The path for people: `~` for the home directory.
     pub fn short(&self, path: &Path) -> String {
         self.paths.tilde(path)

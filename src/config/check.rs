@@ -138,6 +138,14 @@ impl Checker {
 
     /// The alternative that fits best speaks; the reference only says `Invalid input`.
     fn either(&mut self, kinds: &[Type], value: Option<&Value>) {
+        let literals = |kind: &Type| match kind {
+            Type::OneOf(literals) => Some(literals.clone()),
+            _ => None,
+        };
+        // A choice among texts or numbers is one choice.
+        if let Some(all) = kinds.iter().map(literals).collect::<Option<Vec<_>>>() {
+            return self.one_of(&all.concat(), value);
+        }
         let before = self.issues.len();
         let mut best: Option<Vec<Issue>> = None;
         for kind in kinds.iter().filter(|kind| value.is_some_and(|v| same_kind(kind, v))) {

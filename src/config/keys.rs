@@ -338,7 +338,10 @@ mod tests {
             assert!(!key.default.contains('|') && !key.doc.contains('|'), "{}", key.path);
             assert_eq!(
                 key.ours,
-                super::super::schema::EXTRA_KEYS.iter().any(|(p, n, _)| format!("{p}.{n}") == key.path)
+                super::super::schema::EXTRA_KEYS.iter().any(|(parent, name, _)| {
+                    // The items of a list stand for it.
+                    format!("{parent}.{name}") == key.path.trim_end_matches("[]")
+                })
             );
         }
         let mut paths: Vec<&str> = keys.rows().iter().map(|key| key.path.as_str()).collect();

@@ -17,6 +17,7 @@ pub struct Config {
     pub hooks: Hooks,
     pub http: Http,
     pub canvas: CanvasHost,
+    pub tools: super::tools::Tools,
 }
 
 /// `canvasHost`
@@ -49,11 +50,33 @@ pub struct Http {
 pub struct ChatEndpoint {
     pub enabled: bool,
     pub max_body_bytes: usize,
+    pub images: ImageRules,
 }
 
 impl Default for ChatEndpoint {
     fn default() -> Self {
-        ChatEndpoint { enabled: false, max_body_bytes: crate::limits::API_BODY_BYTES }
+        ChatEndpoint { enabled: false, max_body_bytes: crate::limits::API_BODY_BYTES, images: ImageRules::default() }
+    }
+}
+
+/// Which images a request may bring.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ImageRules {
+    pub max_parts: usize,
+    pub max_bytes: usize,
+    pub max_total_bytes: usize,
+    pub mimes: Vec<String>,
+}
+
+impl Default for ImageRules {
+    fn default() -> Self {
+        let mimes = ["image/jpeg", "image/png", "image/gif", "image/webp", "image/heic", "image/heif"];
+        ImageRules {
+            max_parts: crate::limits::API_IMAGE_PARTS,
+            max_bytes: crate::limits::API_IMAGE_BYTES,
+            max_total_bytes: crate::limits::API_IMAGES_BYTES,
+            mimes: mimes.map(str::to_owned).to_vec(),
+        }
     }
 }
 

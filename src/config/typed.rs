@@ -30,6 +30,7 @@ pub fn typed(effective: &Value, secrets: &Resolved, paths: &Paths, warnings: &mu
         hooks: reader.hooks(),
         http: reader.http(),
         canvas: reader.canvas(),
+        tools: super::tools::read(effective),
     }
 }
 
@@ -70,6 +71,19 @@ pub fn api_of(name: &str) -> Option<Api> {
     }
 }
 
+/// Of one of the HTTP interfaces.
+fn image_rules(at: At<'_>) -> ImageRules {
+    let size = |at: At<'_>| at.u64().and_then(|n| usize::try_from(n).ok());
+    let defaults = ImageRules::default();
+    let mimes: Vec<String> = at.at("images.allowedMimes").texts().iter().map(|m| m.trim().to_lowercase()).collect();
+    ImageRules {
+        max_parts: size(at.at("maxImageParts")).unwrap_or(defaults.max_parts),
+        max_bytes: size(at.at("images.maxBytes")).unwrap_or(defaults.max_bytes),
+        max_total_bytes: size(at.at("maxTotalImageBytes")).unwrap_or(defaults.max_total_bytes),
+        mimes: if mimes.is_empty() { defaults.mimes } else { mimes },
+    }
+}
+
 struct Reader<'a> {
     secrets: &'a Resolved,
     paths: &'a Paths,
@@ -89,6 +103,7 @@ impl Reader<'_> {
             chat: ChatEndpoint {
                 enabled: chat.at("enabled").bool().unwrap_or(false),
                 max_body_bytes: bytes(chat.at("maxBodyBytes"), crate::limits::API_BODY_BYTES),
+                images: image_rules(chat),
             },
         }
     }
@@ -318,39 +333,39 @@ impl Reader<'_> {
 
 /// A place in the configuration that may not be there.
 #[derive(Clone, Copy)]
-struct At<'v>(&'v Value);
+pub(super) struct At<'v>(pub(super) &'v Value);
 
 impl<'v> At<'v> {
-    fn at(self, path: &str) -> At<'v> {
+    pub(super) fn at(self, path: &str) -> At<'v> {
         At(lookup(self.0, path).unwrap_or(&Value::Null))
     }
 
-    fn text(self) -> Option<&'v str> {
+    pub(super) fn text(self) -> Option<&'v str> {
         self.0.as_str()
     }
 
     /// Trimmed; None when blank.
-    fn string(self) -> Option<String> {
+    pub(super) fn string(self) -> Option<String> {
         self.text().map(str::trim).filter(|t| !t.is_empty()).map(str::to_owned)
     }
 
-    fn bool(self) -> Option<bool> {
+    pub(super) fn bool(self) -> Option<bool> {
         self.0.as_bool()
     }
 
-    fn f64(self) -> Option<f64> {
+    pub(super) fn f64(self) -> Option<f64> {
         self.0.as_f64()
     }
 
-    fn u64(self) -> Option<u64> {
+    pub(super) fn u64(self) -> Option<u64> {
         self.0.as_u64().or_else(|| self.f64().filter(|n| *n >= 0.0 && n.fract() == 0.0).map(|n| n as u64))
     }
 
-    fn items(self) -> impl Iterator<Item = At<'v>> {
+    pub(super) fn items(self) -> impl Iterator<Item = At<'v>> {
         self.0.as_array().into_iter().flatten().map(At)
     }
 
-    fn texts(self) -> Vec<String> {
+    pub(super) fn texts(self) -> Vec<String> {
         self.items().filter_map(At::string).collect()
     }
 }
@@ -518,7 +533,7 @@ mod tests {
 
     #[test]
     fn wrong_shapes_are_survived() {
-        for section in ["gateway", "agents", "models", "session", "logging", "commands", "hooks", "secrets"] {
+        for section in ["gateway", "agents", "models", "session", "logging", "commands", "hooks", "secrets", "tools"] {
             for value in [
                 json!(1),
                 json!("x"),

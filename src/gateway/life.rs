@@ -16,6 +16,7 @@ use super::settings::{self, Settings};
 use super::{Boot, Control};
 use crate::agent::models::client::{Timing, make_agent};
 use crate::agent::runs::Runs;
+use crate::agent::tools::Toolbox;
 use crate::agent::world::{SystemLine, World};
 use crate::agent::{keys, session};
 use crate::canvas::{CANVAS_PATH, Canvas};
@@ -26,6 +27,7 @@ use crate::hub::system_events::SystemEvents;
 use crate::hub::{self, Event, HubHandle};
 use crate::limits;
 use crate::policy::rate_limit::RateLimiter;
+use crate::policy::tools::idle_lists;
 use crate::protocol::COMPAT_VERSION;
 use crate::protocol::presence::SelfInfo;
 use crate::rpc::context::{SecretsInForce, wall_ms};
@@ -81,6 +83,7 @@ impl Life {
         let state = &boot.paths.state_dir;
         let now = wall_ms();
         let config = settings.config.clone();
+        warn_of_tools(&config);
         atomic::sweep_temporary(state);
         let sessions = Sessions::open(&session_files(&config, &boot.paths), &store, now);
         let devices = Devices::open(state, &store, now);
@@ -97,12 +100,15 @@ impl Life {
             closed_runs: closed_tx,
             queue_system_event: queue_for_main(live.clone(), system_events.clone()),
             on_death: died("hub"),
+            metrics: boot.metrics.clone(),
         })
         .map_err(|e| failed("hub thread", e))?;
         begun.hub = Some(hub.clone());
         sessions.set_on_change(tell_hub(&hub));
         let world = world(boot, &live, &hub, &sessions, &system_events);
-        let runs = Runs::start(world, closed_rx, died("runs")).map_err(|e| failed("runs thread", e))?;
+        let runs = Runs::start(world.clone(), closed_rx, died("runs")).map_err(|e| failed("runs thread", e))?;
+        let lanes = runs.handle.clone();
+        let tools = Toolbox::new(world, Box::new(move || lanes.queued()));
         let (jobs, job_threads) = Jobs::new();
         let ctx = Arc::new(Context {
             paths: boot.paths.clone(),
@@ -115,6 +121,8 @@ impl Life {
             devices,
             setup_codes: SetupCodes::open(state),
             runs: runs.handle.clone(),
+            tools,
+            metrics: boot.metrics.clone(),
             jobs,
             limiter: RateLimiter::new(&config.gateway.auth.rate_limit),
             restarts: boot.restarts.clone(),
@@ -136,6 +144,7 @@ impl Life {
             handshake_timeout: boot.handshake_timeout,
             ws_log: WsLogger { detail: boot.ws_log },
             compressed: Compressed::default(),
+            replays: Arc::default(),
         });
         let acceptor = Acceptor::start(&bound.listeners, doors.clone()).map_err(|e| failed("accept thread", e))?;
         let threads = vec![("hub", hub_thread)];
@@ -219,6 +228,9 @@ impl Life {
             self.ctx.sessions.add_agent(&agent, &path, wall_ms());
         }
         // A secret that has changed behind its reference is in force when the sessions of the old one have ended.
+        if config.tools != before.config.tools {
+            warn_of_tools(&config);
+        }
         let mut config = Config::clone(&config);
         config.gateway.auth = before.config.gateway.auth.clone();
         *self.ctx.live.write() = Arc::new(Live {
@@ -231,6 +243,12 @@ impl Life {
         });
         self.ctx.runs.lanes_changed();
         self.ctx.hub.send(Event::HealthChanged);
+    }
+}
+
+fn warn_of_tools(config: &Config) {
+    for line in idle_lists(&config.tools) {
+        log::warn!(target: "tools", "{line}");
     }
 }
 
@@ -390,6 +408,7 @@ fn world(
         now_ms: Box::new(wall_ms),
         timing: Timing::default(),
         make_agent: Arc::new(make_agent),
+        metrics: boot.metrics.clone(),
     })
 }
 

@@ -6,6 +6,7 @@ pub mod media_type;
 pub mod negotiate;
 pub mod reply;
 pub mod site_path;
+pub mod url;
 
 pub use head::{Head, Refusal};
 pub use reply::{Bytes, Printer, Reply, Shape};

@@ -49,6 +49,10 @@ impl Budget {
         self.unsent.load(Ordering::Relaxed).saturating_sub(self.limit)
     }
 
+    pub fn unsent(&self) -> usize {
+        self.unsent.load(Ordering::Relaxed)
+    }
+
     pub fn exceeded(&self) -> bool {
         self.excess() > 0
     }

@@ -11,6 +11,7 @@ use serde_json::Value;
 use super::jobs::Jobs;
 use super::restart::Restarts;
 use crate::agent::runs::RunsHandle;
+use crate::agent::tools::Toolbox;
 use crate::canvas::Canvas;
 use crate::config::secret_ref::{self, Resolved};
 use crate::config::{Config, Paths};
@@ -18,6 +19,7 @@ use crate::hub::HubHandle;
 use crate::hub::system_events::SystemEvents;
 use crate::log::LogHandle;
 use crate::log::ws_lines::Detail;
+use crate::metrics::Metrics;
 use crate::policy::auth::ResolvedAuth;
 use crate::policy::net::OriginRules;
 use crate::policy::rate_limit::RateLimiter;
@@ -75,6 +77,9 @@ pub struct Context {
     pub devices: Devices,
     pub setup_codes: SetupCodes,
     pub runs: RunsHandle,
+    pub tools: Toolbox,
+    /// Of the whole process.
+    pub metrics: Arc<Metrics>,
     pub jobs: Jobs,
     pub limiter: RateLimiter,
     /// Of the whole process.

@@ -138,7 +138,9 @@ fn take_in(
     doors: &Arc<Doors>,
     said: &mut Option<Instant>,
 ) {
+    doors.ctx.metrics.connections.add(1);
     let Some(ticket) = doors.sockets.admit(&stream, address) else {
+        doors.ctx.metrics.connections_refused.add(1);
         say(said, "too many connections; newcomers get 503");
         return connection::refuse_connection(&stream);
     };
@@ -151,6 +153,7 @@ fn take_in(
     say(said, &format!("{why}; newcomers get 503"));
     // Whoever is cut sets its thread free, and the newcomer waits no longer than that.
     if !doors.sockets.cut_oldest_but(newcomer) || !doors.pool.run_when_free(job, limits::ACCEPT_PAUSE) {
+        doors.ctx.metrics.connections_refused.add(1);
         connection::refuse_connection(&stream);
         thread::sleep(limits::ACCEPT_PAUSE);
     }

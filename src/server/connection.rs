@@ -107,6 +107,7 @@ fn exchange(
             Ok(whole) => shape.keep_alive &= whole,
             Err(refusal) => (reply, shape.keep_alive) = (status_reply(refusal.0), false),
         }
+        count(&doors, route, reply.status());
         answer(outbox, printer, reply, &shape);
         return shape.keep_alive;
     };
@@ -114,20 +115,23 @@ fn exchange(
         Ok(body) => body,
         Err(refusal) => {
             shape.keep_alive = false;
+            count(&doors, Some(route), refusal.0);
             answer(outbox, printer, (route.refuse)(refusal.0), &shape);
             return false;
         }
     };
     match http::handle(&request, route, body, outbox, &shape) {
         Answer::Now(reply) => {
+            count(&doors, Some(route), reply.status());
             answer(outbox, printer, reply, &shape);
             shape.keep_alive && outbox.is_open()
         }
         Answer::Stream(stream) => {
+            count(&doors, Some(route), stream.head.status());
             drop(request);
             send_stream(stream, outbox, &shape) && shape.keep_alive
         }
-        Answer::Run(run_id) => {
+        owed @ (Answer::Run(_) | Answer::Owed) => {
             // Nobody who has a run under way is cut for a newcomer.
             ticket.authenticated();
             drop(request);
@@ -136,6 +140,8 @@ fn exchange(
             let whole = attend(input, link, outbox);
             if !whole {
                 outbox.cut();
+            }
+            if let (false, Answer::Run(run_id)) = (whole, owed) {
                 doors.ctx.hub.run(RunEvent::Abort(AbortRuns {
                     session_key: None,
                     run_id: Some(run_id.to_string()),
@@ -166,6 +172,11 @@ fn send_stream(stream: Stream, outbox: &Arc<Outbox>, shape: &Shape) -> bool {
         outbox.raw_direct(piece, None);
     }
     outbox.is_open()
+}
+
+/// What somebody else answers is counted by its responder.
+fn count(doors: &Doors, route: Option<&Route>, status: u16) {
+    doors.ctx.metrics.answered(route.map_or("", |route| route.name), status);
 }
 
 /// Listens while somebody else answers. False: the client hung up, or reads nothing.

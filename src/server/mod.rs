@@ -27,6 +27,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use self::http::compressed::Compressed;
+use self::http::openai::replays::Replays;
 use self::pool::Pool;
 use self::reader::InboundBudget;
 use self::sockets::Sockets;
@@ -48,6 +49,8 @@ pub struct Doors {
     pub ws_log: WsLogger,
     /// Static files.
     pub compressed: Compressed,
+    /// Answers of the HTTP APIs that may be asked for again.
+    pub replays: Arc<Replays>,
 }
 
 impl Doors {

@@ -4,13 +4,15 @@
 //! through a [`Responder`].
 
 pub mod canvas;
-pub mod chat;
 pub mod compressed;
 pub mod control_ui;
 pub mod cors;
 pub mod files;
+pub mod metrics;
+pub mod openai;
 pub mod probes;
 pub mod responder;
+pub mod tools;
 
 use std::cell::OnceCell;
 use std::io::Read;
@@ -20,7 +22,7 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use self::responder::Responder;
+use self::responder::{Responder, Tally};
 use super::Doors;
 use super::input::Body;
 use super::sockets::Ticket;
@@ -46,7 +48,16 @@ pub struct Route {
 }
 
 /// In the order in which they are asked.
-pub const ROUTES: &[&Route] = &[&chat::COMPLETIONS, &canvas::CANVAS, &probes::PROBES, &control_ui::CONTROL_UI];
+pub const ROUTES: &[&Route] = &[
+    &tools::INVOKE,
+    &openai::chat::COMPLETIONS,
+    &openai::models::MODELS,
+    &openai::embeddings::EMBEDDINGS,
+    &metrics::PROMETHEUS,
+    &canvas::CANVAS,
+    &probes::PROBES,
+    &control_ui::CONTROL_UI,
+];
 
 /// Below these nothing but the APIs answers, whatever else is served at the root.
 const RESERVED: [&str; 7] = ["/v1", "/api", "/plugins", "/tools", "/hooks", "/__openclaw__", "/metrics"];
@@ -65,6 +76,7 @@ pub struct Request {
 pub struct Exchange<'a> {
     pub request: &'a Request,
     pub body: Body,
+    route: &'static str,
     outbox: &'a Arc<Outbox>,
     shape: &'a Shape,
 }
@@ -74,6 +86,8 @@ pub enum Answer {
     Now(Reply),
     /// The run of this id answers through the [`Responder`]; it is aborted when the client hangs up.
     Run(Arc<str>),
+    /// Somebody answers through the [`Responder`] and goes on when the client hangs up: it may ask for the same again.
+    Owed,
     /// Read while it is sent, by the connection's thread.
     Stream(Stream),
 }
@@ -149,13 +163,14 @@ impl Request {
 impl Exchange<'_> {
     /// Takes the answer along; the handler then returns [`Answer::Run`].
     pub fn responder(&self) -> Responder {
-        Responder::new(self.outbox.clone(), self.shape.clone())
+        let metrics = self.request.doors.ctx.metrics.clone();
+        Responder::new(self.outbox.clone(), self.shape.clone(), Tally { metrics, route: self.route })
     }
 }
 
 /// Runs the handler; one that panics answers 500 and nothing else happens.
 pub fn handle(request: &Request, route: &Route, body: Body, outbox: &Arc<Outbox>, shape: &Shape) -> Answer {
-    let exchange = Exchange { request, body, outbox, shape };
+    let exchange = Exchange { request, body, route: route.name, outbox, shape };
     let before = outbox.pieces();
     catch_unwind(AssertUnwindSafe(|| (route.handle)(exchange))).unwrap_or_else(|_| {
         log::error!(target: "gateway/http", "{} {}: internal error", request.head.method, request.head.path());

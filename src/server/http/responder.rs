@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::http::{Reply, Shape};
 use crate::hub::outbox::{Behind, Outbox, Sent};
+use crate::metrics::Metrics;
 
 /// Signs of life: an interim answer that every client of HTTP/1.1 reads over, and a comment between events.
 const INTERIM: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
@@ -15,6 +16,19 @@ pub struct Responder {
     outbox: Arc<Outbox>,
     shape: Shape,
     stage: Stage,
+    tally: Tally,
+}
+
+/// Where the answer is counted.
+pub struct Tally {
+    pub metrics: Arc<Metrics>,
+    pub route: &'static str,
+}
+
+impl Tally {
+    fn count(&self, reply: &Reply) {
+        self.metrics.answered(self.route, reply.status());
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -25,20 +39,22 @@ enum Stage {
 }
 
 impl Responder {
-    pub fn new(outbox: Arc<Outbox>, shape: Shape) -> Responder {
+    pub fn new(outbox: Arc<Outbox>, shape: Shape, tally: Tally) -> Responder {
         outbox.begin_answer(shape.chunked.then_some(INTERIM));
-        Responder { outbox, shape, stage: Stage::Owed }
+        Responder { outbox, shape, stage: Stage::Owed, tally }
     }
 
     /// The whole answer.
     pub fn reply(mut self, reply: Reply) {
         self.stage = Stage::Over;
+        self.tally.count(&reply);
         self.outbox.raw(reply.print_whole(&self.shape), self.end_of_answer());
     }
 
     /// The head of an answer that comes in pieces, with the first of them.
     pub fn begin(&mut self, head: Reply, first: &[u8]) -> Sent {
         self.stage = Stage::Streaming;
+        self.tally.count(&head);
         let mut bytes = head.print_stream_head(&self.shape);
         self.add_piece(&mut bytes, first);
         self.outbox.raw(bytes, Behind::More(self.comment()))
@@ -97,6 +113,7 @@ impl Drop for Responder {
             Stage::Over => {}
             Stage::Owed => {
                 let reply = super::api_error(503, "the gateway is stopping", "api_error");
+                self.tally.count(&reply);
                 self.outbox.raw(reply.print_whole(&self.shape), self.end_of_answer());
             }
             // The reader sees that the stream has no end.
