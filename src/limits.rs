@@ -119,6 +119,27 @@ pub const RESPONSES_MEMORY_FRACTION: u64 = 64;
 pub const RESPONSES_TURN_BYTES: usize = 2 * 1024 * 1024;
 pub const RESPONSES_TURNS: usize = 500;
 
+// ── Static files and the canvas ─────────────────────────────────────────────────────────────────────────
+/// A longer file is sent in pieces of `FILE_PIECE_BYTES` and never held.
+pub const FILE_IN_MEMORY_BYTES: u64 = 64 * 1024;
+pub const FILE_PIECE_BYTES: usize = 64 * 1024;
+/// Files of these sizes are compressed, once, and kept; all together the least recently used go first.
+pub const COMPRESSED_FROM_BYTES: u64 = 512;
+pub const COMPRESSED_FILE_BYTES: u64 = 512 * 1024;
+pub const COMPRESSED_TOTAL_BYTES: usize = 2 * 1024 * 1024;
+/// A longer page is sent without the script.
+pub const CANVAS_PAGE_BYTES: u64 = 2 * 1024 * 1024;
+/// How long a capability is good for after it was last used.
+pub const CAPABILITY_TTL: Duration = Duration::from_secs(600);
+/// Pages that are told of changes, how often somebody looks, and how much he looks at.
+pub const LIVE_RELOAD_SOCKETS: usize = 64;
+pub const LIVE_RELOAD_LOOK: Duration = Duration::from_secs(1);
+pub const LIVE_RELOAD_DEBOUNCE: Duration = Duration::from_millis(75);
+pub const LIVE_RELOAD_FILES: usize = 10_000;
+pub const LIVE_RELOAD_DEPTH: usize = 32;
+/// What a page may say; nobody listens.
+pub const LIVE_RELOAD_MESSAGE_BYTES: u64 = 4096;
+
 // ── Owners ─────────────────────────────────────────────────────────────────────────────────────────────
 /// A bounded channel is as large as its bound from the start: 4096 events were 400 kB that nobody used.
 pub const HUB_QUEUE: usize = 512;

@@ -3,6 +3,7 @@
 mod auth;
 mod backup;
 mod bad_days;
+mod canvas;
 mod chat;
 mod command_line;
 mod commands;
@@ -44,6 +45,7 @@ mod smoke;
 mod source;
 mod ssh_tunnel;
 mod state;
+mod static_files;
 mod tables;
 mod tailscale;
 mod tls;

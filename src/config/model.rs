@@ -16,7 +16,25 @@ pub struct Config {
     pub commands: Commands,
     pub hooks: Hooks,
     pub http: Http,
+    pub canvas: CanvasHost,
     pub tools: super::tools::Tools,
+}
+
+/// `canvasHost`
+#[derive(Clone, Debug, PartialEq)]
+pub struct CanvasHost {
+    pub enabled: bool,
+    /// None: `canvas` in the state directory.
+    pub root: Option<String>,
+    /// A further port with nothing else on it, as of older layouts.
+    pub port: Option<u16>,
+    pub live_reload: bool,
+}
+
+impl Default for CanvasHost {
+    fn default() -> Self {
+        CanvasHost { enabled: true, root: None, port: None, live_reload: true }
+    }
 }
 
 /// `gateway.http`
@@ -270,6 +288,8 @@ pub struct TrustedProxy {
 pub struct ControlUi {
     pub enabled: bool,
     pub base_path: String,
+    /// Directory of its files.
+    pub root: Option<String>,
     pub allowed_origins: Vec<String>,
     pub host_header_origin_fallback: bool,
     pub allow_insecure_auth: bool,
@@ -281,6 +301,7 @@ impl Default for ControlUi {
         ControlUi {
             enabled: true,
             base_path: String::new(),
+            root: None,
             allowed_origins: Vec::new(),
             host_header_origin_fallback: false,
             allow_insecure_auth: false,

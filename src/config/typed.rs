@@ -29,6 +29,7 @@ pub fn typed(effective: &Value, secrets: &Resolved, paths: &Paths, warnings: &mu
         commands: Commands { restart: At(effective).at("commands.restart").bool().unwrap_or(true) },
         hooks: reader.hooks(),
         http: reader.http(),
+        canvas: reader.canvas(),
         tools: super::tools::read(effective),
     }
 }
@@ -142,6 +143,16 @@ impl Reader<'_> {
         }
     }
 
+    fn canvas(&self) -> CanvasHost {
+        let at = At(self.root).at("canvasHost");
+        CanvasHost {
+            enabled: at.at("enabled").bool().unwrap_or(true),
+            root: self.path(at.at("root")),
+            port: at.at("port").u64().and_then(|port| u16::try_from(port).ok()).filter(|port| *port > 0),
+            live_reload: at.at("liveReload").bool().unwrap_or(true),
+        }
+    }
+
     fn gateway(&mut self) -> Gateway {
         let at = At(self.root).at("gateway");
         let rate = at.at("auth.rateLimit");
@@ -180,6 +191,7 @@ impl Reader<'_> {
             control_ui: ControlUi {
                 enabled: ui.at("enabled").bool().unwrap_or(true),
                 base_path: base_path(ui.at("basePath").text().unwrap_or_default()),
+                root: self.path(ui.at("root")),
                 allowed_origins: ui.at("allowedOrigins").texts(),
                 host_header_origin_fallback: ui.at("dangerouslyAllowHostHeaderOriginFallback").bool().unwrap_or(false),
                 allow_insecure_auth: ui.at("allowInsecureAuth").bool().unwrap_or(false),

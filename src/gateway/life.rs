@@ -2,6 +2,7 @@
 //! here and nowhere else.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,6 +19,7 @@ use crate::agent::runs::Runs;
 use crate::agent::tools::Toolbox;
 use crate::agent::world::{SystemLine, World};
 use crate::agent::{keys, session};
+use crate::canvas::{CANVAS_PATH, Canvas};
 use crate::config::{Config, Paths};
 use crate::error::{Error, Result};
 use crate::hub::outbox::Budget;
@@ -35,6 +37,7 @@ use crate::rpc::{Context, Live, restart};
 use crate::server::Doors;
 use crate::server::accept::Acceptor;
 use crate::server::certificate::InForce;
+use crate::server::http::compressed::Compressed;
 use crate::server::listen::Bound;
 use crate::server::pool::Pool;
 use crate::server::reader::InboundBudget;
@@ -125,6 +128,7 @@ impl Life {
             limiter: RateLimiter::new(&config.gateway.auth.rate_limit),
             restarts: boot.restarts.clone(),
             system_events,
+            canvas: canvas(boot, settings),
             log: boot.log.clone(),
             ws_log: boot.ws_log,
             heartbeats: AtomicBool::new(true),
@@ -140,6 +144,7 @@ impl Life {
             incoming: InboundBudget::new(memory::inbound_budget()),
             handshake_timeout: boot.handshake_timeout,
             ws_log: WsLogger { detail: boot.ws_log },
+            compressed: Compressed::default(),
             replays: Arc::default(),
             past: Arc::default(),
             tls: settings.tls.as_ref().map(InForce::new),
@@ -202,6 +207,7 @@ impl Life {
             }
         }
         close_clients(&ctx, &doors, deadline);
+        ctx.canvas.iter().for_each(|canvas| canvas.close());
         doors.pool.close();
         // A process that ends takes them along; a new life must not share it with the threads of the old one.
         let ghosts = end == End::Restart;
@@ -348,6 +354,28 @@ fn live(settings: &Settings) -> Live {
         env: settings.env.clone(),
         secrets: SecretsInForce::of(&settings.loaded.effective, &settings.loaded.secrets),
         max_buffered: settings::max_buffered(&settings.config),
+    }
+}
+
+/// The canvas host, where the configuration and the environment want one.
+fn canvas(boot: &Boot, settings: &Settings) -> Option<Arc<Canvas>> {
+    let rules = &settings.config.canvas;
+    if !rules.enabled || settings.skips("OPENCLAW_SKIP_CANVAS_HOST") {
+        return None;
+    }
+    let root = rules.root.as_ref().map_or_else(|| boot.paths.state_dir.join("canvas"), PathBuf::from);
+    let shown = boot.paths.tilde(&root);
+    match Canvas::open(root, &boot.paths.state_dir, rules.live_reload, settings.plan.canvas_port) {
+        Ok(canvas) => {
+            let scheme = if settings.config.gateway.tls.enabled { "https" } else { "http" };
+            let host = SocketAddr::new(settings.plan.host(), settings.port);
+            log::info!(target: "canvas", "host mounted at {scheme}://{host}{CANVAS_PATH}/ (root {shown})");
+            Some(Arc::new(canvas))
+        }
+        Err(why) => {
+            log::error!(target: "canvas", "not served: {why}; set canvasHost.root to a directory with nothing but pages in it");
+            None
+        }
     }
 }
 

@@ -105,7 +105,7 @@ impl Settings {
         let mut settings = Settings {
             env: loaded.env.clone(),
             warnings: loaded.warning_lines(),
-            plan: BindPlan { addresses: Vec::new(), warnings: Vec::new() },
+            plan: BindPlan::default(),
             origins: OriginRules::default(),
             tls: None,
             loaded,
@@ -132,9 +132,18 @@ impl Settings {
         let custom = self.config.gateway.custom_bind_host.as_deref();
         self.plan =
             bind_plan::plan(self.bind, custom, self.port, &host::tailnet_ipv4, &listen::can_bind).map_err(failed)?;
+        let canvas = &self.config.canvas;
+        if let Some(port) = canvas.port.filter(|_| canvas.enabled && !self.skips("OPENCLAW_SKIP_CANVAS_HOST")) {
+            self.plan.add_canvas(port);
+        }
         self.check_plan()?;
         self.tls = certificate(&self.config, paths)?;
         Ok(())
+    }
+
+    /// The environment says that a part is not to be started.
+    pub fn skips(&self, variable: &str) -> bool {
+        self.loaded.var(&FsSource, variable).is_some_and(|value| value.trim() == "1")
     }
 
     /// The second half, for a plan that is there.

@@ -2,7 +2,10 @@
 
 pub mod body;
 pub mod head;
+pub mod media_type;
+pub mod negotiate;
 pub mod reply;
+pub mod site_path;
 pub mod url;
 
 pub use head::{Head, Refusal};

@@ -12,6 +12,7 @@ use super::jobs::Jobs;
 use super::restart::Restarts;
 use crate::agent::runs::RunsHandle;
 use crate::agent::tools::Toolbox;
+use crate::canvas::Canvas;
 use crate::config::secret_ref::{self, Resolved};
 use crate::config::{Config, Paths};
 use crate::hub::HubHandle;
@@ -84,6 +85,8 @@ pub struct Context {
     /// Of the whole process.
     pub restarts: Arc<Restarts>,
     pub system_events: Arc<SystemEvents>,
+    /// None: there is no canvas host.
+    pub canvas: Option<Arc<Canvas>>,
     pub log: LogHandle,
     /// How much the log says of frames.
     pub ws_log: Detail,

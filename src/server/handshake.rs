@@ -9,6 +9,7 @@ use crossbeam_channel::bounded;
 use tungstenite::Message;
 
 use super::reader::{Next, Patience, Reader};
+use crate::canvas::CAPABILITY_PATH;
 use crate::hub::outbox::Outbox;
 use crate::hub::{Event, MakeHello, Registration};
 use crate::ids;
@@ -310,7 +311,7 @@ fn register(ctx: &Arc<Context>, peer: &Peer, opening: Opening, entry: Entry, out
         client: params.client.clone(),
     });
     let (done, registered) = bounded(1);
-    let hello = hello_maker(ctx, &live, &caller, &admission, token, handed_over);
+    let hello = hello_maker(ctx, &live, (&caller, from.host), &admission, token, handed_over);
     ctx.hub.send(Event::Register(Box::new(Registration {
         conn_id: peer.conn_id.clone(),
         client: params.client,
@@ -332,11 +333,20 @@ fn register(ctx: &Arc<Context>, peer: &Peer, opening: Opening, entry: Entry, out
     }
 }
 
+/// Where a node finds the canvas: the address by which it came, and a capability that is good while it is here.
+fn canvas_url(ctx: &Context, live: &Live, caller: &Caller, host: Option<&net::HostName>) -> Option<String> {
+    let canvas = ctx.canvas.as_ref().filter(|_| caller.role == Role::Node)?;
+    let host = host?;
+    let minted = canvas.capabilities.mint(&caller.conn_id, Instant::now());
+    let scheme = if live.config.gateway.tls.enabled { "https" } else { "http" };
+    Some(format!("{scheme}://{host}{CAPABILITY_PATH}/{}", minted.capability.expose()))
+}
+
 /// hello-ok as a function of the snapshot that has the new client in it.
 fn hello_maker(
     ctx: &Arc<Context>,
     live: &Arc<Live>,
-    caller: &Arc<Caller>,
+    (caller, host): (&Arc<Caller>, Option<net::HostName>),
     admission: &Admission,
     token: Option<Issued>,
     handed_over: Vec<(Role, Issued)>,
@@ -346,6 +356,7 @@ fn hello_maker(
         let config = &live.config;
         let handed_over: Vec<_> = handed_over.iter().map(|(role, issued)| (*role, issued.shown())).collect();
         let main = crate::agent::keys::main_of(config.agents.default_id(), config).key;
+        let canvas = canvas_url(&ctx, &live, &caller, host.as_ref());
         hello::hello_ok(&HelloParts {
             protocol: caller.protocol,
             conn_id: &caller.conn_id,
@@ -361,6 +372,7 @@ fn hello_maker(
                 main_session_key: &main,
                 scope: if config.session.global_scope { "global" } else { "per-sender" },
             },
+            canvas_host_url: canvas.as_deref(),
             auth_mode: live.auth.mode.name(),
             auth: HelloAuth {
                 method,

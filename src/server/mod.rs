@@ -12,6 +12,7 @@ pub mod http;
 pub mod input;
 pub mod link;
 pub mod listen;
+pub mod live_reload;
 pub mod lock;
 pub mod pool;
 pub mod port_report;
@@ -23,10 +24,12 @@ pub mod websocket;
 pub mod wire;
 pub mod ws_log;
 
+use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::Duration;
 
 use self::certificate::InForce;
+use self::http::compressed::Compressed;
 use self::http::openai::replays::Replays;
 use self::http::responses::past::Past;
 use self::pool::Pool;
@@ -48,12 +51,22 @@ pub struct Doors {
     /// `limits::HANDSHAKE_TIMEOUT`, or OPENCLAW_HANDSHAKE_TIMEOUT_MS.
     pub handshake_timeout: Duration,
     pub ws_log: WsLogger,
+    /// Static files.
+    pub compressed: Compressed,
     /// Answers of the HTTP APIs that may be asked for again.
     pub replays: Arc<Replays>,
     /// Responses that may be gone on with.
     pub past: Arc<Past>,
     /// None: clients come without TLS.
     pub tls: Option<InForce>,
+}
+
+impl Doors {
+    /// The connection came in where nothing but the canvas is served.
+    pub fn only_canvas(&self, stream: &TcpStream) -> bool {
+        let port = self.ctx.canvas.as_ref().and_then(|canvas| canvas.port);
+        port.is_some_and(|port| stream.local_addr().is_ok_and(|address| address.port() == port))
+    }
 }
 
 /// An ordinary answer in place of what was asked for.

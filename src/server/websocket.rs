@@ -32,7 +32,7 @@ pub struct Upgrade {
 pub fn serve(doors: &Arc<Doors>, upgrade: Upgrade, ticket: &mut Ticket) -> Result<(), Refused> {
     let answer = switching_protocols(&upgrade.head)?;
     if !ticket.upgrade() {
-        return Err(Refused(Reply::text(503, "Too many connections").header("Retry-After", "1")));
+        return Err(too_many());
     }
     let Upgrade { link, head, early } = upgrade;
     let ctx = &doors.ctx;
@@ -61,6 +61,7 @@ pub fn serve(doors: &Arc<Doors>, upgrade: Upgrade, ticket: &mut Ticket) -> Resul
             crate::sys::memory::release_stack();
             let end = serve_requests(doors, &caller, &mut reader, &outbox);
             // The others learn of it now, not when the last bytes have left.
+            ctx.canvas.iter().for_each(|canvas| canvas.capabilities.forget(&conn_id));
             ctx.hub.send(Event::Unregister { conn_id });
             // What we told the client says more than how the socket ended.
             let close = outbox.closed_with().unwrap_or_else(|| end.close().clone());
@@ -193,6 +194,11 @@ fn answer(doors: &Arc<Doors>, caller: &Arc<Caller>, outbox: &Arc<Outbox>, bytes:
             Answered::Later
         }
     }
+}
+
+/// The refusal of an upgrade for which there is no room.
+pub fn too_many() -> Refused {
+    Refused(Reply::text(503, "Too many connections").header("Retry-After", "1"))
 }
 
 /// The answer to an upgrade request, by the rules of RFC 6455 section 4.2.1.

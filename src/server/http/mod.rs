@@ -3,7 +3,11 @@
 //! Everything here runs on the connection's thread, which may wait; an answer that a run makes comes from the hub
 //! through a [`Responder`].
 
+pub mod canvas;
+pub mod compressed;
+pub mod control_ui;
 pub mod cors;
+pub mod files;
 pub mod metrics;
 pub mod openai;
 pub mod probes;
@@ -12,6 +16,7 @@ pub mod responses;
 pub mod tools;
 
 use std::cell::OnceCell;
+use std::io::Read;
 use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -33,7 +38,7 @@ pub struct Route {
     /// For logs and figures.
     pub name: &'static str,
     pub claims: fn(path: &str, live: &Live) -> bool,
-    /// Others get 405. HEAD comes with GET.
+    /// Others get 405; empty: the guard looks at it. HEAD comes with GET.
     pub methods: &'static [&'static str],
     /// Says who may pass, before the body is read.
     pub guard: fn(&Request) -> Result<(), Reply>,
@@ -51,7 +56,9 @@ pub const ROUTES: &[&Route] = &[
     &openai::embeddings::EMBEDDINGS,
     &responses::RESPONSES,
     &metrics::PROMETHEUS,
+    &canvas::CANVAS,
     &probes::PROBES,
+    &control_ui::CONTROL_UI,
 ];
 
 /// Below these nothing but the APIs answers, whatever else is served at the root.
@@ -83,6 +90,15 @@ pub enum Answer {
     Run(Arc<str>),
     /// Somebody answers through the [`Responder`] and goes on when the client hangs up: it may ask for the same again.
     Owed,
+    /// Read while it is sent, by the connection's thread.
+    Stream(Stream),
+}
+
+/// A body that is too long to be held. When it turns out to be shorter the connection ends.
+pub struct Stream {
+    pub head: Reply,
+    pub length: u64,
+    pub body: Box<dyn Read>,
 }
 
 impl Request {
@@ -117,7 +133,9 @@ impl Request {
     /// The refusal of a request that does not get as far as its body.
     pub fn judge(&self, route: &Route) -> Result<(), Reply> {
         let method = self.head.method.as_str();
-        let known = route.methods.contains(&method) || (method == "HEAD" && route.methods.contains(&"GET"));
+        let known = route.methods.is_empty()
+            || route.methods.contains(&method)
+            || (method == "HEAD" && route.methods.contains(&"GET"));
         if !known {
             let mut allow = route.methods.join(", ");
             if route.methods.contains(&"GET") && !route.methods.contains(&"HEAD") {
@@ -197,6 +215,12 @@ pub fn refuse_api(status: u16) -> Reply {
         }
         _ => api_error(400, "the request body is broken", "invalid_request_error"),
     }
+}
+
+/// The path belongs to the APIs, whether any of them claims it or not; in whatever case it is written.
+pub fn is_reserved(path: &str) -> bool {
+    let path = path.to_ascii_lowercase();
+    RESERVED.iter().any(|prefix| is_below(&path, prefix))
 }
 
 /// `path` is `prefix` or below it.
