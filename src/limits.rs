@@ -100,6 +100,23 @@ pub const API_IMAGES_BYTES: usize = 20 * 1024 * 1024;
 /// `/v1/embeddings`: the provider's whole answer, and how long it may take.
 pub const EMBEDDINGS_BYTES: u64 = 16 * 1024 * 1024;
 pub const EMBEDDINGS_TIME: Duration = Duration::from_secs(60);
+/// Files of a request to `/v1/responses`: bytes of one, characters of it that are told; addresses in a request.
+pub const API_FILE_BYTES: usize = 5 * 1024 * 1024;
+pub const API_FILE_CHARS: usize = 200_000;
+pub const API_URL_PARTS: usize = 8;
+pub const API_URL_REDIRECTS: u32 = 3;
+pub const API_URL_TIME: Duration = Duration::from_secs(10);
+/// All addresses of one request together.
+pub const FETCHES_OF_REQUEST: Duration = Duration::from_secs(30);
+/// Responses that `previous_response_id` may name, and for how long.
+pub const RESPONSES_ENTRIES: usize = 1000;
+pub const RESPONSES_TTL: Duration = Duration::from_secs(24 * 60 * 60);
+/// Conversations behind them that are kept nowhere else; less on machines with less than 512 MiB.
+pub const RESPONSES_BYTES: usize = 8 * 1024 * 1024;
+pub const RESPONSES_MEMORY_FRACTION: u64 = 64;
+/// A request and its answer keep their pictures up to this size, a conversation its last turns.
+pub const RESPONSES_TURN_BYTES: usize = 2 * 1024 * 1024;
+pub const RESPONSES_TURNS: usize = 500;
 
 // ── Static files and the canvas ─────────────────────────────────────────────────────────────────────────
 /// A longer file is sent in pieces of `FILE_PIECE_BYTES` and never held.
@@ -337,6 +354,16 @@ pub const SERVICE_COMMAND: Duration = Duration::from_secs(90);
 pub const SERVICE_OUTPUT: u64 = 1024 * 1024;
 /// A unit, a property list or a start script: larger than this is none of ours.
 pub const SERVICE_FILE_BYTES: u64 = 256 * 1024;
+
+// ── TLS ────────────────────────────────────────────────────────────────────────────────────────────────
+/// From a connection's first byte to the end of its handshake.
+pub const TLS_HANDSHAKE: Duration = Duration::from_secs(10);
+/// Plain bytes that are encrypted at a time: a record.
+pub const TLS_PIECE_BYTES: usize = 16 * 1024;
+/// Clients that can come back without a whole handshake.
+pub const TLS_SESSIONS: usize = 256;
+/// A certificate with its chain, or a key.
+pub const TLS_FILE_BYTES: u64 = 1024 * 1024;
 
 // ── backups ────────────────────────────────────────────────────────────────────────────────────────────
 /// List of sums in a backup.

@@ -35,9 +35,10 @@ pub fn serve(doors: &Arc<Doors>, stream: Arc<TcpStream>, mut ticket: Ticket) {
     if stream.set_write_timeout(Some(limits::WRITE_STALL)).is_err() {
         return;
     }
-    let link = Link::plain(stream);
+    let Some(link) = Link::open(stream, doors.tls.as_ref()) else { return };
     let name = format!("http-{}", ticket.id());
     let outbox = Outbox::new(name, link.wire(), doors.outgoing.clone(), limits::HTTP_UNSENT_BYTES);
+    link.attach(&outbox);
     let mut input = Input::new(link.clone());
     let mut printer = Printer::default();
     let mut patience = limits::HTTP_FIRST_BYTE;
@@ -45,7 +46,7 @@ pub fn serve(doors: &Arc<Doors>, stream: Arc<TcpStream>, mut ticket: Ticket) {
     loop {
         let head = match input.read_head(patience) {
             Ok(Some(head)) => head,
-            Ok(None) => return,
+            Ok(None) => return outbox.finish(),
             Err(refusal) => {
                 answer(&outbox, &mut printer, status_reply(refusal.0), &last_shape(doors));
                 return close(&outbox, &mut input);
@@ -55,6 +56,10 @@ pub fn serve(doors: &Arc<Doors>, stream: Arc<TcpStream>, mut ticket: Ticket) {
             return;
         }
         if head.wants_websocket() {
+            // From here on another outbox writes to this socket.
+            if !outbox.wait_sent(Instant::now() + limits::WRITE_STALL) {
+                return;
+            }
             let upgrade = Upgrade { link: link.clone(), early: input.take_rest(), head };
             let served = match http::canvas::is_socket(&upgrade.head.target) {
                 true => live_reload::serve(doors, upgrade, &mut ticket),

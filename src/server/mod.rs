@@ -3,6 +3,7 @@
 
 pub mod accept;
 pub mod bind_plan;
+pub mod certificate;
 pub mod closed;
 pub mod connection;
 pub mod force;
@@ -18,6 +19,7 @@ pub mod port_report;
 pub mod reader;
 pub mod sockets;
 mod spare_lock;
+pub mod tls;
 pub mod websocket;
 pub mod wire;
 pub mod ws_log;
@@ -26,8 +28,10 @@ use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::Duration;
 
+use self::certificate::InForce;
 use self::http::compressed::Compressed;
 use self::http::openai::replays::Replays;
+use self::http::responses::past::Past;
 use self::pool::Pool;
 use self::reader::InboundBudget;
 use self::sockets::Sockets;
@@ -51,6 +55,10 @@ pub struct Doors {
     pub compressed: Compressed,
     /// Answers of the HTTP APIs that may be asked for again.
     pub replays: Arc<Replays>,
+    /// Responses that may be gone on with.
+    pub past: Arc<Past>,
+    /// None: clients come without TLS.
+    pub tls: Option<InForce>,
 }
 
 impl Doors {

@@ -12,6 +12,7 @@ pub mod metrics;
 pub mod openai;
 pub mod probes;
 pub mod responder;
+pub mod responses;
 pub mod tools;
 
 use std::cell::OnceCell;
@@ -53,6 +54,7 @@ pub const ROUTES: &[&Route] = &[
     &openai::chat::COMPLETIONS,
     &openai::models::MODELS,
     &openai::embeddings::EMBEDDINGS,
+    &responses::RESPONSES,
     &metrics::PROMETHEUS,
     &canvas::CANVAS,
     &probes::PROBES,

@@ -1,5 +1,7 @@
 //! The interfaces that clients of OpenAI speak (http 3): chat completions, models, embeddings.
 
+pub mod addresses;
+pub mod answering;
 pub mod chat;
 pub mod embeddings;
 pub mod models;
@@ -49,7 +51,12 @@ impl Failed {
     }
 
     pub fn reply(&self) -> Reply {
-        let reply = api_error(self.status, &self.message, self.kind);
+        self.with_body(&self.object())
+    }
+
+    /// The same, told in another shape.
+    pub fn with_body(&self, body: &Value) -> Reply {
+        let reply = Reply::json(self.status, body);
         match self.retry_after {
             Some(seconds) => reply.header("Retry-After", seconds.to_string()),
             // Clients repeat 408, 409, 429 and 5xx by themselves; each would be a run more.

@@ -11,15 +11,16 @@ use crate::agent::models::wire::{
 };
 use crate::config::ImageRules;
 use crate::ids::decode_base64;
+use crate::server::http::openai::addresses::{Fetch, Kind};
 
 const NO_MESSAGE: &str = "Missing user message in `messages`.";
-const IMAGE_ALONE: &str = "User sent image(s) with no text.";
+pub const IMAGE_ALONE: &str = "User sent image(s) with no text.";
 /// Functions of one request.
 const MAX_TOOLS: usize = 128;
 const FUNCTION_NAME_CHARS: usize = 64;
 const MAX_STOPS: usize = 4;
 /// In place of an earlier image that is too much or cannot be read.
-const LEFT_OUT: &str = "[image left out]";
+pub const IMAGE_LEFT_OUT: &str = "[image left out]";
 
 /// A chat request.
 #[derive(Debug, Default, PartialEq)]
@@ -42,7 +43,7 @@ pub struct ChatRequest {
 }
 
 /// Reads the body of a chat request.
-pub fn chat_request(body: &Value, rules: &ImageRules) -> Result<ChatRequest, String> {
+pub fn chat_request(body: &Value, rules: &ImageRules, fetch: &mut Fetch<'_>) -> Result<ChatRequest, String> {
     let mut request = ChatRequest {
         model: text_of(body, "model"),
         user: text_of(body, "user"),
@@ -51,8 +52,8 @@ pub fn chat_request(body: &Value, rules: &ImageRules) -> Result<ChatRequest, Str
         sampling: sampling(body)?,
         ..ChatRequest::default()
     };
-    (request.tools, request.tool_choice) = tools(body)?;
-    conversation(body, rules, &mut request)?;
+    (request.tools, request.tool_choice) = tools(body).map_err(|why| format!("Invalid tools/tool_choice: {why}"))?;
+    conversation(body, rules, fetch, &mut request)?;
     Ok(request)
 }
 
@@ -63,7 +64,12 @@ pub fn text_of(body: &Value, key: &str) -> Option<String> {
 
 // ── Messages ───────────────────────────────────────────────────────────────────────────────────────────
 
-fn conversation(body: &Value, rules: &ImageRules, request: &mut ChatRequest) -> Result<(), String> {
+fn conversation(
+    body: &Value,
+    rules: &ImageRules,
+    fetch: &mut Fetch<'_>,
+    request: &mut ChatRequest,
+) -> Result<(), String> {
     let messages = body.get("messages").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
     let mut system: Vec<String> = Vec::new();
     let mut entries: Vec<(&'static str, &Value)> = Vec::new();
@@ -82,11 +88,12 @@ fn conversation(body: &Value, rules: &ImageRules, request: &mut ChatRequest) -> 
     request.system = (!system.is_empty()).then(|| system.join("\n\n"));
     let current = entries.iter().rposition(|(role, _)| *role != "assistant").ok_or(NO_MESSAGE)?;
     request.continues = entries[current].0 == "tool";
-    let mut room = ImageRoom { rules, parts: rules.max_parts, bytes: rules.max_total_bytes };
+    let mut room = ImageRoom::new(rules);
     if !request.continues {
         let content = &entries[current].1["content"];
         for url in image_urls(content) {
-            let image = room.take(url).map_err(|why| format!("Invalid image_url content in `messages`. {why}"))?;
+            let image =
+                room.take(url, fetch).map_err(|why| format!("Invalid image_url content in `messages`. {why}"))?;
             request.images.push(image);
         }
         request.message = content_text(content);
@@ -95,20 +102,20 @@ fn conversation(body: &Value, rules: &ImageRules, request: &mut ChatRequest) -> 
         }
     }
     let before = if request.continues { current + 1 } else { current };
-    request.history = history(&entries[..before], &mut room);
+    request.history = history(&entries[..before], &mut room, fetch);
     Ok(())
 }
 
-fn history(entries: &[(&'static str, &Value)], room: &mut ImageRoom<'_>) -> Vec<Message> {
+fn history(entries: &[(&'static str, &Value)], room: &mut ImageRoom<'_>, fetch: &mut Fetch<'_>) -> Vec<Message> {
     // What is newest gets its images first.
     let mut images: Vec<Vec<UserPart>> = entries
         .iter()
         .rev()
         .map(|(role, message)| match *role {
             "user" => image_urls(&message["content"])
-                .map(|url| match room.take(url) {
+                .map(|url| match room.take(url, fetch) {
                     Ok(Image { mime, data }) => UserPart::Image { mime, data },
-                    Err(_) => UserPart::Text(LEFT_OUT.into()),
+                    Err(_) => UserPart::Text(IMAGE_LEFT_OUT.into()),
                 })
                 .collect(),
             _ => Vec::new(),
@@ -213,25 +220,33 @@ impl<'a> ImageRoom<'a> {
         ImageRoom { rules, parts: rules.max_parts, bytes: rules.max_total_bytes }
     }
 
-    /// An image from its data URI. Addresses are not fetched.
-    pub fn take(&mut self, url: &str) -> Result<Image, String> {
-        let Some((mime, data)) = data_uri(url) else {
-            return Err("Image URLs are not fetched; send the image as a data: URI in base64.".into());
-        };
-        self.take_base64(mime, data)
+    /// An image from its data URI, or from where its address leads.
+    pub fn take(&mut self, url: &str, fetch: &mut Fetch<'_>) -> Result<Image, String> {
+        if let Some((mime, data)) = data_uri(url) {
+            return self.take_base64(mime, data);
+        }
+        self.check_number()?;
+        let (content_type, bytes) = fetch(Kind::Image, url)?;
+        self.take_bytes(content_type.split(';').next().unwrap_or_default(), bytes)
     }
 
     /// The same from base64.
     pub fn take_base64(&mut self, mime: &str, data: &str) -> Result<Image, String> {
-        if self.parts == 0 {
-            return Err(format!("More than {} images.", self.rules.max_parts));
-        }
+        self.check_number()?;
         // Four characters hold three bytes: no need to decode what is too large anyway.
         let size = data.len() / 4 * 3;
         if size > self.rules.max_bytes.saturating_add(3) {
             return Err(format!("The image is larger than {} bytes.", self.rules.max_bytes));
         }
         let bytes = decode_base64(data).filter(|bytes| !bytes.is_empty()).ok_or("The image is not base64.")?;
+        self.take_bytes(mime, bytes)
+    }
+
+    fn check_number(&self) -> Result<(), String> {
+        if self.parts == 0 { Err(format!("More than {} images.", self.rules.max_parts)) } else { Ok(()) }
+    }
+
+    fn take_bytes(&mut self, mime: &str, bytes: Vec<u8>) -> Result<Image, String> {
         if bytes.len() > self.rules.max_bytes {
             return Err(format!("The image is larger than {} bytes.", self.rules.max_bytes));
         }
@@ -251,7 +266,7 @@ impl<'a> ImageRoom<'a> {
 }
 
 /// Media type and base64 of a data URI.
-fn data_uri(url: &str) -> Option<(&str, &str)> {
+pub fn data_uri(url: &str) -> Option<(&str, &str)> {
     let url = url.trim();
     let rest = url.get(..5).filter(|scheme| scheme.eq_ignore_ascii_case("data:")).map(|_| &url[5..])?;
     let (head, data) = rest.split_once(',')?;
@@ -265,7 +280,6 @@ fn data_uri(url: &str) -> Option<(&str, &str)> {
 /// `tools` and `tool_choice`, nested as in chat or flat as in responses; `functions` and `function_call` are their older
 /// names.
 pub fn tools(body: &Value) -> Result<(Vec<ToolSpec>, ToolChoice), String> {
-    let refuse = |what: &str| format!("Invalid tools/tool_choice: {what}");
     let mut tools: Vec<ToolSpec> = Vec::new();
     let functions: Vec<&Value> = match (&body["tools"], &body["functions"]) {
         (Value::Array(list), _) => list
@@ -276,22 +290,22 @@ pub fn tools(body: &Value) -> Result<(Vec<ToolSpec>, ToolChoice), String> {
             .collect(),
         (Value::Null, Value::Array(list)) => list.iter().collect(),
         (Value::Null, _) => Vec::new(),
-        _ => return Err(refuse("tools must be an array")),
+        _ => return Err("tools must be an array".to_owned()),
     };
     if functions.len() > MAX_TOOLS {
-        return Err(refuse(&format!("more than {MAX_TOOLS} tools were provided")));
+        return Err(format!("more than {MAX_TOOLS} tools were provided"));
     }
     for function in functions {
         let name = function["name"].as_str().unwrap_or_default().trim();
         let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
         if name.is_empty() || name.len() > FUNCTION_NAME_CHARS || !name.chars().all(legal) {
             let rule = "has 1 to 64 letters, digits, \"_\", \"-\" and \".\"";
-            return Err(refuse(&format!("the name of a function {rule}")));
+            return Err(format!("the name of a function {rule}"));
         }
         let parameters = match &function["parameters"] {
             parameters @ Value::Object(_) => parameters.clone(),
             Value::Null => json!({"type": "object", "properties": {}}),
-            _ => return Err(refuse(&format!("the parameters of {name} must be a JSON schema"))),
+            _ => return Err(format!("the parameters of {name} must be a JSON schema")),
         };
         let description = function["description"].as_str().unwrap_or_default().to_owned();
         tools.push(ToolSpec { name: name.to_owned(), description, parameters });
@@ -303,19 +317,19 @@ pub fn tools(body: &Value) -> Result<(Vec<ToolSpec>, ToolChoice), String> {
             "auto" => ToolChoice::Auto,
             "none" => ToolChoice::None,
             "required" | "any" => ToolChoice::Required,
-            _ => return Err(refuse("tool_choice is auto, none, required, or names a function")),
+            _ => return Err("tool_choice is auto, none, required, or names a function".to_owned()),
         },
         object => {
             let name = object["function"]["name"].as_str().or_else(|| object["name"].as_str());
-            let name = name.ok_or_else(|| refuse("tool_choice is auto, none, required, or names a function"))?;
+            let name = name.ok_or_else(|| "tool_choice is auto, none, required, or names a function".to_owned())?;
             if !tools.is_empty() && !tools.iter().any(|tool| tool.name == name) {
-                return Err(refuse(&format!("tool_choice names {name}, which is not among the tools")));
+                return Err(format!("tool_choice names {name}, which is not among the tools"));
             }
             ToolChoice::Named(name.to_owned())
         }
     };
     if tools.is_empty() && matches!(choice, ToolChoice::Required | ToolChoice::Named(_)) {
-        return Err(refuse("tool_choice=required but no tools were provided"));
+        return Err("tool_choice=required but no tools were provided".to_owned());
     }
     Ok((tools, choice))
 }

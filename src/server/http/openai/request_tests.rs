@@ -1,9 +1,15 @@
 use super::*;
+use crate::server::http::openai::addresses::Addresses;
 
 const PNG: &str = "data:image/png;base64,iVBORw0KGgo=";
 
+fn asked(body: &Value, rules: &ImageRules) -> Result<ChatRequest, String> {
+    let mut addresses = Addresses::of_images(rules);
+    chat_request(body, rules, &mut |kind, url| addresses.read(kind, url))
+}
+
 fn read(body: Value) -> Result<ChatRequest, String> {
-    chat_request(&body, &ImageRules::default())
+    asked(&body, &ImageRules::default())
 }
 
 fn ask(extra: Value) -> Value {
@@ -106,18 +112,19 @@ fn images() {
     let small = ImageRules { max_parts: 2, max_bytes: 9, max_total_bytes: 20, ..ImageRules::default() };
     let part = json!({"type": "image_url", "image_url": PNG});
     let big = json!({"type": "image_url", "image_url": "data:image/png;base64,iVBORw0KGgoAAAAAAAAA"});
-    let of = |parts: Vec<&Value>| chat_request(&json!({"messages": [{"role": "user", "content": parts}]}), &small);
+    let of = |parts: Vec<&Value>| asked(&json!({"messages": [{"role": "user", "content": parts}]}), &small);
     assert!(of(vec![&part, &part]).is_ok());
     assert!(of(vec![&part, &part, &part]).unwrap_err().contains("More than 2 images"));
     assert!(of(vec![&big]).unwrap_err().contains("larger than 9 bytes"));
     let tight = ImageRules { max_total_bytes: 10, ..small.clone() };
     let two = json!({"messages": [{"role": "user", "content": [part, part]}]});
-    assert!(chat_request(&two, &tight).unwrap_err().contains("larger than 10 bytes together"));
+    assert!(asked(&two, &tight).unwrap_err().contains("larger than 10 bytes together"));
     // Images of a long conversation do not end it: the newest stay.
     let said = json!({"role": "user", "content": [{"type": "text", "text": "t"}, part]});
     let long = json!({"messages": [said, said, said]});
-    let request = chat_request(&long, &small).unwrap();
-    let left_out = |message: &Message| matches!(message, Message::User(p) if p[1] == UserPart::Text(LEFT_OUT.into()));
+    let request = asked(&long, &small).unwrap();
+    let left_out =
+        |message: &Message| matches!(message, Message::User(p) if p[1] == UserPart::Text(IMAGE_LEFT_OUT.into()));
     assert_eq!(request.images.len(), 1);
     assert_eq!(request.history.iter().map(left_out).collect::<Vec<_>>(), [true, false]);
 }
@@ -200,7 +207,7 @@ fn hostile_bodies_do_not_panic() {
     let mut read_some = 0;
     for _ in 0..3000 {
         if let Ok(body) = serde_json::from_slice(&random.mutated(seed.as_bytes())) {
-            read_some += usize::from(chat_request(&body, &ImageRules::default()).is_ok());
+            read_some += usize::from(asked(&body, &ImageRules::default()).is_ok());
         }
     }
     assert!(read_some > 0);
