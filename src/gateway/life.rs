@@ -128,7 +128,7 @@ impl Life {
             limiter: RateLimiter::new(&config.gateway.auth.rate_limit),
             restarts: boot.restarts.clone(),
             system_events,
-            canvas: open_canvas(boot, settings),
+            canvas: open_canvas(boot, settings, bound),
             log: boot.log.clone(),
             ws_log: boot.ws_log,
             heartbeats: AtomicBool::new(true),
@@ -359,7 +359,7 @@ fn live(settings: &Settings) -> Live {
 }
 
 /// The canvas host, where the configuration and the environment want one.
-fn open_canvas(boot: &Boot, settings: &Settings) -> Option<Arc<Canvas>> {
+fn open_canvas(boot: &Boot, settings: &Settings, bound: &Bound) -> Option<Arc<Canvas>> {
     let rules = &settings.config.canvas;
     if !rules.enabled || settings.skips("OPENCLAW_SKIP_CANVAS_HOST") {
         return None;
@@ -371,6 +371,10 @@ fn open_canvas(boot: &Boot, settings: &Settings) -> Option<Arc<Canvas>> {
             let scheme = if settings.config.gateway.tls.enabled { "https" } else { "http" };
             let host = SocketAddr::new(settings.plan.host(), settings.port);
             log::info!(target: "canvas", "host mounted at {scheme}://{host}{CANVAS_PATH}/ (root {shown})");
+            let own_port = |address: &SocketAddr| Some(address.port()) == canvas.port;
+            if let Some(address) = bound.addresses().into_iter().find(own_port) {
+                log::info!(target: "canvas", "also at {scheme}://{address}{CANVAS_PATH}/");
+            }
             Some(Arc::new(canvas))
         }
         Err(why) => {
