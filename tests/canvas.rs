@@ -231,6 +231,7 @@ fn a_port_of_its_own_serves_the_canvas_and_nothing_else() {
     home.configure(json!({"canvasHost": {"port": port}}));
     let gateway = Gateway::start(&home, &[]);
     assert!(!gateway.output().contains(&format!("ws://127.0.0.1:{port}")), "{}", gateway.output());
+    gateway.wait_line(&format!("also at http://127.0.0.1:{port}/__openclaw__/canvas/"));
     for own in [port, gateway.port] {
         assert_eq!(get(own, PAGE).status, 200);
         assert_eq!(ask(own, "GET", PAGE, "Host: gateway.example\r\n").status, 401);

@@ -19,7 +19,7 @@ use crate::agent::runs::Runs;
 use crate::agent::tools::Toolbox;
 use crate::agent::world::{SystemLine, World};
 use crate::agent::{keys, session};
-use crate::canvas::{CANVAS_PATH, Canvas};
+use crate::canvas::{self, CANVAS_PATH, Canvas};
 use crate::config::{Config, Paths};
 use crate::error::{Error, Result};
 use crate::hub::outbox::Budget;
@@ -128,7 +128,7 @@ impl Life {
             limiter: RateLimiter::new(&config.gateway.auth.rate_limit),
             restarts: boot.restarts.clone(),
             system_events,
-            canvas: canvas(boot, settings),
+            canvas: open_canvas(boot, settings, bound),
             log: boot.log.clone(),
             ws_log: boot.ws_log,
             heartbeats: AtomicBool::new(true),
@@ -145,6 +145,7 @@ impl Life {
             handshake_timeout: boot.handshake_timeout,
             ws_log: WsLogger { detail: boot.ws_log },
             compressed: Compressed::default(),
+            ui_root: ui_root(boot, &config),
             replays: Arc::default(),
             past: Arc::default(),
             tls: settings.tls.as_ref().map(InForce::new),
@@ -358,7 +359,7 @@ fn live(settings: &Settings) -> Live {
 }
 
 /// The canvas host, where the configuration and the environment want one.
-fn canvas(boot: &Boot, settings: &Settings) -> Option<Arc<Canvas>> {
+fn open_canvas(boot: &Boot, settings: &Settings, bound: &Bound) -> Option<Arc<Canvas>> {
     let rules = &settings.config.canvas;
     if !rules.enabled || settings.skips("OPENCLAW_SKIP_CANVAS_HOST") {
         return None;
@@ -370,6 +371,10 @@ fn canvas(boot: &Boot, settings: &Settings) -> Option<Arc<Canvas>> {
             let scheme = if settings.config.gateway.tls.enabled { "https" } else { "http" };
             let host = SocketAddr::new(settings.plan.host(), settings.port);
             log::info!(target: "canvas", "host mounted at {scheme}://{host}{CANVAS_PATH}/ (root {shown})");
+            let own_port = |address: &SocketAddr| Some(address.port()) == canvas.port;
+            if let Some(address) = bound.addresses().into_iter().find(own_port) {
+                log::info!(target: "canvas", "also at {scheme}://{address}{CANVAS_PATH}/");
+            }
             Some(Arc::new(canvas))
         }
         Err(why) => {
@@ -377,6 +382,20 @@ fn canvas(boot: &Boot, settings: &Settings) -> Option<Arc<Canvas>> {
             None
         }
     }
+}
+
+/// The operator's directory of the Control UI, unless it would show more than that.
+fn ui_root(boot: &Boot, config: &Config) -> Option<PathBuf> {
+    let root = PathBuf::from(config.gateway.control_ui.root.as_ref()?);
+    if canvas::encloses(&root, &boot.paths.state_dir) {
+        log::error!(
+            target: "gateway",
+            "Control UI not served: gateway.controlUi.root contains the state directory, whose files are secret; set it \
+             to a directory with nothing but the UI in it"
+        );
+        return None;
+    }
+    Some(root)
 }
 
 fn me() -> SelfInfo {

@@ -39,6 +39,7 @@ pub fn serve(doors: &Arc<Doors>, upgrade: Upgrade, ticket: &mut Ticket) -> Resul
     }
     ticket.authenticated();
     drop(request);
+    link.attach(&outbox);
     outbox.raw_direct(answer.into_bytes(), None);
     let bounds = Limits { message_bytes: limits::LIVE_RELOAD_MESSAGE_BYTES, fragments: limits::MAX_FRAGMENTS };
     let mut reader = Reader::new(link, early, outbox.clone(), doors.incoming.clone(), bounds);

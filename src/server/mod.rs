@@ -25,6 +25,7 @@ pub mod wire;
 pub mod ws_log;
 
 use std::net::TcpStream;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -53,6 +54,8 @@ pub struct Doors {
     pub ws_log: WsLogger,
     /// Static files.
     pub compressed: Compressed,
+    /// `gateway.controlUi.root`, where it may be served.
+    pub ui_root: Option<PathBuf>,
     /// Answers of the HTTP APIs that may be asked for again.
     pub replays: Arc<Replays>,
     /// Responses that may be gone on with.

@@ -1,13 +1,10 @@
 //! The Control UI from a directory of the operator's (`gateway.controlUi.root`, http 8): its files, its pages by any
 //! path of their own, and the few facts that it asks for before it logs in.
 
-use std::path::Path;
-
 use serde_json::json;
 
 use super::files::{self, Site};
 use super::{Answer, Exchange, Request, Route, is_below, is_reserved, refuse_api};
-use crate::canvas;
 use crate::config::Config;
 use crate::config::model::ControlUi;
 use crate::http::Reply;
@@ -71,17 +68,13 @@ fn answer(request: &Request) -> Answer {
         return Answer::Now(avatar(request, id));
     }
     let not_found = || Answer::Now(Reply::text(404, "Not Found"));
-    let root = Path::new(ui.root.as_deref().unwrap_or_default());
     let Some(asked) = SitePath::parse(path) else { return not_found() };
     let canonical = format!("/{}", asked.names().join("/"));
     // The older place of the UI, and whatever reads like an API once it is decoded.
     if (ui.base_path.is_empty() && is_below(&canonical, "/ui")) || is_reserved(&canonical) {
         return not_found();
     }
-    if canvas::encloses(root, &request.doors.ctx.paths.state_dir) {
-        log::error!(target: "gateway/http", "gateway.controlUi.root contains the state directory, whose files are secret; not served");
-        return Answer::Now(unavailable());
-    }
+    let Some(root) = &request.doors.ui_root else { return Answer::Now(unavailable()) };
     let serve = |found| files::answer(&request.head, found, SITE, &request.doors.compressed);
     if let Some(found) = files::find_page(root, &asked.from_last("assets")) {
         return serve(found);
