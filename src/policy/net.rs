@@ -299,7 +299,8 @@ pub const HOST_REFUSED: &str = "host not allowed";
 pub fn check_host(host: &HostName, pages: &[String], own_name: &str) -> Result<(), &'static str> {
     let Host::Name(name) = &host.name else { return Ok(()) };
     let ours = name == "localhost" || name.ends_with(".localhost") || host.is_tailnet();
-    let listed = |page: &String| page.trim() == "*" || Origin::parse(page).is_some_and(|page| page.host.name == host.name);
+    let listed =
+        |page: &String| page.trim() == "*" || Origin::parse(page).is_some_and(|page| page.host.name == host.name);
     let own = || name.eq_ignore_ascii_case(own_name.trim_end_matches('.'));
     if ours || own() || pages.iter().any(listed) { Ok(()) } else { Err(HOST_REFUSED) }
 }

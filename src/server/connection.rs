@@ -107,8 +107,9 @@ fn exchange(
         Ok(body) => body,
         Err(refusal) => {
             shape.keep_alive = false;
-            count(doors, Some(route), refusal.0);
-            answer(outbox, printer, (route.refuse)(refusal.0), &shape);
+            let reply = (route.refuse)(refusal.0);
+            count(doors, Some(route), reply.status());
+            answer(outbox, printer, reply, &shape);
             return false;
         }
     };
@@ -150,6 +151,7 @@ fn count(doors: &Doors, route: Option<&Route>, status: u16) {
 
 /// Listens while somebody else answers. False: the client hung up, or reads nothing.
 fn attend(input: &mut Input, link: &Link, outbox: &Arc<Outbox>) -> bool {
+    link.ask_while_silent(limits::SSE_KEEPALIVE);
     let mut pieces = outbox.pieces();
     let mut silent = Duration::ZERO;
     loop {
@@ -186,7 +188,7 @@ fn attend_half_closed(link: &Link, outbox: &Arc<Outbox>) -> bool {
         if outbox.wait_answered(Duration::ZERO) {
             return true;
         }
-        if !outbox.pulse() && outbox.unsent() == 0 {
+        if !outbox.probe() && outbox.unsent() == 0 {
             // It cannot be asked: a client of HTTP/1.0, which reads no interim answers.
             return false;
         }

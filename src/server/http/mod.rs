@@ -140,7 +140,8 @@ impl Request {
     /// The shared secret, or what the configured mode asks for in its place.
     pub fn authorize(&self) -> Result<Authenticated, AuthFailure> {
         let ctx = &self.doors.ctx;
-        let passed = auth::authorize_bearer(&self.live.auth, self.from(), self.caller(), &ctx.limiter, ctx.uptime_ms())?;
+        let passed =
+            auth::authorize_bearer(&self.live.auth, self.from(), self.caller(), &ctx.limiter, ctx.uptime_ms())?;
         if !passed.by_shared_secret() {
             self.judge_page(passed.method()).map_err(AuthFailure::ForeignPage)?;
         }

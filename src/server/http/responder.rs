@@ -7,7 +7,7 @@ use crate::http::{Reply, Shape};
 use crate::hub::outbox::{Behind, Outbox, Sent};
 use crate::metrics::Metrics;
 
-/// Signs of life: an interim answer that every client of HTTP/1.1 reads over, and a comment between events.
+/// Signs of life: an interim answer, for a peer that ended its half and may be gone, and a comment between events.
 const INTERIM: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 const COMMENT: &[u8] = b": keep-alive\n\n";
 const COMMENT_CHUNK: &[u8] = b"e\r\n: keep-alive\n\n\r\n";
