@@ -201,7 +201,7 @@ fn boot(
     if let Some(line) = token_line {
         log::info!(target: "gateway", "{line}");
     }
-    settings.plan_sockets()?;
+    settings.plan_sockets(&paths)?;
     if options.force {
         for address in settings.plan.addresses.iter().take(1) {
             force::wait_bindable(*address, &mut say)?;
@@ -258,7 +258,7 @@ fn take_lock(paths: &Paths, port: u16) -> Result<Lock> {
 /// may go away.
 fn bind(paths: &Paths, settings: &Settings) -> Result<Bound> {
     let port = settings.port;
-    listen::bind(&settings.plan, settings.config.gateway.tls_enabled, &AtomicBool::new(false)).map_err(|e| match e {
+    listen::bind(&settings.plan, settings.config.gateway.tls.enabled, &AtomicBool::new(false)).map_err(|e| match e {
         BindError::InUse { .. } => match sockets::port_use(port) {
             PortUse::Free => port_report::not_given_out(port),
             PortUse::Unknown => port_report::start_failure(&e, port, &[], false, supervised(), Wording::of(paths)),
@@ -270,10 +270,19 @@ fn bind(paths: &Paths, settings: &Settings) -> Result<Bound> {
 
 /// Starts a life and says so.
 fn begin(boot: &Boot, settings: &Settings, bound: &Bound) -> Result<Life> {
+    if let Some(tls) = &settings.tls {
+        for (warn, line) in &tls.notes {
+            match warn {
+                true => log::warn!(target: "gateway", "{line}"),
+                false => log::info!(target: "gateway", "{line}"),
+            }
+        }
+        log::info!(target: "gateway", "tls certificate fingerprint sha256:{}", tls.fingerprint);
+    }
     for warning in settings.warnings.iter().chain(&bound.warnings) {
         log::warn!(target: "gateway", "{warning}");
     }
-    let tls = settings.config.gateway.tls_enabled;
+    let tls = settings.config.gateway.tls.enabled;
     let life = Life::start(boot, settings, bound)?;
     // Clients are served already; whoever waits for the next lines may rely on it that everything is written.
     bootstrap::keep_last_good(&boot.paths, &settings.loaded);

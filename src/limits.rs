@@ -339,6 +339,16 @@ pub const SERVICE_OUTPUT: u64 = 1024 * 1024;
 /// A unit, a property list or a start script: larger than this is none of ours.
 pub const SERVICE_FILE_BYTES: u64 = 256 * 1024;
 
+// ── TLS ────────────────────────────────────────────────────────────────────────────────────────────────
+/// From a connection's first byte to the end of its handshake.
+pub const TLS_HANDSHAKE: Duration = Duration::from_secs(10);
+/// Plain bytes that are encrypted at a time: a record.
+pub const TLS_PIECE_BYTES: usize = 16 * 1024;
+/// Clients that can come back without a whole handshake.
+pub const TLS_SESSIONS: usize = 256;
+/// A certificate with its chain, or a key.
+pub const TLS_FILE_BYTES: u64 = 1024 * 1024;
+
 // ── backups ────────────────────────────────────────────────────────────────────────────────────────────
 /// List of sums in a backup.
 pub const BACKUP_MANIFEST_BYTES: usize = 64 * 1024 * 1024;

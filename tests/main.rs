@@ -47,5 +47,6 @@ mod ssh_tunnel;
 mod state;
 mod tables;
 mod tailscale;
+mod tls;
 mod tools;
 mod turns;

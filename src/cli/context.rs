@@ -174,7 +174,14 @@ impl Context {
             .then(crate::sys::host::tailnet_ipv4)
             .flatten()
             .map(Into::into);
-        run(Local { env: &|name| self.var(name), config, port: self.port(port), config_path: &config_path, tailnet })
+        run(Local {
+            env: &|name| self.var(name),
+            config,
+            port: self.port(port),
+            config_path: &config_path,
+            state_dir: &self.paths.state_dir,
+            tailnet,
+        })
     }
 
     /// This state directory's device; None where it can be neither read nor made.

@@ -56,6 +56,7 @@ pub mod tree;
 pub mod uninstall;
 pub mod update;
 pub mod usage_cost;
+pub mod wss;
 
 #[cfg(test)]
 mod client_tests;

@@ -13,7 +13,7 @@ use crate::sys::process;
 /// More entries than this are not looked at: what is wrong shows before.
 const MAX_ENTRIES: usize = 20_000;
 /// Directories of the state directory that hold secrets or conversations.
-const PRIVATE: [&str; 6] = ["credentials", "identity", "devices", "nodes", "cron", "agents"];
+const PRIVATE: [&str; 7] = ["credentials", "identity", "devices", "nodes", "cron", "agents", "gateway"];
 
 /// What one walk over the state directory found.
 #[derive(Default)]

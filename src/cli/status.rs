@@ -384,6 +384,7 @@ pub(super) mod tests {
             source: "local loopback",
             host: "127.0.0.1".into(),
             port: 21120,
+            trust: crate::cli::target::Trust::Authorities,
             token: None,
             password: None,
             stored_token: true,

@@ -1,5 +1,6 @@
 //! Is this configuration legal? Every issue of one pass, with paths and messages as the reference words them (config A3).
 
+use std::collections::HashMap;
 use std::rc::Rc;
 
 use serde_json::Value;
@@ -25,7 +26,7 @@ pub fn check_in(value: &Value, paths: Option<&Paths>) -> Vec<Issue> {
         path: String::new(),
         pattern: String::new(),
         issues: Vec::new(),
-        objects: Vec::new(),
+        objects: HashMap::new(),
     };
     let root = checker.schema.root();
     checker.value(&root, Some(value));
@@ -45,7 +46,7 @@ struct Checker {
     pattern: String,
     issues: Vec<Issue>,
     /// Lines of the schema that were met already.
-    objects: Vec<Option<Rc<Object>>>,
+    objects: HashMap<usize, Rc<Object>>,
 }
 
 impl Checker {
@@ -89,11 +90,8 @@ impl Checker {
             }
             (Type::Object(line), Some(Value::Object(_))) => {
                 // A list of a thousand models takes its line apart once.
-                if self.objects.len() <= *line {
-                    self.objects.resize(*line + 1, None);
-                }
                 let (schema, pattern) = (&self.schema, &self.pattern);
-                let object = self.objects[*line].get_or_insert_with(|| Rc::new(schema.object(*line, pattern))).clone();
+                let object = self.objects.entry(*line).or_insert_with(|| Rc::new(schema.object(*line, pattern))).clone();
                 self.object(&object, value);
             }
             (Type::Either(kinds), _) => self.either(kinds, value),

@@ -151,15 +151,34 @@ pub struct Gateway {
     pub remote_url: Option<String>,
     pub remote_token: Option<Secret>,
     pub remote_password: Option<Secret>,
+    /// SHA-256 of its certificate, as written.
+    pub remote_tls_fingerprint: Option<String>,
     /// `user@host[:port]` of a tunnel to it, and the key file for that; only for hints.
     pub remote_ssh_target: Option<String>,
     pub remote_ssh_identity: Option<String>,
     pub reload_mode: ReloadMode,
     pub reload_debounce: Duration,
-    pub tls_enabled: bool,
+    pub tls: Tls,
     pub strict_transport_security: Option<String>,
     /// Our own lower bound for `policy.maxBufferedBytes`; None = `limits::MAX_BUFFERED_BYTES`.
     pub max_buffered_bytes: Option<usize>,
+}
+
+/// `gateway.tls`; paths as the system takes them, None: the files that the gateway makes for itself.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tls {
+    pub enabled: bool,
+    pub auto_generate: bool,
+    pub cert_path: Option<String>,
+    pub key_path: Option<String>,
+    /// Certificates that are sent behind that of the gateway.
+    pub ca_path: Option<String>,
+}
+
+impl Default for Tls {
+    fn default() -> Self {
+        Tls { enabled: false, auto_generate: true, cert_path: None, key_path: None, ca_path: None }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -191,6 +191,7 @@ impl Reader<'_> {
             remote_url: at.at("remote.url").string(),
             remote_token: self.secret("gateway.remote.token"),
             remote_password: self.secret("gateway.remote.password"),
+            remote_tls_fingerprint: at.at("remote.tlsFingerprint").string(),
             remote_ssh_target: at.at("remote.sshTarget").string(),
             remote_ssh_identity: at.at("remote.sshIdentity").string(),
             reload_mode: match reload.at("mode").text() {
@@ -200,7 +201,13 @@ impl Reader<'_> {
                 _ => ReloadMode::Hybrid,
             },
             reload_debounce: Duration::from_millis(reload.at("debounceMs").u64().unwrap_or(300)),
-            tls_enabled: at.at("tls.enabled").bool().unwrap_or(false),
+            tls: Tls {
+                enabled: at.at("tls.enabled").bool().unwrap_or(false),
+                auto_generate: at.at("tls.autoGenerate").bool().unwrap_or(true),
+                cert_path: self.path(at.at("tls.certPath")),
+                key_path: self.path(at.at("tls.keyPath")),
+                ca_path: self.path(at.at("tls.caPath")),
+            },
             strict_transport_security: at.at("http.securityHeaders.strictTransportSecurity").string(),
             max_buffered_bytes: at.at("maxBufferedBytes").u64().and_then(|n| usize::try_from(n).ok()),
         }

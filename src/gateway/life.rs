@@ -34,6 +34,7 @@ use crate::rpc::jobs::{JobThreads, Jobs};
 use crate::rpc::{Context, Live, restart};
 use crate::server::Doors;
 use crate::server::accept::Acceptor;
+use crate::server::certificate::InForce;
 use crate::server::listen::Bound;
 use crate::server::pool::Pool;
 use crate::server::reader::InboundBudget;
@@ -141,6 +142,7 @@ impl Life {
             ws_log: WsLogger { detail: boot.ws_log },
             replays: Arc::default(),
             past: Arc::default(),
+            tls: settings.tls.as_ref().map(InForce::new),
         });
         let acceptor = Acceptor::start(&bound.listeners, doors.clone()).map_err(|e| failed("accept thread", e))?;
         let threads = vec![("hub", hub_thread)];
@@ -159,6 +161,19 @@ impl Life {
     pub fn push(&self) {
         self.acceptor.iter().for_each(Acceptor::push);
         self.ctx.hub.nudge(Event::Beat);
+    }
+
+    /// Greets new clients with the certificate that the files hold now.
+    pub fn renew_certificate(&self) {
+        let Some(tls) = &self.doors.tls else { return };
+        match settings::certificate(&self.ctx.config(), &self.ctx.paths) {
+            Ok(Some(loaded)) => {
+                tls.replace(&loaded);
+                log::info!(target: "gateway", "tls certificate read; fingerprint sha256:{}", loaded.fingerprint);
+            }
+            Ok(None) => {}
+            Err(e) => log::warn!(target: "gateway", "tls certificate not renewed, the old one stays: {e}"),
+        }
     }
 
     /// Ends accepting; the listeners, and whoever waits in their backlog, are the caller's.

@@ -41,7 +41,10 @@ impl Machine<'_> {
             true => self.restart_as_asked(found),
             false => self.consider(found, asked),
         };
-        if asked.reload && self.life.is_some() {
+        if asked.reload
+            && let Some(life) = &self.life
+        {
+            life.renew_certificate();
             sd_notify::ready();
         }
         stop

@@ -21,9 +21,10 @@ use crate::limits;
 use crate::protocol::frame;
 use crate::ws::{Close, encode};
 
-/// The sending half of a connection. `server` supplies it for TCP (and later TLS), tests in memory.
+/// The sending half of a connection. `server` supplies it for TCP and for TLS, tests in memory.
 pub trait Wire: Send + Sync {
-    /// Writes some bytes, blocking at most for [`limits::WRITE_STALL`]; the pen holder alone calls it.
+    /// Writes some bytes, blocking at most for [`limits::WRITE_STALL`]; the pen holder alone calls it. With none to
+    /// write: only what the wire itself has to say.
     fn write(&self, bufs: &[IoSlice<'_>]) -> io::Result<usize>;
 
     /// Writes what fits now. `WouldBlock`: nothing fits, or this wire cannot tell (it then only queues).
@@ -252,6 +253,18 @@ impl Outbox {
         })
     }
 
+    /// Lets the wire say what it has to say by itself (TLS: an alert): an empty item takes a turn with the pen.
+    pub fn take_turn(self: &Arc<Self>) {
+        let mut state = self.state.lock();
+        let waits = state.queue.back().is_some_and(|item| item.len() == 0);
+        if state.phase == Phase::Open && !waits {
+            state.queue.push_back(Item::raw(Kind::Control, Bytes::Own(Vec::new())));
+            if state.pen == Pen::Free {
+                self.give_pen_to_writer(&mut state);
+            }
+        }
+    }
+
     /// Queues a response. Responses are never dropped; the reader stops reading while too many wait.
     pub fn answer(self: &Arc<Self>, frame: Vec<u8>) {
         let mut state = self.state.lock();
@@ -361,16 +374,16 @@ impl Outbox {
         self.state.lock().pieces
     }
 
-    /// Waits until the answer that was begun is complete. False: it is not, after `wait`.
+    /// Waits until the answer that was begun is complete. False: it is not, after `wait`, or it never will be.
     pub fn wait_answered(&self, wait: Duration) -> bool {
         let until = Instant::now() + wait;
         let mut state = self.state.lock();
         while state.answering && state.phase != Phase::Dead {
             if self.progress.wait_until(&mut state, until).timed_out() {
-                return !state.answering;
+                break;
             }
         }
-        true
+        !state.answering
     }
 
     /// Sends what waits, then ends the sending half: the end of an HTTP connection.
@@ -532,8 +545,9 @@ impl Outbox {
     fn enter_closing(&self, state: &mut State) {
         if state.phase != Phase::Dead {
             state.phase = Phase::Closing;
-            if state.unsent == 0 {
-                self.wire.shutdown(Shutdown::Write);
+            // Whoever holds the pen may be about to write; laying it down does the same.
+            if state.unsent == 0 && state.pen == Pen::Free {
+                self.end_sending(state);
             }
         }
     }
@@ -568,11 +582,17 @@ impl Outbox {
         if state.queue.is_empty() {
             state.pen = Pen::Free;
             if state.phase == Phase::Closing {
-                self.wire.shutdown(Shutdown::Write);
+                self.end_sending(state);
             }
         } else {
             self.give_pen_to_writer(state);
         }
+    }
+
+    fn end_sending(&self, state: &mut State) {
+        self.wire.shutdown(Shutdown::Write);
+        // A writer that waits for more would hold the socket.
+        state.writer = None;
     }
 
     fn give_pen_to_writer(self: &Arc<Self>, state: &mut State) {
@@ -661,15 +681,14 @@ impl Outbox {
                 slices.extend(item.slices().into_iter().filter(|s| !s.is_empty()));
             }
             let mut n = match self.wire.write(&slices) {
-                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(0) if !slices.is_empty() => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(n) => n,
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
                 Err(e) => return Err(e),
             };
             drop(slices);
             let mut state = self.state.lock();
-            while n > 0 {
-                let item = &mut items[first];
+            while let Some(item) = items.get_mut(first).filter(|item| n > 0 || item.left() == 0) {
                 let part = n.min(item.left());
                 item.sent += part;
                 n -= part;

@@ -363,3 +363,31 @@ fn of_pongs_only_the_newest_waits() {
     assert!(out.wait_sent(soon()));
     assert_eq!(memory.frames().into_iter().filter(|f| f.0 == 10).collect::<Vec<_>>(), [(10, vec![99])]);
 }
+
+#[test]
+fn a_wire_with_something_to_say_gets_a_turn_behind_what_waits() {
+    let memory = Memory::with_credit(1);
+    let out = outbox(&memory, usize::MAX);
+    // Nothing waits: a writer comes for it, writes nothing, and nobody takes that for a wire that is stuck.
+    out.take_turn();
+    while memory.state.lock().threads.is_empty() {
+        thread::yield_now();
+    }
+    assert!(out.is_open() && out.wait_sent(soon()));
+    out.event(&event("half"));
+    in_the_writers_hands(&out);
+    for _ in 0..100 {
+        out.take_turn();
+    }
+    assert_eq!(out.state.lock().queue.len(), 1, "one turn is enough");
+    out.answer(b"{\"last\":1}".to_vec());
+    memory.allow(usize::MAX / 2);
+    assert!(out.wait_sent(soon()) && out.is_open());
+    assert_eq!(memory.texts().last().unwrap(), "{\"last\":1}");
+    out.finish();
+    while memory.shut().is_empty() {
+        thread::yield_now();
+    }
+    out.take_turn();
+    assert!(out.state.lock().queue.is_empty(), "nobody speaks behind the end");
+}

@@ -142,7 +142,7 @@ fn take_in(
     let Some(ticket) = doors.sockets.admit(&stream, address) else {
         doors.ctx.metrics.connections_refused.add(1);
         say(said, "too many connections; newcomers get 503");
-        return connection::refuse_connection(&stream);
+        return refuse(&stream, doors);
     };
     let (own, newcomer) = ((doors.clone(), stream.clone()), ticket.id());
     let (job, why) = match doors.pool.run(Box::new(move || connection::serve(&own.0, own.1, ticket))) {
@@ -154,8 +154,15 @@ fn take_in(
     // Whoever is cut sets its thread free, and the newcomer waits no longer than that.
     if !doors.sockets.cut_oldest_but(newcomer) || !doors.pool.run_when_free(job, limits::ACCEPT_PAUSE) {
         doors.ctx.metrics.connections_refused.add(1);
-        connection::refuse_connection(&stream);
+        refuse(&stream, doors);
         thread::sleep(limits::ACCEPT_PAUSE);
+    }
+}
+
+/// With TLS the newcomer is closed without a word: a handshake costs what there is not enough of.
+fn refuse(stream: &std::net::TcpStream, doors: &Doors) {
+    if doors.tls.is_none() {
+        connection::refuse_connection(stream);
     }
 }
 

@@ -34,16 +34,17 @@ pub fn serve(doors: &Arc<Doors>, stream: Arc<TcpStream>, mut ticket: Ticket) {
     if stream.set_write_timeout(Some(limits::WRITE_STALL)).is_err() {
         return;
     }
-    let link = Link::plain(stream);
+    let Some(link) = Link::open(stream, doors.tls.as_ref()) else { return };
     let name = format!("http-{}", ticket.id());
     let outbox = Outbox::new(name, link.wire(), doors.outgoing.clone(), limits::HTTP_UNSENT_BYTES);
+    link.attach(&outbox);
     let mut input = Input::new(link.clone());
     let mut printer = Printer::default();
     let mut patience = limits::HTTP_FIRST_BYTE;
     loop {
         let head = match input.read_head(patience) {
             Ok(Some(head)) => head,
-            Ok(None) => return,
+            Ok(None) => return outbox.finish(),
             Err(refusal) => {
                 answer(&outbox, &mut printer, status_reply(refusal.0), &last_shape(doors));
                 return close(&outbox, &mut input);
@@ -53,6 +54,10 @@ pub fn serve(doors: &Arc<Doors>, stream: Arc<TcpStream>, mut ticket: Ticket) {
             return;
         }
         if head.wants_websocket() {
+            // From here on another outbox writes to this socket.
+            if !outbox.wait_sent(Instant::now() + limits::WRITE_STALL) {
+                return;
+            }
             let upgrade = Upgrade { link: link.clone(), early: input.take_rest(), head };
             match websocket::serve(doors, upgrade, &mut ticket) {
                 Ok(()) => return,
@@ -153,7 +158,7 @@ fn count(doors: &Doors, route: Option<&Route>, status: u16) {
 fn attend(input: &mut Input, link: &Link, outbox: &Arc<Outbox>) -> bool {
     link.ask_while_silent(limits::SSE_KEEPALIVE);
     let mut pieces = outbox.pieces();
-    let mut silent = Duration::ZERO;
+    let mut since = Instant::now();
     loop {
         let heard = input.listen(limits::HTTP_KEEPALIVE);
         if heard == Heard::Gone {
@@ -171,11 +176,13 @@ fn attend(input: &mut Input, link: &Link, outbox: &Arc<Outbox>) -> bool {
             return false;
         }
         let now = outbox.pieces();
-        silent = if now == pieces { silent + limits::HTTP_KEEPALIVE } else { Duration::ZERO };
-        pieces = now;
-        if silent >= limits::SSE_KEEPALIVE {
+        if now != pieces {
+            (pieces, since) = (now, Instant::now());
+        }
+        // The next look would be too late.
+        if since.elapsed() + limits::HTTP_KEEPALIVE >= limits::SSE_KEEPALIVE {
             outbox.pulse();
-            silent = Duration::ZERO;
+            since = Instant::now();
         }
     }
 }

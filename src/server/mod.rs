@@ -3,6 +3,7 @@
 
 pub mod accept;
 pub mod bind_plan;
+pub mod certificate;
 pub mod closed;
 pub mod connection;
 pub mod force;
@@ -17,6 +18,7 @@ pub mod port_report;
 pub mod reader;
 pub mod sockets;
 mod spare_lock;
+pub mod tls;
 pub mod websocket;
 pub mod wire;
 pub mod ws_log;
@@ -24,6 +26,7 @@ pub mod ws_log;
 use std::sync::Arc;
 use std::time::Duration;
 
+use self::certificate::InForce;
 use self::http::openai::replays::Replays;
 use self::http::responses::past::Past;
 use self::pool::Pool;
@@ -49,6 +52,8 @@ pub struct Doors {
     pub replays: Arc<Replays>,
     /// Responses that may be gone on with.
     pub past: Arc<Past>,
+    /// None: clients come without TLS.
+    pub tls: Option<InForce>,
 }
 
 /// An ordinary answer in place of what was asked for.

@@ -40,6 +40,7 @@ pub fn serve(doors: &Arc<Doors>, upgrade: Upgrade, ticket: &mut Ticket) -> Resul
     let max_buffered = ctx.live().max_buffered;
     let name = format!("ws-{}", &conn_id[..8]);
     let outbox = Outbox::new(name, link.wire(), doors.outgoing.clone(), max_buffered);
+    link.attach(&outbox);
     outbox.raw_direct(answer.into_bytes(), None);
     let before = Limits { message_bytes: limits::PREAUTH_FRAME_BYTES as u64, fragments: limits::MAX_FRAGMENTS };
     let mut reader = Reader::new(link, early, outbox.clone(), doors.incoming.clone(), before);
@@ -72,7 +73,8 @@ pub fn serve(doors: &Arc<Doors>, upgrade: Upgrade, ticket: &mut Ticket) -> Resul
             doors.ws_log.refused(&peer.conn_id, &peer.head, close.code, &close.reason);
             take_leave(&mut reader, &outbox);
         }
-        Outcome::Gone => {}
+        // It may read on: over TLS the echo of its close frame is on its way.
+        Outcome::Gone => drop(outbox.wait_sent(Instant::now() + limits::LINGER_TIME)),
     }
     outbox.cut();
     Ok(())

@@ -7,8 +7,8 @@ use openclaw::ids;
 
 use super::patience;
 
-pub struct Raw {
-    pub stream: TcpStream,
+pub struct Raw<S = TcpStream> {
+    pub stream: S,
     /// Read and not used yet.
     bytes: Vec<u8>,
 }
@@ -43,7 +43,7 @@ impl Raw {
         stream.set_nodelay(true).expect("a socket");
         stream.set_read_timeout(Some(patience())).expect("a socket");
         stream.set_write_timeout(Some(patience())).expect("a socket");
-        Raw { stream, bytes: Vec::new() }
+        Raw::over(stream)
     }
 
     /// A connection on which this has been said.
@@ -51,6 +51,13 @@ impl Raw {
         let mut raw = Raw::open(port);
         raw.send(text.as_bytes());
         raw
+    }
+}
+
+impl<S: Read + Write> Raw<S> {
+    /// On whatever is connected already.
+    pub fn over(stream: S) -> Raw<S> {
+        Raw { stream, bytes: Vec::new() }
     }
 
     /// Sends; a peer that has closed meanwhile is for the reading half to find out.

@@ -132,8 +132,8 @@ fn who_hangs_up_on_a_silent_model_ends_the_run_and_who_half_closes_does_not() {
 
 #[test]
 fn a_whole_answer_comes_without_interim_ones_however_long_the_model_is_silent() {
-    // 16 s: one more than signs of life wait. Node's fetch gives up on an interim answer that it has not asked for.
-    let (_model, _home, gateway) = place(vec![Play::slow("late", Duration::from_secs(16))], json!({}));
+    // Longer than signs of life wait. Node's fetch gives up on an interim answer that it has not asked for.
+    let (_model, _home, gateway) = place(vec![Play::slow("late", Duration::from_secs(18))], json!({}));
     let mut raw = Raw::saying(gateway.port, &chat(&hi()));
     let mut streamed = Raw::saying(gateway.port, &chat(&streaming()));
     let answer = raw.answer();

@@ -73,7 +73,7 @@ pub const CHECKS: &[Check] = &[
         remedy: "Bind to loopback and use an ssh tunnel, tailscale serve or a proxy with TLS.",
         look: |f| {
             let plain = matches!(f.bind(), Bind::Lan | Bind::Auto | Bind::Custom) && f.exposed();
-            (plain && !f.config.gateway.tls_enabled).then(|| {
+            (plain && !f.config.gateway.tls.enabled).then(|| {
                 hit(format!("gateway.bind={} without TLS: who listens on that network reads it.", f.bind().name()))
             })
         },

@@ -9,8 +9,12 @@ use super::config_checks::list;
 use super::{Facts, Finding, Fix};
 use crate::agent::{session, workspace as files};
 use crate::cli::audit::Severity;
+use crate::cli::client::Deadline;
 pub use crate::cli::state_tree::Tree;
-use crate::protocol::COMPAT_VERSION;
+use crate::cli::target::Trust;
+use crate::cli::wss::{Stream, Timed};
+use crate::protocol::compat_version_ms;
+use crate::server::certificate::Files;
 use crate::server::lock;
 use crate::store::atomic;
 use crate::store::source::FsSource;
@@ -201,7 +205,7 @@ fn existing(dir: &Path) -> PathBuf {
 pub fn clock(facts: &Facts, out: &mut Vec<Finding>) {
     let date = |ms: u64| crate::store::transcript::iso_time(ms)[..10].to_owned();
     let remedy = "Set it, or let NTP set it: TLS and dates of conversations depend on it.";
-    let title = if let Some(built) = version_ms().filter(|built| facts.now_ms < *built) {
+    let title = if let Some(built) = Some(compat_version_ms()).filter(|built| facts.now_ms < *built) {
         format!("The clock says {}, before this version was made ({})", date(facts.now_ms), date(built))
     } else if let Some((path, at)) = from_the_future(facts) {
         format!("The clock says {}, and {} was written on {}", date(facts.now_ms), facts.cx.short(&path), date(at))
@@ -224,15 +228,6 @@ fn from_the_future(facts: &Facts) -> Option<(PathBuf, u64)> {
     })
 }
 
-/// `2026.3.13` → that day.
-fn version_ms() -> Option<u64> {
-    let mut parts = COMPAT_VERSION.split('.').map(|part| part.parse::<i16>().ok());
-    let (year, month, day) = (parts.next()??, parts.next()??, parts.next()??);
-    let date = jiff::civil::Date::new(year, month as i8, day as i8).ok()?;
-    let at = date.to_zoned(jiff::tz::TimeZone::UTC).ok()?;
-    u64::try_from(at.timestamp().as_millisecond()).ok()
-}
-
 /// A note, whichever way: doctor is used while the gateway is down.
 pub fn running(facts: &Facts, out: &mut Vec<Finding>) {
     let config = &facts.loaded.config;
@@ -241,6 +236,9 @@ pub fn running(facts: &Facts, out: &mut Vec<Finding>) {
     }
     let port = facts.cx.paths.port(&FsSource, None, config.gateway.port).0;
     let finding = |severity, title: String| Finding::new("gateway.running", severity, title);
+    let files = Files::of(&config.gateway.tls, &facts.cx.paths.state_dir);
+    let tls = config.gateway.tls.enabled.then_some(Trust::Certificate(files.cert));
+    let health = |port: u16| health(port, tls.as_ref());
     let found = health(port);
     let owner = lock::owner(&facts.cx.paths.config_path).filter(|owner| owner.alive);
     // Started with --port, or the configuration has changed (or lost its port) since.
@@ -294,28 +292,21 @@ enum Health {
     Strange,
 }
 
-fn health(port: u16) -> Health {
+/// `tls`: what the gateway shows when it speaks TLS.
+fn health(port: u16, tls: Option<&Trust>) -> Health {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-    let Ok(mut stream) = TcpStream::connect_timeout(&address, PATIENCE) else { return Health::None };
+    let Ok(stream) = TcpStream::connect_timeout(&address, PATIENCE) else { return Health::None };
+    let timed = Timed { stream, deadline: Deadline::after(PATIENCE) };
+    let stream = match tls {
+        Some(trust) => Stream::secure(timed, "127.0.0.1", trust),
+        None => Ok(Stream::Plain(timed)),
+    };
+    let Ok(mut stream) = stream else { return Health::Strange };
     let request = format!("GET /health HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n\r\n");
     let mut answer = Vec::new();
-    let asked = stream
-        .set_read_timeout(Some(PATIENCE))
-        .and_then(|()| stream.set_write_timeout(Some(PATIENCE)))
-        .and_then(|()| stream.write_all(request.as_bytes()));
+    let asked = stream.write_all(request.as_bytes());
     let _ = asked.and_then(|()| stream.take(4096).read_to_end(&mut answer));
     let answer = String::from_utf8_lossy(&answer);
     let good = answer.starts_with("HTTP/1.1 200") && answer.contains("\"ok\":true");
     if good { Health::Good } else { Health::Strange }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_day_of_this_version() {
-        let day = crate::store::transcript::iso_time(version_ms().unwrap());
-        assert!(day.starts_with("2026-03-13T00:00"), "{day}");
-    }
 }
