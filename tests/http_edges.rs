@@ -34,6 +34,18 @@ fn configured(model: &Model, more: Value) -> Home {
     home
 }
 
+/// The same without any secret.
+fn place_without_secret(plays: Vec<Play>, more: Value) -> (Model, Home, Gateway) {
+    let model = Model::start(plays);
+    let home = configured(&model, more);
+    let text = std::fs::read_to_string(home.config_path()).expect("a configuration");
+    let mut config: Value = serde_json::from_str(&text).expect("JSON");
+    config["gateway"]["auth"] = json!({"mode": "none"});
+    home.write_config(&config.to_string());
+    let gateway = Gateway::start(&home, &[]);
+    (model, home, gateway)
+}
+
 fn hi() -> Value {
     json!({"messages": [{"role": "user", "content": "hi"}]})
 }

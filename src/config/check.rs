@@ -14,6 +14,7 @@ use super::schema::{Literal, Object, Schema, Type, push_index, push_step};
 /// More issues than this help nobody.
 const MAX_ISSUES: usize = 100;
 const MAX_SAFE_INTEGER: f64 = 9_007_199_254_740_991.0;
+
 /// Everything that is wrong with a configuration before its defaults; empty = valid.
 pub fn check(value: &Value) -> Vec<Issue> {
     check_in(value, None)
@@ -91,7 +92,8 @@ impl Checker {
             (Type::Object(line), Some(Value::Object(_))) => {
                 // A list of a thousand models takes its line apart once.
                 let (schema, pattern) = (&self.schema, &self.pattern);
-                let object = self.objects.entry(*line).or_insert_with(|| Rc::new(schema.object(*line, pattern))).clone();
+                let object =
+                    self.objects.entry(*line).or_insert_with(|| Rc::new(schema.object(*line, pattern))).clone();
                 self.object(&object, value);
             }
             (Type::Either(kinds), _) => self.either(kinds, value),
@@ -263,6 +265,7 @@ mod tests {
             json!({"gateway":{"mode":"local","port":18789,"bind":"lan","auth":{"mode":"token","token":"x"}}}),
             json!({"gateway":{"auth":{"token":{"source":"env","provider":"default","id":"T"}}}}),
             json!({"gateway":{"http":{"securityHeaders":{"strictTransportSecurity":false}},"maxBufferedBytes":1048576}}),
+            json!({"gateway":{"http":{"cors":{"allowedOrigins":["https://chat.example"]}}}}),
             json!({"agents":{"defaults":{"model":"a/b","heartbeat":{"target":"telegram"}},"list":[{"id":"x","model":{"primary":"a/b","fallbacks":["c/d"]}}]}}),
             json!({"env":{"A":"1","vars":{"B":"2"},"shellEnv":{"enabled":true}}}),
             json!({"channels":{"whatsapp":{"anything":1},"matrix":{}}}),

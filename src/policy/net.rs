@@ -490,7 +490,7 @@ mod tests {
         for (host, origin, good) in [
             ("gw.x.ts.net", None, true),
             ("gw.x.ts.net", Some("https://gw.x.ts.net"), true),
-            ("gw.x.ts.net", Some("http://gw.x.ts.net"), false),
+            ("gw.x.ts.net", Some("http://gw.x.ts.net:8080"), false),
             ("127.0.0.1:18789", Some("http://127.0.0.1:18789"), true),
             ("127.0.0.1:18789", Some("http://localhost:3000"), true),
             ("127.0.0.1:18789", Some("https://ui.example"), true),
