@@ -44,6 +44,10 @@ pub const WRITER_IDLE: Duration = Duration::from_secs(30);
 /// Unread input discarded after a close frame or a refusing answer, in bytes and time.
 pub const LINGER_BYTES: usize = 64 * 1024;
 pub const LINGER_TIME: Duration = Duration::from_secs(1);
+/// Behind the last HTTP answer each `LINGER_BYTES` buy another `LINGER_TIME`, up to these: many clients only look for
+/// the refusal of a body when they have sent all of it.
+pub const LINGER_UPLOAD_BYTES: usize = 32 * 1024 * 1024;
+pub const LINGER_UPLOAD_TIME: Duration = Duration::from_secs(10);
 /// Close reasons are cut here, on a UTF-8 boundary.
 pub const CLOSE_REASON_BYTES: usize = 120;
 /// Consecutive `unauthorized role` answers before the connection is closed with the next one.

@@ -18,6 +18,7 @@ mod first_steps;
 mod handshake;
 mod hostile;
 mod http;
+mod http_edges;
 mod layers;
 mod lifecycle;
 mod manual_names;

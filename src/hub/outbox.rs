@@ -208,6 +208,8 @@ struct State {
     close: Option<Close>,
     /// A sign of life that may stand where the stream is now: between two pieces of an answer that is under way.
     pulse: Option<&'static [u8]>,
+    /// The same before the first piece of an answer that is owed.
+    interim: Option<&'static [u8]>,
     pieces: u64,
     /// An HTTP answer is being made by another thread.
     answering: bool,
@@ -239,6 +241,7 @@ impl Outbox {
                 phase: Phase::Open,
                 close: None,
                 pulse: None,
+                interim: None,
                 pieces: 0,
                 answering: false,
                 writer: None,
@@ -307,11 +310,12 @@ impl Outbox {
         }
     }
 
-    /// From here on somebody else answers, in pieces ([`Outbox::raw`]); `pulse` may be sent before the first.
-    pub fn begin_answer(&self, pulse: Option<&'static [u8]>) {
+    /// From here on somebody else answers, in pieces ([`Outbox::raw`]); `interim` is what [`Outbox::probe`] may send
+    /// before the first.
+    pub fn begin_answer(&self, interim: Option<&'static [u8]>) {
         let mut state = self.state.lock();
         state.answering = true;
-        state.pulse = pulse;
+        (state.pulse, state.interim) = (None, interim);
     }
 
     /// A piece of an HTTP answer from another thread: sent without blocking, or queued. `Closed`: the peer reads so
@@ -328,6 +332,7 @@ impl Outbox {
             return Sent::Closed;
         }
         state.pieces += 1;
+        state.interim = None;
         self.push(&mut state, Item::raw(Kind::Answer, Bytes::Own(bytes)));
         match behind {
             Behind::More(pulse) => state.pulse = Some(pulse),
@@ -343,11 +348,24 @@ impl Outbox {
         if state.phase == Phase::Dead { Sent::Closed } else { Sent::Yes }
     }
 
-    /// A sign of life, where one is allowed and nothing waits. True: it was sent.
+    /// A sign of life in a stream that is under way and has nothing waiting. True: it was sent.
     pub fn pulse(self: &Arc<Self>) -> bool {
         let mut state = self.state.lock();
-        let Some(bytes) = state.pulse.filter(|_| state.phase == Phase::Open && state.unsent == 0) else { return false };
-        self.push(&mut state, Item::raw(Kind::Control, Bytes::Own(bytes.to_vec())));
+        let pulse = state.pulse;
+        self.sign(&mut state, pulse)
+    }
+
+    /// The same, also before an answer has begun: for a peer that may be gone. Not every client that is there survives
+    /// an interim answer it has not asked for (Node's `fetch` does not).
+    pub fn probe(self: &Arc<Self>) -> bool {
+        let mut state = self.state.lock();
+        let sign = state.pulse.or(state.interim);
+        self.sign(&mut state, sign)
+    }
+
+    fn sign(self: &Arc<Self>, state: &mut State, bytes: Option<&'static [u8]>) -> bool {
+        let Some(bytes) = bytes.filter(|_| state.phase == Phase::Open && state.unsent == 0) else { return false };
+        self.push(state, Item::raw(Kind::Control, Bytes::Own(bytes.to_vec())));
         true
     }
 

@@ -133,8 +133,9 @@ fn exchange(
         Ok(body) => body,
         Err(refusal) => {
             shape.keep_alive = false;
-            count(&doors, Some(route), refusal.0);
-            answer(outbox, printer, (route.refuse)(refusal.0), &shape);
+            let reply = (route.refuse)(refusal.0);
+            count(&doors, Some(route), reply.status());
+            answer(outbox, printer, reply, &shape);
             return false;
         }
     };
@@ -199,8 +200,9 @@ fn count(doors: &Doors, route: Option<&Route>, status: u16) {
 
 /// Listens while somebody else answers. False: the client hung up, or reads nothing.
 fn attend(input: &mut Input, link: &Link, outbox: &Arc<Outbox>) -> bool {
+    link.ask_while_silent(limits::SSE_KEEPALIVE);
     let mut pieces = outbox.pieces();
-    let mut silent = Duration::ZERO;
+    let mut since = Instant::now();
     loop {
         let heard = input.listen(limits::HTTP_KEEPALIVE);
         if heard == Heard::Gone {
@@ -218,11 +220,13 @@ fn attend(input: &mut Input, link: &Link, outbox: &Arc<Outbox>) -> bool {
             return false;
         }
         let now = outbox.pieces();
-        silent = if now == pieces { silent + limits::HTTP_KEEPALIVE } else { Duration::ZERO };
-        pieces = now;
-        if silent >= limits::SSE_KEEPALIVE {
+        if now != pieces {
+            (pieces, since) = (now, Instant::now());
+        }
+        // The next look would be too late.
+        if since.elapsed() + limits::HTTP_KEEPALIVE >= limits::SSE_KEEPALIVE {
             outbox.pulse();
-            silent = Duration::ZERO;
+            since = Instant::now();
         }
     }
 }
@@ -235,7 +239,7 @@ fn attend_half_closed(link: &Link, outbox: &Arc<Outbox>) -> bool {
         if outbox.wait_answered(Duration::ZERO) {
             return true;
         }
-        if !outbox.pulse() && outbox.unsent() == 0 {
+        if !outbox.probe() && outbox.unsent() == 0 {
             // It cannot be asked: a client of HTTP/1.0, which reads no interim answers.
             return false;
         }

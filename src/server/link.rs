@@ -5,6 +5,8 @@ use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
+use socket2::{SockRef, TcpKeepalive};
+
 use super::certificate::InForce;
 use super::input::Input;
 use super::tls::{Failed, Session, TlsWire};
@@ -68,6 +70,14 @@ impl Link {
             }
             None => self.tcp.set_read_timeout(Some(wait)),
         }
+    }
+
+    /// Lets the system ask the peer's whether it is still there when nothing was heard for so long: what no program at
+    /// the other end notices, and what keeps the entries of routers in between.
+    pub fn ask_while_silent(&self, silence: Duration) {
+        let asking = TcpKeepalive::new().with_time(silence).with_interval(silence);
+        // Refused only by sockets that are gone.
+        let _ = SockRef::from(&*self.tcp).set_tcp_keepalive(&asking);
     }
 
     /// The error that the system noted while nobody read, such as a reset that came behind the peer's end.

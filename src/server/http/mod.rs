@@ -29,7 +29,7 @@ use super::input::Body;
 use super::sockets::Ticket;
 use crate::http::{Head, Reply, Shape};
 use crate::hub::outbox::Outbox;
-use crate::policy::auth::{self, AuthFailure, Authenticated};
+use crate::policy::auth::{self, AuthFailure, AuthMethod, Authenticated};
 use crate::policy::net;
 use crate::rpc::context::Live;
 
@@ -158,7 +158,24 @@ impl Request {
     /// The shared secret, or what the configured mode asks for in its place.
     pub fn authorize(&self) -> Result<Authenticated, AuthFailure> {
         let ctx = &self.doors.ctx;
-        auth::authorize_bearer(&self.live.auth, self.from(), self.caller(), &ctx.limiter, ctx.uptime_ms())
+        let passed =
+            auth::authorize_bearer(&self.live.auth, self.from(), self.caller(), &ctx.limiter, ctx.uptime_ms())?;
+        if !passed.by_shared_secret() {
+            self.judge_page(passed.method()).map_err(AuthFailure::ForeignPage)?;
+        }
+        Ok(passed)
+    }
+
+    /// What proves nothing by a secret may have been sent by any page that a browser on this machine or in the house
+    /// shows: across origins, or under a name that the page's owner has pointed at us (DNS rebinding).
+    fn judge_page(&self, method: AuthMethod) -> Result<(), &'static str> {
+        let (caller, rules, cors) = (self.caller(), &self.live.origins, &self.live.config.http.cors_origins);
+        // Behind a proxy that knows its users the name is the proxy's business.
+        if method == AuthMethod::None && self.head.header("host").is_some() {
+            let host = caller.host.as_ref().ok_or(net::HOST_REFUSED)?;
+            net::check_host(host, &rules.allowed, &crate::sys::host::hostname())?;
+        }
+        net::check_api_origin(caller, rules, cors)
     }
 }
 
@@ -186,15 +203,26 @@ pub fn handle(request: &Request, route: &Route, body: Body, outbox: &Arc<Outbox>
 
 /// Guard of the APIs: the secret of the gateway as a bearer token.
 pub fn bearer(request: &Request) -> Result<(), Reply> {
-    request.authorize().map(drop).map_err(|failure| unauthorized(&failure))
+    request.authorize().map(drop).map_err(|failure| {
+        let (head, from) = (&request.head, request.caller().client.unwrap_or(request.peer));
+        log::warn!(target: "gateway/http", "{} {} from {from}: {}", head.method, head.path(), failure.reason());
+        unauthorized(&failure)
+    })
 }
 
-/// 401 or 429; the reason is for the log only.
+/// 401, 403 or 429; the reason of a 401 is for the log only.
 pub fn unauthorized(failure: &AuthFailure) -> Reply {
     match failure {
         AuthFailure::RateLimited(locked) => {
             let text = "Too many failed authentication attempts. Please try again later.";
             api_error(429, text, "rate_limited").header("Retry-After", locked.retry_after_seconds().to_string())
+        }
+        AuthFailure::ForeignPage(reason) => {
+            let text = format!(
+                "{reason}: use an IP address, localhost or this machine's name, or list the page's origin in \
+                 gateway.controlUi.allowedOrigins"
+            );
+            api_error(403, &text, "forbidden")
         }
         _ => api_error(401, "Unauthorized", "unauthorized"),
     }
