@@ -156,10 +156,12 @@ impl Input {
     }
 
     /// Reads a little of what still comes away, so that the last answer arrives: a reset would eat it.
-    pub fn linger(&mut self) {
+    /// Of a body that is refused more is taken (`upload`): many clients look for the answer when all of it has left.
+    pub fn linger(&mut self, upload: bool) {
         let begun = Instant::now();
         let (mut read, mut bought) = (0, 1);
-        while read < limits::LINGER_UPLOAD_BYTES {
+        let most = if upload { limits::LINGER_UPLOAD_BYTES } else { limits::LINGER_BYTES };
+        while read < most {
             self.bytes.clear();
             let deadline = begun + (limits::LINGER_TIME * bought).min(limits::LINGER_UPLOAD_TIME);
             match self.read_some(deadline) {

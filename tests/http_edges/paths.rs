@@ -84,7 +84,6 @@ fn paths_of_nobody_are_not_found_whoever_asks_and_however_they_are_written() {
         "/tools/invoke/",
         "/tools/invoke%2f",
         "/__openclaw__",
-        "/__openclaw__/ws",
         "/plugins",
         "/plugins/x",
         "/metrics",
