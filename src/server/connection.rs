@@ -47,7 +47,7 @@ pub fn serve(doors: &Arc<Doors>, stream: Arc<TcpStream>, mut ticket: Ticket) {
             Ok(None) => return outbox.finish(),
             Err(refusal) => {
                 answer(&outbox, &mut printer, status_reply(refusal.0), &last_shape(doors));
-                return close(&outbox, &mut input);
+                return close(&outbox, || input.linger());
             }
         };
         if head.method == "CONNECT" {
@@ -63,12 +63,12 @@ pub fn serve(doors: &Arc<Doors>, stream: Arc<TcpStream>, mut ticket: Ticket) {
                 Ok(()) => return,
                 Err(Refused(reply)) => {
                     answer(&outbox, &mut printer, reply, &last_shape(doors));
-                    return close(&outbox, &mut input);
+                    return close(&outbox, || input.linger());
                 }
             }
         }
         if !exchange(doors, head, &mut input, &link, (&outbox, &mut printer), &mut ticket) {
-            return close(&outbox, &mut input);
+            return close(&outbox, || input.linger_over_body());
         }
         patience = limits::HTTP_KEEPALIVE;
     }
@@ -250,8 +250,8 @@ fn answer(outbox: &Arc<Outbox>, printer: &mut Printer, reply: Reply, shape: &Sha
 }
 
 /// Closes so that the answer arrives: the sending half first, then a little of what still comes is read away.
-fn close(outbox: &Outbox, input: &mut Input) {
+fn close(outbox: &Outbox, linger: impl FnOnce()) {
     outbox.wait_sent(Instant::now() + limits::WRITE_STALL);
     outbox.finish();
-    input.linger();
+    linger();
 }
