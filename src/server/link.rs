@@ -34,7 +34,7 @@ impl Link {
                 log::debug!(target: "gateway", "TLS handshake failed: {error}");
                 // A reset would eat the alert that says why.
                 let _ = tcp.shutdown(Shutdown::Write);
-                Input::new(Link::plain(tcp)).linger(false);
+                Input::new(Link::plain(tcp)).linger();
                 None
             }
             Err(Failed::NoTls | Failed::Gone) => None,
