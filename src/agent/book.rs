@@ -2,6 +2,7 @@
 //!
 //! The run writes through it; when the run is closed for everybody (abort, time-out) the owner closes the book, keeps
 //! the partial text, and whatever the run's thread still wants to write is refused. One leaf lock, held for one write.
+//! A run of which nothing stays has a book without a transcript: what it writes goes nowhere.
 
 use std::io;
 
@@ -26,6 +27,8 @@ pub struct Book {
 #[derive(Default)]
 struct Page {
     closed: bool,
+    /// The run has got as far as writing.
+    begun: bool,
     transcript: Option<Transcript>,
     /// Text of the message that is being streamed, as the model wrote it.
     partial: String,
@@ -43,13 +46,14 @@ pub struct Left {
 }
 
 impl Book {
-    /// Gives the run its transcript.
-    pub fn open(&self, transcript: Transcript) -> Result<(), Refused> {
+    /// Gives the run its transcript; None when nothing of it is to stay.
+    pub fn open(&self, transcript: Option<Transcript>) -> Result<(), Refused> {
         let mut page = self.page.lock();
         if page.closed {
             return Err(Refused::Closed);
         }
-        page.transcript = Some(transcript);
+        page.begun = true;
+        page.transcript = transcript;
         Ok(())
     }
 
@@ -57,14 +61,13 @@ impl Book {
         self.page.lock().closed
     }
 
-    /// One write.
-    pub fn write<T>(&self, f: impl FnOnce(&mut Transcript) -> io::Result<T>) -> Result<T, Refused> {
+    /// One write; None: there is no transcript.
+    pub fn write<T>(&self, f: impl FnOnce(&mut Transcript) -> io::Result<T>) -> Result<Option<T>, Refused> {
         let mut page = self.page.lock();
-        if page.closed {
+        if page.closed || !page.begun {
             return Err(Refused::Closed);
         }
-        let Some(transcript) = page.transcript.as_mut() else { return Err(Refused::Closed) };
-        f(transcript).map_err(Refused::Failed)
+        page.transcript.as_mut().map(f).transpose().map_err(Refused::Failed)
     }
 
     /// Something that must not happen any more once the run is closed. Short, and no call that waits.
@@ -92,16 +95,14 @@ impl Book {
 
     /// Ends the message that was streamed: `f` gets its text and writes it. In one step, so that an abort finds the text
     /// either here or in the transcript.
-    pub fn end_message<T>(&self, f: impl FnOnce(&mut Transcript, String) -> T) -> Result<T, Refused> {
+    pub fn end_message<T>(&self, f: impl FnOnce(Option<&mut Transcript>, String) -> T) -> Result<T, Refused> {
         let mut page = self.page.lock();
         let page = &mut *page;
-        match page.transcript.as_mut().filter(|_| !page.closed) {
-            Some(transcript) => {
-                page.messages += 1;
-                Ok(f(transcript, std::mem::take(&mut page.partial)))
-            }
-            None => Err(Refused::Closed),
+        if page.closed || !page.begun {
+            return Err(Refused::Closed);
         }
+        page.messages += 1;
+        Ok(f(page.transcript.as_mut(), std::mem::take(&mut page.partial)))
     }
 
     /// Takes everything; nothing can be written any more.

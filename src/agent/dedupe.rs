@@ -63,6 +63,13 @@ impl Dedupe {
         }
     }
 
+    /// What has failed may be tried again.
+    pub fn forget(&mut self, method: Method, key: &str) {
+        if let Some(gone) = self.entries.remove(&(method, key.to_owned())) {
+            self.bytes -= gone.bytes;
+        }
+    }
+
     pub fn refuse(&mut self, method: Method, key: &str, answer: Answer, now: Instant) {
         self.put(method, key, Known::Over(answer), now);
     }

@@ -238,10 +238,10 @@ pub fn inject(
     let mut opened = None;
     let by_run = book.map(|book| book.write(|transcript| transcript.append_message(&message, now)));
     let message_id = match by_run {
-        Some(Ok(id)) => id,
+        Some(Ok(Some(id))) => id,
         Some(Err(Refused::Failed(e))) => return Err(failed(e)),
         // Nobody is writing, or the run has not opened the transcript yet.
-        Some(Err(Refused::Closed)) | None => {
+        Some(Ok(None) | Err(Refused::Closed)) | None => {
             let cwd = workspace::directory(config, &world.paths, &route.agent).display().to_string();
             let mut transcript = Transcript::open(&path, &entry.session_id, &cwd, now).map_err(failed)?;
             let id = transcript.append_message(&message, now).map_err(failed)?;

@@ -14,6 +14,7 @@ pub mod models;
 pub mod prompt;
 pub mod runs;
 pub mod session;
+pub mod told;
 pub mod turn;
 pub mod visible;
 pub mod workspace;

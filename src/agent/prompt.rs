@@ -15,6 +15,8 @@ pub struct Facts<'a> {
     pub time_zone: &'a str,
     /// From `agents.list[].identity.name`.
     pub name: Option<&'a str>,
+    /// The request brings functions that the model may call.
+    pub functions: bool,
     /// `extraSystemPrompt` of the request.
     pub extra: Option<&'a str>,
     /// `workspace::project_context`.
@@ -31,7 +33,12 @@ pub fn system_prompt(facts: &Facts<'_>) -> String {
     section(
         &mut out,
         "Tooling",
-        "No tools are available in this session. Do not pretend to have used one; say what you cannot do.",
+        if facts.functions {
+            "The functions of this request are all the tools there are. Do not pretend to have used another one; say what \
+             you cannot do."
+        } else {
+            "No tools are available in this session. Do not pretend to have used one; say what you cannot do."
+        },
     );
     section(
         &mut out,
@@ -96,6 +103,7 @@ mod tests {
             thinking: "off",
             time_zone: "UTC",
             name: Some("Molty"),
+            functions: false,
             extra: Some("only here"),
             project: "# Project Context\n",
         };

@@ -461,6 +461,9 @@ impl Owner {
     /// The hub has closed a run: its slot is free, whatever its thread does.
     fn close(&mut self, closed: ClosedRun) {
         self.dedupe.finish(&closed.run_id, &closed.answer, Instant::now());
+        if closed.how != EndKind::Done {
+            self.dedupe.forget(Method::Ask, &closed.run_id);
+        }
         if let Some(at) = self.queue.iter().position(|w| w.job.run_id == closed.run_id) {
             self.queue.remove(at);
         }

@@ -26,7 +26,21 @@ pub enum Source {
 #[derive(Clone, Debug)]
 pub struct Opened {
     pub entry: Arc<Entry>,
-    pub transcript: PathBuf,
+    /// None: nothing of it is kept.
+    pub transcript: Option<PathBuf>,
+}
+
+impl Opened {
+    /// The session of one turn, of which nothing stays.
+    pub fn ephemeral(route: &Route) -> Opened {
+        let entry = Entry {
+            key: route.key.as_str().into(),
+            agent: route.agent.as_str().into(),
+            session_id: crate::ids::new_uuid(),
+            ..Entry::default()
+        };
+        Opened { entry: Arc::new(entry), transcript: None }
+    }
 }
 
 /// Where the files of an agent's sessions lie.
@@ -62,7 +76,7 @@ pub fn open(
     if let Some(entry) = old.as_ref().filter(|entry| !reset && !entry.session_id.is_empty())
         && let Some(transcript) = transcript_of(config, paths, entry)
     {
-        return Ok(Opened { entry: entry.clone(), transcript });
+        return Ok(Opened { entry: entry.clone(), transcript: Some(transcript) });
     }
     let session_id = route.session_id.clone().filter(|_| !reset).unwrap_or_else(crate::ids::new_uuid);
     let file = store_file(config, paths, &route.agent);
@@ -75,7 +89,7 @@ pub fn open(
     {
         log::warn!("session reset: {} stays where it is: {e}", old.display());
     }
-    Ok(Opened { entry, transcript })
+    Ok(Opened { entry, transcript: Some(transcript) })
 }
 
 fn new_entry(session_id: String, transcript: &Path, source: Source, keep_levels: bool) -> NewEntry {

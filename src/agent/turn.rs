@@ -14,13 +14,13 @@ use super::book::{Book, Refused};
 use super::intake::{Reset, reset_command};
 use super::models::catalog::{Catalog, Endpoint, ModelRef};
 use super::models::client::{Candidate, Client, Failure, RunCancel, Sink};
-use super::models::wire::{ModelRequest, StopReason, StreamEvent, Thinking, ToolCall, Usage};
+use super::models::wire::{ModelRequest, StopReason, StreamEvent, Thinking, ToolCall, ToolSpec, Usage};
 use super::session::{self, Opened, Outcome};
 use super::visible::Visible;
-use super::world::{Job, SystemLine, World};
-use super::{context, prompt, workspace};
+use super::world::{Job, Options, SystemLine, World};
+use super::{context, prompt, told, workspace};
 use crate::config::Cost;
-use crate::hub::run_events::{Answer, Details, EndKind, EndRun, RunEvent};
+use crate::hub::run_events::{Answer, ClientCall, Details, EndKind, EndRun, RunEvent};
 use crate::limits::{CONTEXT_BYTES, CONTEXT_MESSAGES, TOOL_ROUNDS};
 use crate::protocol::ErrorShape;
 use crate::store::message::{self, Assistant, Block, Message};
@@ -28,7 +28,7 @@ use crate::store::transcript::{ReadLimits, iso_time, read_context, with_time_pre
 use crate::store::{Entry, Transcript};
 use crate::sys::zone;
 
-/// Result of every tool call: there are none yet.
+/// Result of a call of what is no function of the client: there are no tools of our own yet.
 const NO_TOOL: &str = "tool not available";
 
 /// How a turn ends early.
@@ -92,6 +92,12 @@ struct Turn<'a> {
     messages: Vec<Message>,
     /// What the user wrote, for the echo model.
     said: String,
+    /// Of the whole run.
+    total: Usage,
+    /// Of the last call that succeeded.
+    last: Option<Usage>,
+    /// The last answer ended at its limit.
+    truncated: bool,
 }
 
 impl<'a> Turn<'a> {
@@ -102,14 +108,19 @@ impl<'a> Turn<'a> {
         let now = (world.now_ms)();
         let catalog = Catalog { config: &config, env: &*world.env, dev: world.dev };
         let agent = &job.route.agent;
+        let options = job.options.as_deref();
+        let ephemeral = options.is_some_and(|options| options.ephemeral);
 
-        let reset = reset_command(&job.message);
+        let reset = reset_command(&job.message).filter(|_| !ephemeral);
         // Not under the book's lock: this waits for the disk. A session that was begun for nothing does no harm.
         if book.is_closed() {
             return Err(Stopped::Silently);
         }
-        let opened = session::open(&world.sessions, &config, paths, &job.route, job.source, reset.is_some(), now)
-            .map_err(|e| Stopped::failed(format!("the session store cannot be written: {e}")))?;
+        let opened = match ephemeral {
+            true => Opened::ephemeral(&job.route),
+            false => session::open(&world.sessions, &config, paths, &job.route, job.source, reset.is_some(), now)
+                .map_err(|e| Stopped::failed(format!("the session store cannot be written: {e}")))?,
+        };
         let (said, chosen) = match &reset {
             Some(reset) => after_reset(reset, &catalog),
             None => (job.message.clone(), None),
@@ -120,7 +131,9 @@ impl<'a> Turn<'a> {
                 entry.model_override = Some(id.model.clone());
             });
         }
-        let chosen = chosen.or_else(|| overridden(&opened.entry)).filter(|id| catalog.allowed(id).is_ok());
+        let asked_for = options.and_then(|options| options.model.clone());
+        let chosen = asked_for.or(chosen).or_else(|| overridden(&opened.entry));
+        let chosen = chosen.filter(|id| catalog.allowed(id).is_ok());
 
         let agent_dir = session::agent_dir(&config, paths, agent);
         let ids = catalog.chain_with(chosen, agent, &agent_dir);
@@ -142,6 +155,7 @@ impl<'a> Turn<'a> {
 
         let directory = workspace::directory(&config, paths, agent);
         if !config.agents.defaults.skip_bootstrap
+            && !ephemeral
             && let Err(e) = workspace::ensure(&directory, &iso_time(now))
         {
             log::warn!("workspace {}: {e}", directory.display());
@@ -157,16 +171,49 @@ impl<'a> Turn<'a> {
             thinking: level.name(),
             time_zone: zone.iana_name().unwrap_or("UTC"),
             name: config.agents.get(agent).and_then(|a| a.identity.name.as_deref()),
+            functions: options.is_some_and(|options| !options.tools.is_empty()),
             extra: job.extra_system_prompt.as_deref(),
             project: &workspace::project_context(&directory),
         });
 
-        let user = user_message(job, &said, &(world.system_lines)(&job.route.key), now, &zone);
-        let (summary, mut messages) = open_transcript(book, &opened, &directory, first, level, now)?;
-        book.write(|transcript| transcript.append_message(&user, now))?;
-        messages.push(user);
+        let (summary, known) = open_transcript(book, &opened, &directory, first, level, now)?;
         book.speaks(interrupted(first));
-        Ok(Turn { world, job, cancel, book, opened, chain, thinking: asked, system, summary, messages, said })
+        let mut turn = Turn {
+            world,
+            job,
+            cancel,
+            book,
+            opened,
+            chain,
+            thinking: asked,
+            system,
+            summary,
+            messages: known,
+            said,
+            total: Usage::default(),
+            last: None,
+            truncated: false,
+        };
+        turn.hear(&zone, now)?;
+        Ok(turn)
+    }
+
+    /// Takes what is new of the conversation, and the message.
+    fn hear(&mut self, zone: &TimeZone, now: u64) -> Result<(), Stopped> {
+        let lines = (self.world.system_lines)(&self.job.route.key);
+        let Some(options) = self.job.options.as_deref() else {
+            let text = with_time_prefix(&self.said, now, zone);
+            return self.must_write(user_message(self.job, &text, &lines, now));
+        };
+        let news = told::news(&options.history, &self.messages, options.continues, now);
+        for message in news.messages {
+            self.must_write(message)?;
+        }
+        if options.continues {
+            return Ok(());
+        }
+        let text = news.before.unwrap_or_default() + &self.said;
+        self.must_write(user_message(self.job, &text, &lines, now))
     }
 
     /// Asks the model until it is done, then ends the run.
@@ -178,7 +225,6 @@ impl<'a> Turn<'a> {
             self.said.clone(),
         );
         let mut shown: Vec<String> = Vec::new();
-        let mut total = Usage::default();
         for round in 0..TOOL_ROUNDS {
             if round > 0 {
                 (self.world.hub)(RunEvent::MessageEnd { run_id: self.job.run_id.clone() });
@@ -197,14 +243,22 @@ impl<'a> Turn<'a> {
                 Err(failure) => return self.fail(*failure, parts, shown, began),
             };
             let endpoint = self.endpoint(answered.by).clone();
-            total.add(&answered.usage);
+            self.total.add(&answered.usage);
+            self.last = Some(answered.usage);
+            self.truncated = answered.stop == StopReason::Length;
             self.write_answer(speaker(&endpoint, answered.usage, answered.stop, None), parts)?;
             if answered.stop != StopReason::ToolUse || calls.is_empty() {
-                return self.done(&endpoint, shown, total, answered.usage, began);
+                return self.done(&endpoint, shown, Vec::new(), began);
             }
-            for call in calls {
+            // The client answers calls of its own functions with a new request, which finds the calls in the session.
+            let (of_client, others): (Vec<_>, Vec<_>) =
+                calls.into_iter().partition(|call| self.tools().iter().any(|tool| tool.name == call.name));
+            for call in others {
                 let now = (self.world.now_ms)();
                 self.write(Message::tool_result(&call.id, &call.name, NO_TOOL, true, now))?;
+            }
+            if !of_client.is_empty() {
+                return self.done(&endpoint, shown, of_client, began);
             }
             self.book.speaks(interrupted(&endpoint));
         }
@@ -212,14 +266,22 @@ impl<'a> Turn<'a> {
     }
 
     fn request(&self, endpoint: &Endpoint) -> ModelRequest {
+        let options = self.job.options.as_deref();
+        let sampling = options.map(|options| options.sampling.clone()).unwrap_or_default();
         ModelRequest {
             system: self.system.clone(),
             messages: context::for_model(self.summary.as_deref(), &self.messages, endpoint),
-            tools: Vec::new(),
-            max_tokens: endpoint.max_tokens,
+            tools: self.tools().to_vec(),
+            max_tokens: sampling.max_tokens.map_or(endpoint.max_tokens, |asked| asked.min(endpoint.max_tokens)),
             thinking: self.thinking.unwrap_or_else(|| default_thinking(endpoint)),
-            ..ModelRequest::default()
+            tool_choice: options.map(|options| options.tool_choice.clone()).unwrap_or_default(),
+            sampling,
         }
+    }
+
+    /// Functions of the client.
+    fn tools(&self) -> &'a [ToolSpec] {
+        self.job.options.as_deref().map_or(&[], |options: &'a Options| options.tools.as_slice())
     }
 
     fn endpoint(&self, by: usize) -> &Endpoint {
@@ -231,12 +293,12 @@ impl<'a> Turn<'a> {
         let now = (self.world.now_ms)();
         let (message, written) = self.book.end_message(|transcript, text| {
             let message = Message::assistant(who, blocks(parts, text), now);
-            let written = transcript.append_message(&message, now);
+            let written = transcript.map_or(Ok(()), |t| t.append_message(&message, now).map(drop));
             (message, written)
         })?;
         if let Err(e) = written {
             // People get their answer all the same.
-            log::error!("{}: not written: {e}", self.opened.transcript.display());
+            log::error!("session {}: not written: {e}", self.job.route.key);
         }
         self.messages.push(message);
         Ok(())
@@ -248,8 +310,16 @@ impl<'a> Turn<'a> {
         match self.book.write(|transcript| transcript.append_message(&message, now)) {
             Ok(_) => {}
             Err(Refused::Closed) => return Err(Stopped::Silently),
-            Err(Refused::Failed(e)) => log::error!("{}: not written: {e}", self.opened.transcript.display()),
+            Err(Refused::Failed(e)) => log::error!("session {}: not written: {e}", self.job.route.key),
         }
+        self.messages.push(message);
+        Ok(())
+    }
+
+    /// The same for what the turn is about: without it there is no turn.
+    fn must_write(&mut self, message: Message) -> Result<(), Stopped> {
+        let now = (self.world.now_ms)();
+        self.book.write(|transcript| transcript.append_message(&message, now))?;
         self.messages.push(message);
         Ok(())
     }
@@ -258,23 +328,34 @@ impl<'a> Turn<'a> {
         &self,
         endpoint: &Endpoint,
         shown: Vec<String>,
-        total: Usage,
-        last: Usage,
+        calls: Vec<ToolCall>,
         began: Instant,
     ) -> Result<EndRun, Stopped> {
-        self.record(&endpoint.id, endpoint.context_window, Some((total, last)))?;
-        let meta = self.meta(&endpoint.id, Some((total, last)), began);
+        self.record(&endpoint.id, endpoint.context_window, true)?;
+        let meta = self.meta(&endpoint.id, true, began);
         let mut end = self.end(EndKind::Done, &shown, &shown, meta);
-        end.details = self.job.options.as_ref().map(|_| {
-            Box::new(Details {
-                input: total.input,
-                output: total.output,
-                cache_read: total.cache_read,
-                cache_write: total.cache_write,
-                ..Details::default()
-            })
+        let calls = calls.into_iter().map(|call| ClientCall {
+            id: call.id,
+            name: call.name,
+            arguments: call.arguments.to_string(),
         });
+        end.details = self.details(|details| details.calls = calls.collect());
         Ok(end)
+    }
+
+    /// What followers are told beside the text; None when there are none.
+    fn details(&self, more: impl FnOnce(&mut Details)) -> Option<Box<Details>> {
+        self.job.options.as_ref()?;
+        let mut details = Details {
+            input: self.total.input,
+            output: self.total.output,
+            cache_read: self.total.cache_read,
+            cache_write: self.total.cache_write,
+            truncated: self.truncated,
+            ..Details::default()
+        };
+        more(&mut details);
+        Some(Box::new(details))
     }
 
     /// A provider's failure is an answer (agent 3, DECISIONS 53); a missing key is none (DECISIONS 60).
@@ -314,14 +395,24 @@ impl<'a> Turn<'a> {
             }
         };
         self.write_answer(who, parts)?;
-        self.record(&id, window, None)?;
+        self.record(&id, window, false)?;
         let mut payloads = shown.clone();
         payloads.push(text.clone());
-        let meta = self.meta(&id, None, began);
-        Ok(self.end(EndKind::Error(text), &shown, &payloads, meta))
+        let meta = self.meta(&id, false, began);
+        let mut end = self.end(EndKind::Error(text), &shown, &payloads, meta);
+        let error = &failure.error;
+        end.details = self.details(|details| {
+            details.status = Some(error.kind.http_status());
+            details.retry_after = error.retry_after.map(|time| time.as_secs().max(1));
+        });
+        Ok(end)
     }
 
-    fn record(&self, id: &ModelRef, context_tokens: u64, usage: Option<(Usage, Usage)>) -> Result<(), Stopped> {
+    fn record(&self, id: &ModelRef, context_tokens: u64, succeeded: bool) -> Result<(), Stopped> {
+        if self.opened.transcript.is_none() {
+            return Ok(());
+        }
+        let usage = self.last.filter(|_| succeeded).map(|last| (self.total, last));
         let outcome = Outcome { provider: &id.provider, model: &id.model, context_tokens, usage };
         let now = (self.world.now_ms)();
         Ok(self.book.while_open(|| session::record(&self.world.sessions, &self.job.route.key, now, &outcome))?)
@@ -347,7 +438,8 @@ impl<'a> Turn<'a> {
 
     /// DECISIONS 58; `usage` and `promptTokens` only when a call succeeded. `usage.total` is that of the last call, as
     /// recorded: it says how full the context is.
-    fn meta(&self, id: &ModelRef, usage: Option<(Usage, Usage)>, began: Instant) -> Value {
+    fn meta(&self, id: &ModelRef, succeeded: bool, began: Instant) -> Value {
+        let usage = self.last.filter(|_| succeeded).map(|last| (self.total, last));
         let mut agent = Map::new();
         agent.insert("sessionId".into(), json!(self.opened.entry.session_id));
         agent.insert("provider".into(), json!(id.provider));
@@ -530,8 +622,8 @@ pub fn time_zone(configured: Option<&str>) -> TimeZone {
     configured.map(str::trim).filter(|name| !name.is_empty()).and_then(zone::named).unwrap_or_else(zone::local)
 }
 
-/// System lines first, then the prefixed text, then the images.
-fn user_message(job: &Job, said: &str, lines: &[SystemLine], now: u64, zone: &TimeZone) -> Message {
+/// System lines first, then the text, then the images.
+fn user_message(job: &Job, said: &str, lines: &[SystemLine], now: u64) -> Message {
     let mut text = String::new();
     for line in lines {
         let at = iso_time(line.at_ms);
@@ -542,7 +634,7 @@ fn user_message(job: &Job, said: &str, lines: &[SystemLine], now: u64, zone: &Ti
     if !text.is_empty() {
         text.push('\n');
     }
-    text.push_str(&with_time_prefix(said, now, zone));
+    text.push_str(said);
     let mut message = Message::user(text, now);
     message.content.extend(
         job.images.iter().map(|image| Block::Image { data: image.data.clone(), mime_type: image.mime.clone() }),
@@ -559,17 +651,21 @@ fn open_transcript(
     level: Thinking,
     now: u64,
 ) -> Result<(Option<String>, Vec<Message>), Stopped> {
+    let Some(path) = &opened.transcript else {
+        book.open(None)?;
+        return Ok((None, Vec::new()));
+    };
     let cwd = directory.display().to_string();
-    let transcript = Transcript::open(&opened.transcript, &opened.entry.session_id, &cwd, now)
+    let transcript = Transcript::open(path, &opened.entry.session_id, &cwd, now)
         .map_err(|e| Stopped::failed(format!("the transcript cannot be opened: {e}")))?;
-    book.open(transcript)?;
+    book.open(Some(transcript))?;
     let ModelRef { provider, model } = &endpoint.id;
     book.write(|t| t.append_settings(provider, model, endpoint.api_name(), level.name(), now))?;
     // About three bytes of text make a token; what a model cannot take needs not be read.
     let window = usize::try_from(endpoint.context_window).unwrap_or(usize::MAX).saturating_mul(6);
     let limits = ReadLimits { messages: CONTEXT_MESSAGES, bytes: CONTEXT_BYTES.min(window) };
-    let context = read_context(&opened.transcript, limits)
-        .map_err(|e| Stopped::failed(format!("the transcript cannot be read: {e}")))?;
+    let context =
+        read_context(path, limits).map_err(|e| Stopped::failed(format!("the transcript cannot be read: {e}")))?;
     Ok((context.summary, context.messages))
 }
 

@@ -50,18 +50,22 @@ pub struct World {
 /// What a request of the HTTP APIs says beyond its message.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
-    /// Nothing of the run stays: no entry in the session store, no transcript.
+    /// Nothing of the run stays: no entry in the session store, no transcript, no starter files. Its session key must be
+    /// one that nobody else uses.
     pub ephemeral: bool,
-    /// The conversation before the message, as the client sent it; only of an ephemeral run.
+    /// The conversation before the message, as the client sent it, results of calls that end it included. A session that
+    /// knows the conversation takes only what is new to it (`told`).
     pub history: Vec<wire::Message>,
+    /// The message is no more than the results at the end of the history: there is nothing new from the user.
+    pub continues: bool,
     /// Functions of the client: a call of one ends the run.
     pub tools: Vec<ToolSpec>,
     pub tool_choice: ToolChoice,
     pub sampling: Sampling,
-    /// In place of the agent's model.
+    /// In place of the agent's model; one that may not be chosen is passed over.
     pub model: Option<ModelRef>,
-    /// The message answers calls of the client's functions: there is nothing new from the user.
-    pub continues: bool,
+    /// The run's id was made of a client's key: once it has ended well it is not run again for five minutes.
+    pub once: bool,
 }
 
 /// A request that was accepted.

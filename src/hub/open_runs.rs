@@ -147,8 +147,9 @@ impl OpenRuns {
         self.waiters.iter().map(|w| w.until).chain(text).min()
     }
 
-    fn open(&mut self, open: OpenRun, now: Now) {
+    fn open(&mut self, mut open: OpenRun, now: Now) {
         self.accepted += 1;
+        open.followers.iter_mut().for_each(|follower| follower.accepted());
         let run_id = open.run_id.clone();
         let run = Run {
             open,
@@ -171,6 +172,7 @@ impl OpenRuns {
     fn follow(&mut self, run_id: &str, mut follower: Box<dyn Follow>) {
         match self.runs.get_mut(run_id) {
             Some(run) => {
+                follower.accepted();
                 if run.followed > 0 {
                     follower.text(&run.text[..run.followed]);
                 }

@@ -23,6 +23,8 @@ pub trait Cancel: Send + Sync {
 /// Follows one run to its end besides the clients, and makes an HTTP answer of it. Called on the hub's thread: memory
 /// only.
 pub trait Follow: Send {
+    /// It is a run now; it may still wait for its turn.
+    fn accepted(&mut self) {}
     /// More visible text.
     fn text(&mut self, piece: &str);
     fn end(self: Box<Self>, end: &Finish<'_>);
@@ -52,6 +54,8 @@ pub struct Details {
     pub calls: Vec<ClientCall>,
     /// What the provider answered, or what stands for it: HTTP status of a failure.
     pub status: Option<u16>,
+    /// Seconds after which a provider that refused for now wants to be asked again.
+    pub retry_after: Option<u64>,
 }
 
 #[derive(Clone, Debug, PartialEq)]

@@ -115,7 +115,7 @@ fn exchange(
             answer(outbox, printer, reply, &shape);
             shape.keep_alive && outbox.is_open()
         }
-        Answer::Run(run_id) => {
+        owed @ (Answer::Run(_) | Answer::Owed) => {
             // Nobody who has a run under way is cut for a newcomer.
             ticket.authenticated();
             drop(request);
@@ -124,6 +124,8 @@ fn exchange(
             let whole = attend(input, link, outbox);
             if !whole {
                 outbox.cut();
+            }
+            if let (false, Answer::Run(run_id)) = (whole, owed) {
                 doors.ctx.hub.run(RunEvent::Abort(AbortRuns {
                     session_key: None,
                     run_id: Some(run_id.to_string()),

@@ -4,8 +4,8 @@ use serde_json::{Map, Value, json};
 
 use super::sse::{Progress, SseAnswer, SseParser};
 use super::wire::{
-    AssistantPart, Message, ModelError, ModelRequest, Reason, StopReason, StreamEvent, Thinking, ToolCall, Usage,
-    UserPart, parse_arguments, tokens,
+    AssistantPart, Message, ModelError, ModelRequest, Reason, StopReason, StreamEvent, Thinking, ToolCall, ToolChoice,
+    Usage, UserPart, parse_arguments, tokens,
 };
 use crate::limits::MODEL_LINE_BYTES;
 
@@ -18,7 +18,11 @@ pub const BETA_OAUTH: &str = "oauth-2025-04-20,fine-grained-tool-streaming-2025-
 
 /// Body of `POST <baseUrl>/v1/messages`. `adaptive`: the model takes effort words instead of a token budget.
 pub fn request_body(model: &str, request: &ModelRequest, reasoning: bool, adaptive: bool) -> Value {
-    let thinking = if reasoning { request.thinking } else { Thinking::Off };
+    // A model that must call a tool may not think before it.
+    let forced =
+        !request.tools.is_empty() && matches!(request.tool_choice, ToolChoice::Required | ToolChoice::Named(_));
+    let may_think = reasoning && !forced && !forgot_its_thoughts(&request.messages);
+    let thinking = if may_think { request.thinking } else { Thinking::Off };
     let budget = budget(thinking);
     let mut body = Map::new();
     body.insert("model".into(), json!(model));
@@ -42,6 +46,27 @@ pub fn request_body(model: &str, request: &ModelRequest, reasoning: bool, adapti
             .iter()
             .map(|t| json!({"name": t.name, "description": t.description, "input_schema": t.parameters}));
         body.insert("tools".into(), tools.collect());
+        match &request.tool_choice {
+            ToolChoice::Auto => {}
+            ToolChoice::None => drop(body.insert("tool_choice".into(), json!({"type": "none"}))),
+            ToolChoice::Required => drop(body.insert("tool_choice".into(), json!({"type": "any"}))),
+            ToolChoice::Named(name) => {
+                body.insert("tool_choice".into(), json!({"type": "tool", "name": name}));
+            }
+        }
+    }
+    let sampling = &request.sampling;
+    if thinking == Thinking::Off {
+        // Its scale ends at 1, and it takes one of the two.
+        match (sampling.temperature, sampling.top_p) {
+            (Some(temperature), _) => drop(body.insert("temperature".into(), json!(temperature.min(1.0)))),
+            (None, Some(top_p)) => drop(body.insert("top_p".into(), json!(top_p))),
+            (None, None) => {}
+        }
+    }
+    let stop: Vec<&String> = sampling.stop.iter().filter(|text| !text.trim().is_empty()).collect();
+    if !stop.is_empty() {
+        body.insert("stop_sequences".into(), json!(stop));
     }
     if adaptive && thinking != Thinking::Off {
         body.insert("thinking".into(), json!({"type": "adaptive"}));
@@ -50,6 +75,14 @@ pub fn request_body(model: &str, request: &ModelRequest, reasoning: bool, adapti
         body.insert("thinking".into(), json!({"type": "enabled", "budget_tokens": budget}));
     }
     Value::Object(body)
+}
+
+/// The results that the conversation ends with answer calls whose thoughts are lost: the API then refuses to think on.
+fn forgot_its_thoughts(messages: &[Message]) -> bool {
+    let last = messages.iter().rev().find(|message| !matches!(message, Message::ToolResult { .. }));
+    let signed = |part: &AssistantPart| matches!(part, AssistantPart::Thinking { signature: Some(_), .. });
+    let called = |part: &AssistantPart| matches!(part, AssistantPart::ToolCall(_));
+    matches!(last, Some(Message::Assistant(parts)) if parts.iter().any(called) && !parts.iter().any(signed))
 }
 
 fn budget(level: Thinking) -> u64 {

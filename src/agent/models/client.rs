@@ -15,7 +15,7 @@ use ureq::Agent;
 
 use super::catalog::{Endpoint, ModelRef, Unusable};
 use super::fault::{host_of, is_loopback_url};
-use super::wire::{ModelError, ModelRequest, Reason, StopReason, StreamEvent, Usage};
+use super::wire::{ModelError, ModelRequest, Reason, Sampling, StopReason, StreamEvent, Usage};
 use super::{anthropic, echo, ollama, openai};
 use crate::config::Api;
 use crate::hub::run_events::Cancel;
@@ -213,7 +213,7 @@ impl Client {
                     continue;
                 }
             };
-            let prompt = request(endpoint);
+            let mut prompt = request(endpoint);
             let mut endpoint = endpoint.clone();
             let mut tries = 0;
             let error = loop {
@@ -240,7 +240,7 @@ impl Client {
                     }));
                 }
                 sink.restart();
-                if left > 0 && soften(&mut endpoint, &failed.error) {
+                if left > 0 && soften(&mut endpoint, &mut prompt.sampling, &failed.error) {
                     log::info!("model {id}: {}; asking again without it", failed.error.raw_text());
                     continue;
                 }
@@ -548,9 +548,9 @@ fn headers(endpoint: &Endpoint) -> Vec<(String, String)> {
     out
 }
 
-/// Copies of OpenAI's interface refuse fields that they do not know: leaves out the one that an error names. False when
-/// that is not what is wrong.
-fn soften(endpoint: &mut Endpoint, error: &ModelError) -> bool {
+/// Copies of OpenAI's interface refuse fields that they do not know, and models that reason refuse most of sampling:
+/// leaves out the one that an error names. False when that is not what is wrong.
+fn soften(endpoint: &mut Endpoint, sampling: &mut Sampling, error: &ModelError) -> bool {
     const NEW_FIELD: &str = "max_completion_tokens";
     if endpoint.api != Api::OpenAiCompletions || !matches!(error.status, Some(400 | 422)) {
         return false;
@@ -568,7 +568,21 @@ fn soften(endpoint: &mut Endpoint, error: &ModelError) -> bool {
     } else if endpoint.reasoning && names("reasoning_effort") {
         endpoint.reasoning = false;
     } else {
-        return false;
+        let Sampling { temperature, top_p, frequency_penalty, presence_penalty, seed, stop, response_format, .. } =
+            sampling;
+        let mut left_out = false;
+        for (name, value) in [
+            ("temperature", temperature),
+            ("top_p", top_p),
+            ("frequency_penalty", frequency_penalty),
+            ("presence_penalty", presence_penalty),
+        ] {
+            left_out |= names(name) && value.take().is_some();
+        }
+        left_out |= names("seed") && seed.take().is_some();
+        left_out |= names("response_format") && response_format.take().is_some();
+        left_out |= names("stop") && !std::mem::take(stop).is_empty();
+        return left_out;
     }
     true
 }

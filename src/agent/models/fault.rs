@@ -48,6 +48,16 @@ impl Reason {
         !matches!(self, Reason::ContextOverflow | Reason::Aborted | Reason::Unknown)
     }
 
+    /// What an HTTP API answers when this is why it has no answer.
+    pub fn http_status(self) -> u16 {
+        match self {
+            Reason::Auth | Reason::AuthPermanent => 401,
+            Reason::RateLimit => 429,
+            Reason::ContextOverflow => 400,
+            _ => 502,
+        }
+    }
+
     /// The same model may do better a moment later.
     pub fn retryable(self) -> bool {
         matches!(self, Reason::RateLimit | Reason::Overloaded | Reason::Timeout)

@@ -6,8 +6,8 @@ use serde_json::{Map, Value, json};
 
 use super::lines::Lines;
 use super::wire::{
-    AssistantPart, Message, ModelError, ModelRequest, Reason, StopReason, StreamEvent, ToolCall, Usage, UserPart,
-    tokens,
+    AssistantPart, Message, ModelError, ModelRequest, Reason, StopReason, StreamEvent, ToolCall, ToolChoice, Usage,
+    UserPart, tokens,
 };
 use crate::limits::MODEL_LINE_BYTES;
 
@@ -25,7 +25,8 @@ pub fn request_body(model: &str, request: &ModelRequest, context_window: Option<
     body.insert("model".into(), json!(model));
     body.insert("messages".into(), Value::Array(messages));
     body.insert("stream".into(), json!(true));
-    if !request.tools.is_empty() {
+    // The format cannot force a call; what must not be called is not offered.
+    if !request.tools.is_empty() && request.tool_choice != ToolChoice::None {
         let tools = request.tools.iter().map(|t| {
             json!({"type": "function", "function": {
                 "name": t.name, "description": t.description, "parameters": t.parameters}})
@@ -33,7 +34,26 @@ pub fn request_body(model: &str, request: &ModelRequest, context_window: Option<
         body.insert("tools".into(), tools.collect());
     }
     let window = context_window.unwrap_or(65536);
-    body.insert("options".into(), json!({"num_ctx": window, "num_predict": request.max_tokens}));
+    let mut options = json!({"num_ctx": window, "num_predict": request.max_tokens});
+    let sampling = &request.sampling;
+    for (name, value) in [
+        ("temperature", sampling.temperature.map(|v| json!(v))),
+        ("top_p", sampling.top_p.map(|v| json!(v))),
+        ("frequency_penalty", sampling.frequency_penalty.map(|v| json!(v))),
+        ("presence_penalty", sampling.presence_penalty.map(|v| json!(v))),
+        ("seed", sampling.seed.map(|v| json!(v))),
+        ("stop", (!sampling.stop.is_empty()).then(|| json!(sampling.stop))),
+    ] {
+        if let Some(value) = value {
+            options[name] = value;
+        }
+    }
+    body.insert("options".into(), options);
+    match sampling.response_format.as_ref().and_then(|format| Some((format["type"].as_str()?, format))) {
+        Some(("json_object", _)) => drop(body.insert("format".into(), json!("json"))),
+        Some(("json_schema", format)) => drop(body.insert("format".into(), format["json_schema"]["schema"].clone())),
+        _ => {}
+    }
     Value::Object(body)
 }
 

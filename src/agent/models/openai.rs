@@ -4,8 +4,8 @@ use serde_json::{Map, Value, json};
 
 use super::sse::{Progress, SseAnswer, SseParser, not_a_stream};
 use super::wire::{
-    AssistantPart, Message, ModelError, ModelRequest, Reason, StopReason, StreamEvent, Thinking, ToolCall, Usage,
-    UserPart, parse_arguments, tokens,
+    AssistantPart, Message, ModelError, ModelRequest, Reason, StopReason, StreamEvent, Thinking, ToolCall, ToolChoice,
+    Usage, UserPart, parse_arguments, tokens,
 };
 use crate::limits::MODEL_LINE_BYTES;
 
@@ -56,6 +56,34 @@ pub fn request_body(model: &str, request: &ModelRequest, dialect: &Dialect) -> V
                 "name": t.name, "description": t.description, "parameters": t.parameters, "strict": false}})
         });
         body.insert("tools".into(), tools.collect());
+        match &request.tool_choice {
+            ToolChoice::Auto => {}
+            ToolChoice::None => drop(body.insert("tool_choice".into(), json!("none"))),
+            ToolChoice::Required => drop(body.insert("tool_choice".into(), json!("required"))),
+            ToolChoice::Named(name) => {
+                body.insert("tool_choice".into(), json!({"type": "function", "function": {"name": name}}));
+            }
+        }
+    }
+    let sampling = &request.sampling;
+    for (name, value) in [
+        ("temperature", sampling.temperature),
+        ("top_p", sampling.top_p),
+        ("frequency_penalty", sampling.frequency_penalty),
+        ("presence_penalty", sampling.presence_penalty),
+    ] {
+        if let Some(value) = value {
+            body.insert(name.into(), json!(value));
+        }
+    }
+    if let Some(seed) = sampling.seed {
+        body.insert("seed".into(), json!(seed));
+    }
+    if !sampling.stop.is_empty() {
+        body.insert("stop".into(), json!(sampling.stop));
+    }
+    if let Some(format) = &sampling.response_format {
+        body.insert("response_format".into(), format.clone());
     }
     if let (true, Some(effort)) = (dialect.reasoning, effort(request.thinking)) {
         body.insert("reasoning_effort".into(), json!(effort));

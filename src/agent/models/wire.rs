@@ -250,6 +250,75 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn what_clients_ask_reaches_every_format_that_knows_it() {
+        use super::super::{anthropic, ollama, openai};
+        use serde_json::json;
+        let tool = ToolSpec { name: "f".into(), description: "d".into(), parameters: json!({"type": "object"}) };
+        let mut request = ModelRequest {
+            tools: vec![tool],
+            max_tokens: 7,
+            thinking: Thinking::High,
+            sampling: Sampling {
+                temperature: Some(1.5),
+                top_p: Some(0.5),
+                frequency_penalty: Some(-1.0),
+                presence_penalty: Some(1.0),
+                seed: Some(-3),
+                stop: vec!["END".into(), " ".into()],
+                max_tokens: Some(7),
+                response_format: Some(json!({"type": "json_schema", "json_schema": {"schema": {"type": "object"}}})),
+            },
+            ..ModelRequest::default()
+        };
+        let function = json!({"type": "function", "function": {"name": "f"}});
+        for (choice, of_openai, of_anthropic) in [
+            (ToolChoice::Auto, json!(null), json!(null)),
+            (ToolChoice::None, json!("none"), json!({"type": "none"})),
+            (ToolChoice::Required, json!("required"), json!({"type": "any"})),
+            (ToolChoice::Named("f".into()), function, json!({"type": "tool", "name": "f"})),
+        ] {
+            let forced = matches!(choice, ToolChoice::Required | ToolChoice::Named(_));
+            let offered = choice != ToolChoice::None;
+            request.tool_choice = choice;
+            let body = openai::request_body("m", &request, &openai::Dialect::default());
+            assert_eq!(body["tool_choice"], of_openai);
+            assert_eq!(body["tools"][0]["function"]["name"], "f");
+            let body = anthropic::request_body("m", &request, true, false);
+            assert_eq!(body["tool_choice"], of_anthropic);
+            assert_eq!(body.get("thinking").is_none(), forced, "a forced call allows no thought");
+            assert_eq!(ollama::request_body("m", &request, None).get("tools").is_some(), offered);
+        }
+        let body = openai::request_body("m", &request, &openai::Dialect::default());
+        let keys = ["temperature", "top_p", "frequency_penalty", "presence_penalty", "seed"];
+        assert_eq!(keys.map(|key| body[key].clone()), [json!(1.5), json!(0.5), json!(-1.0), json!(1.0), json!(-3)]);
+        assert_eq!((&body["stop"], &body["max_completion_tokens"]), (&json!(["END", " "]), &json!(7)));
+        assert_eq!(body["response_format"]["type"], "json_schema");
+        let body = anthropic::request_body("m", &request, false, false);
+        assert_eq!((&body["temperature"], &body["stop_sequences"]), (&json!(1.0), &json!(["END"])));
+        assert!(body.get("top_p").is_none() && body.get("seed").is_none());
+        let body = ollama::request_body("m", &request, Some(9));
+        let options = json!({"num_ctx": 9, "num_predict": 7, "temperature": 1.5, "top_p": 0.5,
+            "frequency_penalty": -1.0, "presence_penalty": 1.0, "seed": -3, "stop": ["END", " "]});
+        assert_eq!((&body["options"], &body["format"]), (&options, &json!({"type": "object"})));
+    }
+
+    #[test]
+    fn calls_whose_thoughts_are_lost_are_answered_without_thinking() {
+        use serde_json::json;
+        let call = ToolCall { id: "1".into(), name: "f".into(), arguments: json!({}) };
+        let result = Message::ToolResult { id: "1".into(), name: "f".into(), text: "r".into(), is_error: false };
+        let thought = AssistantPart::Thinking { text: "t".into(), signature: Some("s".into()), redacted: false };
+        for (parts, thinks) in
+            [(vec![AssistantPart::ToolCall(call.clone())], false), (vec![thought, AssistantPart::ToolCall(call)], true)]
+        {
+            let messages = vec![Message::Assistant(parts), result.clone()];
+            let request = ModelRequest { messages, max_tokens: 9, thinking: Thinking::Low, ..ModelRequest::default() };
+            let body = super::super::anthropic::request_body("m", &request, true, false);
+            assert_eq!(body.get("thinking").is_some(), thinks);
+        }
+    }
+
+    #[test]
     fn thinking_names() {
         for (name, level) in Thinking::ALL {
             assert_eq!(Thinking::parse(name), Some(level));

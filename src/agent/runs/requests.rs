@@ -4,7 +4,7 @@
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{Ask, Caller, Owner, RETRY_MS, sync_later};
 use crate::agent::dedupe::{Known, Method};
@@ -169,10 +169,20 @@ impl Owner {
         if self.is_open(&run_id) {
             return (self.world.hub)(RunEvent::Follow { run_id: run_id.into(), follower });
         }
+        if self.dedupe.get(Method::Ask, &run_id, Instant::now()).is_some() {
+            // It has ended since its client looked.
+            return follower.refuse(&ErrorShape::unavailable("the run that this request asks for is over"));
+        }
         let config = (self.world.config)();
+        let once = ask.options.once;
         match self.check_ask(ask, &config) {
             Err(error) => follower.refuse(&error),
-            Ok(request) => self.open(request, None, vec![follower], || {}),
+            Ok(request) => {
+                if once {
+                    self.dedupe.accept(Method::Ask, &run_id, Value::Null, Instant::now());
+                }
+                self.open(request, None, vec![follower], || {});
+            }
         }
     }
 

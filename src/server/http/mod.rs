@@ -69,6 +69,8 @@ pub enum Answer {
     Now(Reply),
     /// The run of this id answers through the [`Responder`]; it is aborted when the client hangs up.
     Run(Arc<str>),
+    /// Somebody answers through the [`Responder`] and goes on when the client hangs up: it may ask for the same again.
+    Owed,
 }
 
 impl Request {
