@@ -16,7 +16,11 @@ use super::pattern::Pattern;
 const TEXT: &str = include_str!("schema_keys.txt");
 
 /// Keys of ours that the reference refuses (DECISIONS 74): parent path, key, type.
-pub const EXTRA_KEYS: &[(&str, &str, &str)] = &[("gateway", "maxBufferedBytes", "i>=65536")];
+pub const EXTRA_KEYS: &[(&str, &str, &str)] =
+    &[("gateway", "maxBufferedBytes", "i>=65536"), ("hooks.mappings[].transform", "command", "s")];
+
+/// Required by the reference, but one of ours may stand in its place; `cross` wants either.
+const REPLACEABLE: &[(&str, &str)] = &[("hooks.mappings[].transform", "module")];
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum Type {
@@ -90,7 +94,9 @@ impl Schema {
                     out.rest = Some(kind);
                     out.names = name.strip_prefix("*~").and_then(pattern);
                 }
-                Some(name) => out.keys.push(Key { name, required: true, kind }),
+                Some(name) => {
+                    out.keys.push(Key { name, required: !REPLACEABLE.contains(&(path, name)), kind });
+                }
                 None => out.keys.push(Key { name, required: false, kind }),
             }
         }

@@ -268,8 +268,7 @@ impl Reader<'_> {
     }
 
     fn hooks(&self) -> Hooks {
-        let enabled = At(self.root).at("hooks.enabled").bool().unwrap_or(false);
-        Hooks { enabled, token: self.secret("hooks.token") }
+        Hooks::read(At(self.root).at("hooks"), self.secret("hooks.token"))
     }
 
     fn headers(&self, at: At<'_>) -> Vec<(String, Secret)> {
@@ -306,23 +305,23 @@ impl Reader<'_> {
 
 /// A place in the configuration that may not be there.
 #[derive(Clone, Copy)]
-struct At<'v>(&'v Value);
+pub(super) struct At<'v>(pub(super) &'v Value);
 
 impl<'v> At<'v> {
-    fn at(self, path: &str) -> At<'v> {
+    pub(super) fn at(self, path: &str) -> At<'v> {
         At(lookup(self.0, path).unwrap_or(&Value::Null))
     }
 
-    fn text(self) -> Option<&'v str> {
+    pub(super) fn text(self) -> Option<&'v str> {
         self.0.as_str()
     }
 
     /// Trimmed; None when blank.
-    fn string(self) -> Option<String> {
+    pub(super) fn string(self) -> Option<String> {
         self.text().map(str::trim).filter(|t| !t.is_empty()).map(str::to_owned)
     }
 
-    fn bool(self) -> Option<bool> {
+    pub(super) fn bool(self) -> Option<bool> {
         self.0.as_bool()
     }
 
@@ -330,15 +329,15 @@ impl<'v> At<'v> {
         self.0.as_f64()
     }
 
-    fn u64(self) -> Option<u64> {
+    pub(super) fn u64(self) -> Option<u64> {
         self.0.as_u64().or_else(|| self.f64().filter(|n| *n >= 0.0 && n.fract() == 0.0).map(|n| n as u64))
     }
 
-    fn items(self) -> impl Iterator<Item = At<'v>> {
+    pub(super) fn items(self) -> impl Iterator<Item = At<'v>> {
         self.0.as_array().into_iter().flatten().map(At)
     }
 
-    fn texts(self) -> Vec<String> {
+    pub(super) fn texts(self) -> Vec<String> {
         self.items().filter_map(At::string).collect()
     }
 }
