@@ -2,6 +2,7 @@
 
 pub mod body;
 pub mod head;
+pub mod query;
 pub mod reply;
 
 pub use head::{Head, Refusal};

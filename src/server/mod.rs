@@ -43,6 +43,7 @@ pub struct Doors {
     /// `limits::HANDSHAKE_TIMEOUT`, or OPENCLAW_HANDSHAKE_TIMEOUT_MS.
     pub handshake_timeout: Duration,
     pub ws_log: WsLogger,
+    pub hooks: http::hooks::Door,
 }
 
 /// An ordinary answer in place of what was asked for.

@@ -5,6 +5,7 @@
 
 pub mod chat;
 pub mod cors;
+pub mod hooks;
 pub mod probes;
 pub mod responder;
 
@@ -30,7 +31,7 @@ pub struct Route {
     /// For logs and figures.
     pub name: &'static str,
     pub claims: fn(path: &str, live: &Live) -> bool,
-    /// Others get 405. HEAD comes with GET.
+    /// Others get 405. HEAD comes with GET. None at all: the guard says which.
     pub methods: &'static [&'static str],
     /// Says who may pass, before the body is read.
     pub guard: fn(&Request) -> Result<(), Reply>,
@@ -41,7 +42,7 @@ pub struct Route {
 }
 
 /// In the order in which they are asked.
-pub const ROUTES: &[&Route] = &[&chat::COMPLETIONS, &probes::PROBES];
+pub const ROUTES: &[&Route] = &[&hooks::HOOKS, &chat::COMPLETIONS, &probes::PROBES];
 
 /// Below these nothing but the APIs answers, whatever else is served at the root.
 const RESERVED: [&str; 7] = ["/v1", "/api", "/plugins", "/tools", "/hooks", "/__openclaw__", "/metrics"];
@@ -105,7 +106,7 @@ impl Request {
     /// The refusal of a request that does not get as far as its body.
     pub fn judge(&self, route: &Route) -> Result<(), Reply> {
         let method = self.head.method.as_str();
-        let known = route.methods.contains(&method) || (method == "HEAD" && route.methods.contains(&"GET"));
+        let known = route.methods.is_empty() || route.methods.contains(&method) || (method == "HEAD" && route.methods.contains(&"GET"));
         if !known {
             let mut allow = route.methods.join(", ");
             if route.methods.contains(&"GET") && !route.methods.contains(&"HEAD") {
