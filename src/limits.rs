@@ -144,6 +144,31 @@ pub const LIVE_RELOAD_DEPTH: usize = 32;
 /// What a page may say; nobody listens.
 pub const LIVE_RELOAD_MESSAGE_BYTES: u64 = 4096;
 
+// ── Hooks ──────────────────────────────────────────────────────────────────────────────────────────────
+/// Default of `hooks.maxBodyBytes`.
+pub const HOOK_BODY_BYTES: usize = 256 * 1024;
+/// What a template may grow to; the rest is cut off.
+pub const HOOK_TEXT_BYTES: usize = 512 * 1024;
+/// A text for the main session.
+pub const HOOK_EVENT_BYTES: usize = 16 * 1024;
+/// Characters of a turn's answer that the main session is told.
+pub const HOOK_SUMMARY_CHARS: usize = 2000;
+/// Characters of the name of whoever calls.
+pub const HOOK_NAME_CHARS: usize = 120;
+/// Wrong tokens of one address within the window lock it for as long.
+pub const HOOK_AUTH_FAILURES: u32 = 20;
+pub const HOOK_AUTH_WINDOW: Duration = Duration::from_secs(60);
+/// The same request again gets the same answer: for so long, and so many of them.
+pub const HOOK_REPLAY_TTL: Duration = Duration::from_secs(300);
+pub const HOOK_REPLAYS: usize = 1000;
+pub const HOOK_KEY_CHARS: usize = 256;
+/// A transform: its time, its output, and how many at once.
+pub const HOOK_TRANSFORM_TIME: Duration = Duration::from_secs(10);
+pub const HOOK_TRANSFORM_OUTPUT: u64 = 1024 * 1024;
+pub const HOOK_TRANSFORMS: usize = 4;
+/// Turns that wait before hooks are asked to come back later.
+pub const HOOK_RUNS_WAITING: usize = 64;
+
 // ── Owners ─────────────────────────────────────────────────────────────────────────────────────────────
 /// A bounded channel is as large as its bound from the start: 4096 events were 400 kB that nobody used.
 pub const HUB_QUEUE: usize = 512;

@@ -16,6 +16,7 @@ mod disk;
 mod doctor;
 mod first_steps;
 mod handshake;
+mod hooks;
 mod hostile;
 mod http;
 mod http_edges;

@@ -8,6 +8,7 @@ use std::path::Path;
 use serde_json::{Map, Value};
 
 use super::get_path::lookup;
+use super::hooks::stays_below;
 use super::issue::Issue;
 use super::paths::{Paths, normalize};
 use super::schema::{push_index, push_step};
@@ -200,6 +201,34 @@ fn hooks(value: &Value, issues: &mut Vec<Issue>) {
     let enabled = lookup(value, "hooks.enabled") == Some(&Value::Bool(true));
     if enabled && !is_set(lookup(value, "hooks.token")) {
         issues.push(Issue::new("hooks.token", "hooks.enabled requires hooks.token"));
+    }
+    let mappings = lookup(value, "hooks.mappings").and_then(Value::as_array).into_iter().flatten();
+    for (index, transform) in mappings.enumerate().filter_map(|(index, m)| Some((index, m.get("transform")?))) {
+        let text = |key: &str| transform.get(key).and_then(Value::as_str).map(str::trim).filter(|t| !t.is_empty());
+        let at = |key: &str| format!("hooks.mappings.{index}.transform.{key}");
+        match (text("command"), text("module")) {
+            (None, None) if transform.is_object() && transform.get("module").is_none() => {
+                issues.push(Issue::new(at("module"), "Invalid input: expected string, received undefined"));
+            }
+            (Some(command), _) if !stays_below(command) => issues.push(Issue::new(
+                at("command"),
+                "must be the path of a program below hooks/transforms beside the configuration, without \"..\"",
+            )),
+            // A module hurts nobody as long as hooks are off.
+            (None, Some(module)) if enabled => issues.push(Issue::new(
+                at("module"),
+                format!(
+                    "{module}: this gateway cannot run JavaScript; name a program in transform.command (JSON on \
+                     stdin, JSON on stdout), or remove the transform"
+                ),
+            )),
+            _ => {}
+        }
+    }
+    let dir = lookup(value, "hooks.transformsDir").and_then(Value::as_str).map(str::trim).filter(|t| !t.is_empty());
+    if enabled && dir.is_some_and(|dir| dir.split(['/', '\\']).any(|part| part == "..")) {
+        let text = "must be a directory below hooks/transforms beside the configuration, without \"..\"";
+        issues.push(Issue::new("hooks.transformsDir", text));
     }
 }
 

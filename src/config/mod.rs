@@ -15,6 +15,7 @@ pub mod edit;
 mod edit_tests;
 pub mod env;
 pub mod get_path;
+pub mod hooks;
 pub mod include;
 pub mod issue;
 pub mod keys;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+pub use super::hooks::Hooks;
 use crate::secret::Secret;
 
 /// The effective configuration. One `Arc<Config>` is swapped at reload; a request keeps the one it started with.
@@ -520,10 +521,4 @@ impl Default for Commands {
     fn default() -> Self {
         Commands { restart: true }
     }
-}
-
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Hooks {
-    pub enabled: bool,
-    pub token: Option<Secret>,
 }

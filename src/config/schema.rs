@@ -20,9 +20,12 @@ pub const EXTRA_KEYS: &[(&str, &str, &str)] = &[
     ("gateway", "maxBufferedBytes", "i>=65536"),
     ("gateway.http", "cors", "@-"),
     ("gateway.http.cors", "allowedOrigins", "[s>=1]"),
+    ("hooks.mappings[].transform", "command", "s"),
 ];
 /// Line of `@-`: an object with no keys but extra ones.
 const EMPTY: usize = usize::MAX;
+/// Required by the reference, but one of ours may stand in its place; `cross` wants either.
+const REPLACEABLE: &[(&str, &str)] = &[("hooks.mappings[].transform", "module")];
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum Type {
@@ -97,7 +100,9 @@ impl Schema {
                     out.rest = Some(kind);
                     out.names = name.strip_prefix("*~").and_then(pattern);
                 }
-                Some(name) => out.keys.push(Key { name, required: true, kind }),
+                Some(name) => {
+                    out.keys.push(Key { name, required: !REPLACEABLE.contains(&(path, name)), kind });
+                }
                 None => out.keys.push(Key { name, required: false, kind }),
             }
         }

@@ -337,8 +337,7 @@ impl Reader<'_> {
     }
 
     fn hooks(&self) -> Hooks {
-        let enabled = At(self.root).at("hooks.enabled").bool().unwrap_or(false);
-        Hooks { enabled, token: self.secret("hooks.token") }
+        Hooks::read(At(self.root).at("hooks"), self.secret("hooks.token"))
     }
 
     fn headers(&self, at: At<'_>) -> Vec<(String, Secret)> {

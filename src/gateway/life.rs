@@ -149,6 +149,7 @@ impl Life {
             replays: Arc::default(),
             past: Arc::default(),
             tls: settings.tls.as_ref().map(InForce::new),
+            hooks: Default::default(),
         });
         let acceptor = Acceptor::start(&bound.listeners, doors.clone()).map_err(|e| failed("accept thread", e))?;
         let threads = vec![("hub", hub_thread)];

@@ -4,6 +4,7 @@ pub mod body;
 pub mod head;
 pub mod media_type;
 pub mod negotiate;
+pub mod query;
 pub mod reply;
 pub mod site_path;
 pub mod url;

@@ -9,6 +9,7 @@ pub mod connect_order;
 mod connect_order_tests;
 pub mod control_plane;
 pub mod device;
+pub mod hooks;
 pub mod net;
 pub mod pairing;
 pub mod rate_limit;

@@ -67,8 +67,17 @@ pub fn check_auth(facts: &StartFacts) -> Result<Vec<&'static str>, StartRefusal>
 /// Step 13, before the bind; the line goes behind `Gateway failed to start: Error: `.
 pub fn check_runtime(facts: &StartFacts) -> Result<(), StartRefusal> {
     type Check = fn(&StartFacts) -> Result<(), String>;
-    let checks: [Check; 8] =
-        [both_secrets, hooks_token, bind_plan, secret_is_there, tailscale, open_to_all, control_ui, trusted_proxy];
+    let checks: [Check; 9] = [
+        both_secrets,
+        hooks,
+        hooks_token,
+        bind_plan,
+        secret_is_there,
+        tailscale,
+        open_to_all,
+        control_ui,
+        trusted_proxy,
+    ];
     checks.iter().try_for_each(|check| check(facts)).map_err(|line| StartRefusal { lines: vec![line] })
 }
 
@@ -101,6 +110,10 @@ fn both_secrets(facts: &StartFacts) -> Result<(), String> {
             .into());
     }
     Ok(())
+}
+
+fn hooks(facts: &StartFacts) -> Result<(), String> {
+    super::hooks::check(&facts.config.hooks)
 }
 
 /// Whoever may post to a hook would be an operator (LESSONS R15).

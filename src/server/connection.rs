@@ -39,6 +39,7 @@ pub fn serve(doors: &Arc<Doors>, stream: Arc<TcpStream>, mut ticket: Ticket) {
     let only_canvas = doors.only_canvas(link.tcp());
     // What HTTP needed is gone before a WebSocket begins, which may live for months.
     let Some(upgrade) = speak_http(doors, &link, &mut ticket, only_canvas) else { return };
+    crate::sys::memory::release_stack();
     let served = match http::canvas::is_socket(&upgrade.head.target) {
         true => live_reload::serve(doors, upgrade, &mut ticket),
         false if only_canvas => Err(Refused(Reply::text(404, "Not Found"))),

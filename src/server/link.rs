@@ -26,6 +26,7 @@ impl Link {
     }
 
     /// A fresh connection, after its handshake where TLS is spoken. None: there is nobody to be served.
+    #[inline(never)]
     pub fn open(tcp: Arc<TcpStream>, tls: Option<&InForce>) -> Option<Link> {
         let Some(tls) = tls else { return Some(Link::plain(tcp)) };
         match Session::accept(&tcp, tls.config()) {

@@ -60,6 +60,7 @@ pub struct Doors {
     pub replays: Arc<Replays>,
     /// Responses that may be gone on with.
     pub past: Arc<Past>,
+    pub hooks: http::hooks::Door,
     /// None: clients come without TLS.
     pub tls: Option<InForce>,
 }

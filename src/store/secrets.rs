@@ -258,6 +258,7 @@ fn from_program(
         program: &program,
         args: &exec.args,
         env,
+        dir: None,
         input: request.into_bytes(),
         timeout: exec.timeout,
         silence: exec.no_output_timeout,

@@ -27,6 +27,8 @@ pub struct Question<'a> {
     pub program: &'a Path,
     pub args: &'a [String],
     pub env: Vec<(String, OsString)>,
+    /// Where it runs; None: where we do.
+    pub dir: Option<&'a Path>,
     pub input: Vec<u8>,
     pub timeout: Duration,
     /// Longest silence.
@@ -97,6 +99,9 @@ impl Question<'_> {
     fn start(&self) -> io::Result<Running> {
         let mut command = Command::new(self.program);
         command.args(self.args).env_clear().envs(self.env.iter().map(|(name, value)| (name, value)));
+        if let Some(dir) = self.dir {
+            command.current_dir(dir);
+        }
         let (mut reader, writer) = io::pipe()?;
         command.stderr(if self.keep_errors { writer.try_clone()?.into() } else { Stdio::null() });
         command.stdin(Stdio::piped()).stdout(writer);
@@ -165,6 +170,7 @@ mod tests {
             program: Path::new("/bin/sh"),
             args: &args,
             env: vec![("PATH".into(), "/usr/bin:/bin".into())],
+            dir: None,
             input: b"question\n".to_vec(),
             timeout: Duration::from_secs(20),
             silence: Duration::from_secs(20),
@@ -181,6 +187,7 @@ mod tests {
         assert_eq!(ask("cat", |_| {}).unwrap(), "question\n");
         assert_eq!(ask("echo no input wanted", |q| q.input = vec![b'x'; 300_000]).unwrap(), "no input wanted\n");
         assert_eq!(ask("env -i true; env | grep -v -e PWD -e SHLVL -e ^_", |_| {}).unwrap(), "PATH=/usr/bin:/bin\n");
+        assert_eq!(ask("pwd", |q| q.dir = Some(Path::new("/"))).unwrap(), "/\n");
         assert_eq!(ask("echo answer; echo secret >&2", |_| {}).unwrap(), "answer\n");
     }
 

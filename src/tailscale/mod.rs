@@ -117,6 +117,7 @@ fn ask(
         program,
         args: &words,
         env,
+        dir: None,
         input: Vec::new(),
         timeout,
         silence: timeout,

@@ -8,6 +8,7 @@ pub mod compressed;
 pub mod control_ui;
 pub mod cors;
 pub mod files;
+pub mod hooks;
 pub mod metrics;
 pub mod openai;
 pub mod probes;
@@ -50,6 +51,7 @@ pub struct Route {
 
 /// In the order in which they are asked.
 pub const ROUTES: &[&Route] = &[
+    &hooks::HOOKS,
     &tools::INVOKE,
     &openai::chat::COMPLETIONS,
     &openai::models::MODELS,
