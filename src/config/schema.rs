@@ -117,10 +117,13 @@ impl Schema {
         let mut here = vec![self.root()];
         let mut walked = String::new();
         for step in steps(path) {
-            let mut next = Vec::new();
+            let (mut next, mut walked_step) = (Vec::new(), step);
             for kind in here.iter().flat_map(flatten) {
                 match kind {
-                    Type::List(item, _) if is_position(step) => next.push((**item).clone()),
+                    Type::List(item, _) if is_position(step) => {
+                        walked_step = "[]";
+                        next.push((**item).clone());
+                    }
                     Type::Object(line) => {
                         let object = self.object(*line, &walked);
                         let listed = object.keys.into_iter().find(|k| k.name == step).map(|k| k.kind);
@@ -130,7 +133,7 @@ impl Schema {
                     _ => {}
                 }
             }
-            push_step(&mut walked, step);
+            push_step(&mut walked, walked_step);
             here = next;
         }
         here.iter().flat_map(flatten).cloned().collect()
