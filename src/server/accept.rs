@@ -17,7 +17,7 @@ use crate::sys::poll::{self, WakePipe};
 /// Longest wait without a look around.
 const LOOK: Duration = Duration::from_secs(10);
 /// So many connections at once are a crowd.
-const CROWD: usize = 16;
+const CROWD: usize = 64;
 /// A burst of connects is taken in rounds, so that the stop flag is seen in between.
 const ROUND: usize = 64;
 
