@@ -115,7 +115,7 @@ pub fn growth(bench: &Bench, table: &mut Table) -> Result<()> {
     Ok(())
 }
 
-/// RSS in kB when neither it nor the number of threads has changed for 3 s; at the latest after 20 s.
+/// Anonymous memory in kB when neither it nor the number of threads has changed for 3 s; at the latest after 20 s.
 fn settled(server: &Server) -> Result<f64> {
     let end = Instant::now() + Duration::from_secs(20);
     let mut since = Instant::now();
