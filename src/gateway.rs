@@ -18,14 +18,18 @@ use self::life::Life;
 use self::machine::Machine;
 use self::settings::{Settings, supervised};
 
+use crate::agent::tools::TOOLS;
 use crate::config::{Config, Overrides, Paths, Source as _};
 use crate::error::{Error, Result};
 use crate::limits;
 use crate::log::ws_lines::Detail;
 use crate::log::{Level, LogHandle};
+use crate::metrics::Metrics;
+use crate::protocol::methods::METHODS;
 use crate::rpc::restart::Restarts;
 use crate::secret::Secret;
 use crate::server::force;
+use crate::server::http::ROUTES;
 use crate::server::listen::{self, BindError, Bound};
 use crate::server::lock::{self, Lock, LockError};
 use crate::server::port_report::{self, Wording};
@@ -88,6 +92,7 @@ pub struct Boot {
     pub dev: bool,
     pub handshake_timeout: Duration,
     pub restarts: Arc<Restarts>,
+    pub metrics: Arc<Metrics>,
     control_rx: Receiver<Control>,
     signals: Receiver<Signal>,
     /// A token that was made here and could not be saved: it stays the same until the process ends.
@@ -196,7 +201,7 @@ fn boot(
     if let Some(line) = token_line {
         log::info!(target: "gateway", "{line}");
     }
-    settings.plan_sockets()?;
+    settings.plan_sockets(&paths)?;
     if options.force {
         for address in settings.plan.addresses.iter().take(1) {
             force::wait_bindable(*address, &mut say)?;
@@ -217,6 +222,7 @@ fn boot(
         dev,
         handshake_timeout,
         restarts,
+        metrics: Arc::new(metrics()),
         control_rx,
         signals,
         made_token,
@@ -226,6 +232,13 @@ fn boot(
     signals::next_interrupt_exits(false);
     let first = begin(&boot, &settings, &bound)?;
     Machine::new(&boot, lock, bound, first, settings)?.run()
+}
+
+/// With every name that a request may count under.
+fn metrics() -> Metrics {
+    let methods = METHODS.iter().map(|method| method.name).collect();
+    let routes = ROUTES.iter().map(|route| route.name).collect();
+    Metrics::new(methods, routes, TOOLS.iter().map(|tool| tool.name).collect())
 }
 
 /// The instance lock: one gateway per configuration file.
@@ -245,7 +258,7 @@ fn take_lock(paths: &Paths, port: u16) -> Result<Lock> {
 /// may go away.
 fn bind(paths: &Paths, settings: &Settings) -> Result<Bound> {
     let port = settings.port;
-    listen::bind(&settings.plan, settings.config.gateway.tls_enabled, &AtomicBool::new(false)).map_err(|e| match e {
+    listen::bind(&settings.plan, settings.config.gateway.tls.enabled, &AtomicBool::new(false)).map_err(|e| match e {
         BindError::InUse { .. } => match sockets::port_use(port) {
             PortUse::Free => port_report::not_given_out(port),
             PortUse::Unknown => port_report::start_failure(&e, port, &[], false, supervised(), Wording::of(paths)),
@@ -257,10 +270,19 @@ fn bind(paths: &Paths, settings: &Settings) -> Result<Bound> {
 
 /// Starts a life and says so.
 fn begin(boot: &Boot, settings: &Settings, bound: &Bound) -> Result<Life> {
+    if let Some(tls) = &settings.tls {
+        for (warn, line) in &tls.notes {
+            match warn {
+                true => log::warn!(target: "gateway", "{line}"),
+                false => log::info!(target: "gateway", "{line}"),
+            }
+        }
+        log::info!(target: "gateway", "tls certificate fingerprint sha256:{}", tls.fingerprint);
+    }
     for warning in settings.warnings.iter().chain(&bound.warnings) {
         log::warn!(target: "gateway", "{warning}");
     }
-    let tls = settings.config.gateway.tls_enabled;
+    let tls = settings.config.gateway.tls.enabled;
     let life = Life::start(boot, settings, bound)?;
     // Clients are served already; whoever waits for the next lines may rely on it that everything is written.
     bootstrap::keep_last_good(&boot.paths, &settings.loaded);

@@ -44,6 +44,10 @@ pub const WRITER_IDLE: Duration = Duration::from_secs(30);
 /// Unread input discarded after a close frame or a refusing answer, in bytes and time.
 pub const LINGER_BYTES: usize = 64 * 1024;
 pub const LINGER_TIME: Duration = Duration::from_secs(1);
+/// Behind the last HTTP answer each `LINGER_BYTES` buy another `LINGER_TIME`, up to these: many clients only look for
+/// the refusal of a body when they have sent all of it.
+pub const LINGER_UPLOAD_BYTES: usize = 32 * 1024 * 1024;
+pub const LINGER_UPLOAD_TIME: Duration = Duration::from_secs(10);
 /// Close reasons are cut here, on a UTF-8 boundary.
 pub const CLOSE_REASON_BYTES: usize = 120;
 /// Consecutive `unauthorized role` answers before the connection is closed with the next one.
@@ -93,6 +97,52 @@ pub const HTTP_UNSENT_BYTES: usize = 1024 * 1024;
 pub const SSE_KEEPALIVE: Duration = Duration::from_secs(15);
 /// Default of `gateway.http.endpoints.*.maxBodyBytes`.
 pub const API_BODY_BYTES: usize = 20 * 1024 * 1024;
+/// Images of one request of the HTTP APIs: their number, one of them, all of them.
+pub const API_IMAGE_PARTS: usize = 8;
+pub const API_IMAGE_BYTES: usize = 10 * 1024 * 1024;
+pub const API_IMAGES_BYTES: usize = 20 * 1024 * 1024;
+/// `/v1/embeddings`: the provider's whole answer, and how long it may take.
+pub const EMBEDDINGS_BYTES: u64 = 16 * 1024 * 1024;
+pub const EMBEDDINGS_TIME: Duration = Duration::from_secs(60);
+
+/// Files of a request to `/v1/responses`: bytes of one, characters of it that are told; addresses in a request.
+pub const API_FILE_BYTES: usize = 5 * 1024 * 1024;
+pub const API_FILE_CHARS: usize = 200_000;
+pub const API_URL_PARTS: usize = 8;
+pub const API_URL_REDIRECTS: u32 = 3;
+pub const API_URL_TIME: Duration = Duration::from_secs(10);
+/// All addresses of one request together.
+pub const FETCHES_OF_REQUEST: Duration = Duration::from_secs(30);
+/// Responses that `previous_response_id` may name, and for how long.
+pub const RESPONSES_ENTRIES: usize = 1000;
+pub const RESPONSES_TTL: Duration = Duration::from_secs(24 * 60 * 60);
+/// Conversations behind them that are kept nowhere else; less on machines with less than 512 MiB.
+pub const RESPONSES_BYTES: usize = 8 * 1024 * 1024;
+pub const RESPONSES_MEMORY_FRACTION: u64 = 64;
+/// A request and its answer keep their pictures up to this size, a conversation its last turns.
+pub const RESPONSES_TURN_BYTES: usize = 2 * 1024 * 1024;
+pub const RESPONSES_TURNS: usize = 500;
+
+// ── Static files and the canvas ─────────────────────────────────────────────────────────────────────────
+/// A longer file is sent in pieces of `FILE_PIECE_BYTES` and never held.
+pub const FILE_IN_MEMORY_BYTES: u64 = 64 * 1024;
+pub const FILE_PIECE_BYTES: usize = 64 * 1024;
+/// Files of these sizes are compressed, once, and kept; all together the least recently used go first.
+pub const COMPRESSED_FROM_BYTES: u64 = 512;
+pub const COMPRESSED_FILE_BYTES: u64 = 512 * 1024;
+pub const COMPRESSED_TOTAL_BYTES: usize = 2 * 1024 * 1024;
+/// A longer page is sent without the script.
+pub const CANVAS_PAGE_BYTES: u64 = 2 * 1024 * 1024;
+/// How long a capability is good for after it was last used.
+pub const CAPABILITY_TTL: Duration = Duration::from_secs(600);
+/// Pages that are told of changes, how often somebody looks, and how much he looks at.
+pub const LIVE_RELOAD_SOCKETS: usize = 64;
+pub const LIVE_RELOAD_LOOK: Duration = Duration::from_secs(1);
+pub const LIVE_RELOAD_DEBOUNCE: Duration = Duration::from_millis(75);
+pub const LIVE_RELOAD_FILES: usize = 10_000;
+pub const LIVE_RELOAD_DEPTH: usize = 32;
+/// What a page may say; nobody listens.
+pub const LIVE_RELOAD_MESSAGE_BYTES: u64 = 4096;
 
 // ── Hooks ──────────────────────────────────────────────────────────────────────────────────────────────
 /// Default of `hooks.maxBodyBytes`.
@@ -183,6 +233,9 @@ pub const DEDUPE_ENTRIES: usize = 1000;
 /// Answers kept for repeated requests, all together; beyond it the oldest are forgotten first.
 pub const DEDUPE_BYTES: usize = 8 * 1024 * 1024;
 pub const IDEMPOTENCY_KEY_CHARS: usize = 512;
+/// Answers of the HTTP APIs that are kept for a repetition, in number and all together.
+pub const REPLAY_ENTRIES: usize = 256;
+pub const REPLAY_BYTES: usize = 1024 * 1024;
 /// A turn that waits longer for its lane is worth a warning.
 pub const LANE_WAIT_WARNING: Duration = Duration::from_secs(2);
 pub const RUN_RESULT_TTL: Duration = Duration::from_secs(600);
@@ -215,6 +268,28 @@ pub const MODEL_BUFFER: usize = 16 * 1024;
 pub const CONTEXT_TOKENS: u64 = 200_000;
 pub const OUTPUT_TOKENS: u64 = 8192;
 pub const OUTPUT_TOKENS_SENT: u64 = 32_000;
+
+// ── Tools ──────────────────────────────────────────────────────────────────────────────────────────────
+/// Addresses of the web that are fetched at the same time, for whomever.
+pub const FETCHES: usize = 8;
+/// Bytes of one page; what is behind them is not read.
+pub const WEB_FETCH_BYTES: usize = 2_000_000;
+/// Defaults of `tools.web.fetch`, and the least that a caller may ask for.
+pub const WEB_FETCH_CHARS: usize = 50_000;
+pub const WEB_FETCH_CHARS_LEAST: usize = 100;
+pub const WEB_FETCH_TIMEOUT: Duration = Duration::from_secs(30);
+pub const WEB_FETCH_REDIRECTS: u32 = 3;
+pub const WEB_FETCH_TTL: Duration = Duration::from_secs(900);
+/// Pages that are kept for a repeated question.
+pub const WEB_FETCH_PAGES: usize = 32;
+pub const WEB_FETCH_PAGES_BYTES: usize = 2 * 1024 * 1024;
+/// Largest request for a tool.
+pub const TOOL_BODY_BYTES: usize = 2 * 1024 * 1024;
+/// What `sessions_history` gives at most, and of one text in it.
+pub const TOOL_HISTORY_BYTES: usize = 80 * 1024;
+pub const TOOL_HISTORY_TEXT_CHARS: usize = 4000;
+/// Rows of `sessions_list`.
+pub const TOOL_SESSIONS: usize = 200;
 
 // ── Workspace ──────────────────────────────────────────────────────────────────────────────────────────
 /// Characters of one workspace file and of all of them in a prompt (agent 4); with less room the rest is left out.
@@ -309,6 +384,16 @@ pub const SERVICE_COMMAND: Duration = Duration::from_secs(90);
 pub const SERVICE_OUTPUT: u64 = 1024 * 1024;
 /// A unit, a property list or a start script: larger than this is none of ours.
 pub const SERVICE_FILE_BYTES: u64 = 256 * 1024;
+
+// ── TLS ────────────────────────────────────────────────────────────────────────────────────────────────
+/// From a connection's first byte to the end of its handshake.
+pub const TLS_HANDSHAKE: Duration = Duration::from_secs(10);
+/// Plain bytes that are encrypted at a time: a record.
+pub const TLS_PIECE_BYTES: usize = 16 * 1024;
+/// Clients that can come back without a whole handshake.
+pub const TLS_SESSIONS: usize = 256;
+/// A certificate with its chain, or a key.
+pub const TLS_FILE_BYTES: u64 = 1024 * 1024;
 
 // ── backups ────────────────────────────────────────────────────────────────────────────────────────────
 /// List of sums in a backup.

@@ -165,6 +165,160 @@ fn forged(names: &[(&str, u8)]) -> Vec<u8> {
     out
 }
 
+/// The same with a right manifest: every file is empty.
+fn forged_whole(names: &[&str], places: &Value) -> Vec<u8> {
+    let nothing = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+    let files: Vec<Value> = names.iter().map(|name| json!({"name": name, "bytes": 0, "sha256": nothing})).collect();
+    let text = json!({
+        "format": 1, "createdAt": "2026-11-21T00:00:00Z", "version": "x", "onlyConfig": false, "config": "config",
+        "places": places, "files": files, "skipped": [],
+    });
+    let text = text.to_string();
+    let list: Vec<(&str, u8)> = names.iter().map(|name| (*name, b'0')).collect();
+    let mut out = forged(&list);
+    out.truncate(out.len() - 1024);
+    let mut last = forged(&[("manifest.json", b'0')]);
+    last.truncate(512);
+    last[124..135].copy_from_slice(format!("{:011o}", text.len()).as_bytes());
+    last[148..156].copy_from_slice(b"        ");
+    let sum: u32 = last.iter().map(|byte| u32::from(*byte)).sum();
+    last[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+    out.extend(last);
+    out.extend(text.as_bytes());
+    out.resize(out.len().next_multiple_of(512) + 1024, 0);
+    out
+}
+
+#[test]
+fn what_a_backup_says_of_places_moves_nothing_elsewhere() {
+    let home = Home::new();
+    lived_in(&home);
+    let before = tree(&home.state());
+    let evil = home.path().join("evil");
+    let places = json!({"state": evil, "config": evil, "include/a.json": evil, "credentials": evil});
+    // Names that lead elsewhere are refused, with a right sum as well.
+    for wrong in ["include/.ssh/a.json", "include/run.sh", "include/../a.json", "credentials/../a", "config/a", "etc/a"]
+    {
+        fs::write(home.path().join("b.tar"), forged_whole(&["state/a", wrong], &places)).expect("a file");
+        for args in [&["backup", "verify", "~/b.tar"][..], &["backup", "restore", "--force", "~/b.tar"]] {
+            let output = home.run(args);
+            assert_eq!(output.status.code(), Some(1), "{wrong}");
+            assert!(stderr(&output).contains("leads elsewhere"), "{wrong}: {}", stderr(&output));
+        }
+    }
+    // A file where a directory has to be: nothing of it comes.
+    fs::write(home.path().join("b.tar"), forged_whole(&["state/a", "state/a/b"], &places)).expect("a file");
+    let output = home.run(&["backup", "restore", "--force", "~/b.tar"]);
+    assert_eq!(output.status.code(), Some(1), "{}", stdout(&output));
+    assert!(stderr(&output).starts_with("Nothing was restored"), "{}", stderr(&output));
+    assert!(tree(&home.state()) == before, "something was changed");
+    // The places of this profile are used, not those that it names.
+    let names = ["state/a", "config", "include/a.json", "credentials/x"];
+    fs::write(home.path().join("b.tar"), forged_whole(&names, &places)).expect("a file");
+    assert!(home.run(&["backup", "verify", "~/b.tar"]).status.success());
+    let output = home.run(&["backup", "restore", "--force", "~/b.tar"]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert!(!evil.exists());
+    let mut there: Vec<String> = tree(&home.state()).into_iter().map(|(name, ..)| name).collect();
+    there.sort();
+    assert_eq!(there, ["a", "a.json", "credentials/", "credentials/x", "openclaw.json"]);
+}
+
+#[test]
+fn credentials_and_included_files_that_lie_elsewhere() {
+    let home = Home::new();
+    let run = |home: &Home, args: &[&str]| {
+        let mut command = home.command(args);
+        command.env("OPENCLAW_CONFIG_PATH", home.path().join("etc/claw.json"));
+        command.env("OPENCLAW_OAUTH_DIR", home.path().join("keys"));
+        finish(command)
+    };
+    let files = [
+        ("etc/claw.json", "{ gateway: { mode: 'local', $include: ['./parts/gateway.json', './odd.conf'] } }"),
+        ("etc/parts/gateway.json", "{ port: 4711, $include: './deep.json' }"),
+        ("etc/parts/deep.json", "{ auth: { token: 'a-token-in-an-included-file-0123' } }"),
+        ("etc/odd.conf", "{ bind: 'loopback' }"),
+        ("etc/not-ours.json", "{}"),
+        ("keys/oauth.json", "{}"),
+        ("keys/whatsapp/a/creds.json", "{\"k\":1}"),
+        (".openclaw/credentials/old.json", "{}"),
+        (".openclaw/identity/device.json", "{}"),
+    ];
+    for (name, text) in files {
+        let path = home.path().join(name);
+        fs::create_dir_all(path.parent().expect("a parent")).expect("a directory");
+        fs::write(&path, text).expect(name);
+    }
+    assert_eq!(stdout(&run(&home, &["config", "get", "gateway.port"])), "4711\n");
+    let output = run(&home, &["backup", "create", "--verify", "--output", "~/b.tar"]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let said = stdout(&output);
+    assert!(said.contains("Left out: include/odd.conf (its name does not end in .json)"), "{said}");
+    assert!(said.contains("Left out: state/credentials (OPENCLAW_OAUTH_DIR names another directory)"), "{said}");
+    let other = Home::new();
+    fs::copy(home.path().join("b.tar"), other.path().join("b.tar")).expect("a copy");
+    let output = run(&other, &["backup", "restore", "~/b.tar"]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    for (name, text) in &files {
+        let there = fs::read_to_string(other.path().join(name)).ok();
+        let comes = !["etc/odd.conf", "etc/not-ours.json", ".openclaw/credentials/old.json"].contains(name);
+        assert_eq!(there.as_deref(), comes.then_some(*text), "{name}");
+    }
+    // Once more over it: what was there is kept, also of the credentials.
+    fs::write(other.path().join("keys/oauth.json"), "{\"newer\":1}").expect("a file");
+    let refused = run(&other, &["backup", "restore", "~/b.tar"]);
+    assert!(stderr(&refused).contains("--force"), "{}", stderr(&refused));
+    let output = run(&other, &["backup", "restore", "--force", "--json", "~/b.tar"]);
+    let told: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let kept = told["restored"]
+        .as_array()
+        .expect("places")
+        .iter()
+        .find_map(|place| place["path"].as_str()?.ends_with("/keys").then(|| place["previous"].as_str())?);
+    let kept = Path::new(kept.expect("the old credentials")).join("oauth.json");
+    assert_eq!(fs::read_to_string(kept).expect("a file"), "{\"newer\":1}");
+    // A profile with all in one place takes them in.
+    let whole = Home::new();
+    fs::copy(home.path().join("b.tar"), whole.path().join("b.tar")).expect("a copy");
+    let output = whole.run(&["backup", "restore", "~/b.tar"]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    for name in ["openclaw.json", "parts/deep.json", "credentials/oauth.json", "identity/device.json"] {
+        assert!(whole.state().join(name).is_file(), "{name}");
+    }
+    // The configuration alone brings its parts.
+    let alone = Home::new();
+    assert!(run(&home, &["backup", "create", "--only-config", "--output", "~/c.tar"]).status.success());
+    fs::copy(home.path().join("c.tar"), alone.path().join("c.tar")).expect("a copy");
+    fs::create_dir_all(alone.path().join("etc")).expect("a directory");
+    fs::write(alone.path().join("etc/odd.conf"), "{}").expect("a file");
+    let output = run(&alone, &["backup", "restore", "~/c.tar"]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert!(alone.path().join("etc/parts/deep.json").is_file() && !alone.path().join("keys").exists());
+    // A directory that holds everything is no directory of credentials.
+    let mut command = home.command(&["backup", "create"]);
+    command.env("OPENCLAW_OAUTH_DIR", home.path());
+    assert!(stderr(&finish(command)).contains("much more than credentials"));
+}
+
+#[test]
+fn a_refused_configuration_leaves_no_parts_behind() {
+    let home = Home::new();
+    home.configure(json!({}));
+    let before = fs::read_to_string(home.config_path()).expect("a configuration");
+    let other = Home::new();
+    other.write_config("{ $include: './part.json' }");
+    fs::write(other.state().join("part.json"), "{ gateway: { mode: 'local' } }").expect("a file");
+    assert!(other.run(&["backup", "create", "--only-config", "--output", "~/b.tar"]).status.success());
+    fs::copy(other.path().join("b.tar"), home.path().join("b.tar")).expect("a copy");
+    // Another writer of ours works on the file.
+    let directory = fs::File::open(home.state()).expect("a directory");
+    directory.lock().expect("a lock");
+    let output = home.run(&["backup", "restore", "--force", "~/b.tar"]);
+    assert_eq!(output.status.code(), Some(1), "{}", stdout(&output));
+    assert!(!home.state().join("part.json").exists());
+    assert_eq!(fs::read_to_string(home.config_path()).expect("a configuration"), before);
+}
+
 #[test]
 fn damaged_and_hostile_backups_change_nothing() {
     let home = Home::new();
@@ -182,7 +336,11 @@ fn damaged_and_hostile_backups_change_nothing() {
         (forged(&[("../evil", b'0')]), "leads elsewhere"),
         (forged(&[("/etc/evil", b'0')]), "leads elsewhere"),
         (forged(&[("state/a", b'0'), ("state/a", b'0')]), "in it twice"),
+        (forged(&[("state/a", b'1')]), "neither file nor directory"),
         (forged(&[("state/a", b'2')]), "neither file nor directory"),
+        (forged(&[("state/a", b'3')]), "neither file nor directory"),
+        (forged(&[("state/a", b'L')]), "neither file nor directory"),
+        (forged(&[("state/a", b'g')]), "neither file nor directory"),
         (forged(&[("state/a", b'0')]), "it has no manifest"),
     ] {
         fs::write(&archive, bytes).expect("a file");

@@ -302,9 +302,75 @@ fn the_running_gateway_and_strangers_on_its_port() {
         finding(&seen, "gateway.running").clone()
     };
     assert_eq!(on_port(gateway.port)["title"], format!("Gateway answers on port {}.", gateway.port));
-    assert_eq!(on_port(free_port())["title"], "Gateway not running.");
+    let other = on_port(free_port());
+    let title = other["title"].as_str().expect("a title");
+    let own = format!("The gateway (pid {}) answers on port {}; commands look for it on ", gateway.pid(), gateway.port);
+    assert!(title.starts_with(&own) && other["severity"] == "info", "{other}");
+    assert!(other["remedy"].as_str().is_some_and(|text| text.contains("openclaw config set gateway.port")), "{other}");
+    // A configuration that says nothing any more is one whose gateway runs all the same.
+    home.write_config("");
+    let seen = report(&home, &[]);
+    assert!(
+        finding(&seen, "gateway.running")["title"].to_string().contains(&format!("port {};", gateway.port)),
+        "{seen:#}"
+    );
+    drop(gateway);
     let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("loopback");
     assert_eq!(on_port(silent.local_addr().expect("bound").port())["severity"], "warn");
+}
+
+#[test]
+fn a_gateway_that_is_gone_or_was_replaced() {
+    let home = healthy();
+    let binary = home.path().join("openclaw");
+    fs::copy(env!("CARGO_BIN_EXE_openclaw"), &binary).expect("a copy of the program");
+    let port = free_port();
+    let mut command = home.program(binary.to_str().expect("text"), &["gateway", "--port", &port.to_string()]);
+    command.env("OPENCLAW_GATEWAY_PORT", port.to_string());
+    let mut gateway = Gateway::spawn_command(command, port);
+    gateway.wait_line("listening on ws://");
+    assert!(!stdout(&home.run(&["doctor", "--json"])).contains("before an update"));
+    fs::remove_file(&binary).expect("an update");
+    let seen = report(&home, &[]);
+    let titles: Vec<&str> =
+        seen["findings"].as_array().expect("findings").iter().filter_map(|f| f["title"].as_str()).collect();
+    let wanted = format!("The gateway (pid {}) still runs the program from before an update", gateway.pid());
+    assert!(titles.contains(&wanted.as_str()), "{titles:?}");
+    gateway.kill();
+    let seen = report(&home, &[]);
+    assert_eq!(finding(&seen, "gateway.lock")["severity"], "info", "{seen:#}");
+}
+
+#[test]
+fn a_clock_that_went_back() {
+    let home = healthy();
+    let config = fs::File::options().append(true).open(home.config_path()).expect("a file");
+    config.set_modified(std::time::SystemTime::now() + std::time::Duration::from_secs(3 * 86_400)).expect("a time");
+    let seen = report(&home, &[]);
+    assert_eq!(wrong(&seen), ["host.clock"], "{seen:#}");
+    assert!(finding(&seen, "host.clock")["title"].to_string().contains("and ~/.openclaw/openclaw.json was written on"));
+}
+
+#[test]
+fn whatever_is_found_says_what_to_do() {
+    let home = Home::new();
+    home.configure(json!({
+        "gateway": {"bind": "lan", "maxBufferedBytes": 1_000_000, "controlUi": {"dangerouslyDisableDeviceAuth": true},
+            "auth": {"password": {"source": "file", "provider": "none", "id": "/a"}}},
+        "tools": {"profile": "coding", "exec": {"security": "full"}}, "meta": {"lastTouchedVersion": "2027.1.1"},
+        "channels": {"telegram": {"groupPolicy": "open"}}, "hooks": {"enabled": true, "token": "short"},
+    }));
+    fs::write(home.state().join("sessions.json.corrupt-5"), "x").expect("a file");
+    fs::write(home.state().join(".env"), "X=1").expect("a file");
+    let seen = report(&home, &["--deep"]);
+    let findings = seen["findings"].as_array().expect("findings");
+    assert!(findings.len() > 12, "{seen:#}");
+    for found in findings {
+        assert!(found["remedy"].as_str().is_some_and(|text| !text.is_empty()), "{found:#}");
+    }
+    let model = finding(&seen, "model.reachable");
+    assert!(model["severity"] == "info" && model["title"].to_string().contains("cannot be used"), "{model}");
+    assert_eq!(model["remedy"], "openclaw configure --section model");
 }
 
 #[test]

@@ -1,10 +1,14 @@
 //! First and last steps: completion in real shells, onboarding, the dashboard's address, reset, uninstall (cli 6).
 
 use std::fs;
+use std::io::{Read as _, Write as _};
+use std::process::Stdio;
+use std::sync::{Arc, Mutex};
 
+use openclaw::sys::process::{self, Sig};
 use serde_json::{Value, json};
 
-use crate::common::{Gateway, Home, finish, stderr, stdout};
+use crate::common::{Gateway, Home, finish, stderr, stdout, wait_until};
 
 /// What bash, zsh or fish offers for a line; the word at its end is completed.
 const BASH: &str = r#"source "$1"; shift; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1))
@@ -222,6 +226,66 @@ fn onboarding_without_questions() {
 }
 
 #[test]
+fn onboarding_ends_with_a_look_at_the_gateway() {
+    let home = Home::new();
+    let port = crate::common::free_port().to_string();
+    let base = ["onboard", "--non-interactive", "--accept-risk", "--gateway-port", &port];
+    let url = format!("ws://127.0.0.1:{port}");
+    // Nobody has started it: that is said, and is no mistake.
+    let output = home.run(&base);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let said = stdout(&output);
+    assert!(
+        said.contains(&format!("Gateway not reachable at {url}: ")) && said.contains("Start it: openclaw gateway, "),
+        "{said}"
+    );
+    assert!(said.ends_with("Next: openclaw gateway, then openclaw dashboard\n"), "{said}");
+    let health = |more: &[&str]| -> Value {
+        let output = home.run(&[&base[..], &["--json"], more].concat());
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        let told: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        assert_eq!(told["ok"], true);
+        told["health"].clone()
+    };
+    let seen = health(&[]);
+    assert_eq!((&seen["reachable"], &seen["url"]), (&json!(false), &json!(url)));
+    assert!(
+        seen["error"].as_str().is_some_and(|why| why.contains("ECONNREFUSED")) && seen["hint"].is_string(),
+        "{seen}"
+    );
+    assert_eq!(health(&["--skip-health"]), Value::Null);
+    let mut gateway = Gateway::spawn_args(&home, port.parse().expect("a port"), &["gateway"], |_| {});
+    gateway.wait_line("listening on ws://");
+    assert_eq!(health(&[]), json!({"reachable": true, "url": url}));
+    let said = stdout(&home.run(&base));
+    assert!(said.contains(&format!("\nGateway reachable at {url}.\nNext: openclaw status, ")), "{said}");
+    assert!(!stdout(&home.run(&[&base[..], &["--skip-health"]].concat())).contains("reachable"));
+    // Who listens there and is not it.
+    assert_eq!(gateway.stop(), Some(0));
+    let stranger = Home::new();
+    stranger.configure(json!({}));
+    let other = Gateway::spawn_args(&stranger, 0, &["gateway", "--port", &port], |_| {});
+    other.wait_line("listening on ws://");
+    let seen = health(&[]);
+    assert!(seen["reachable"] == false && seen["hint"].to_string().contains("does not take this token"), "{seen}");
+    // The gateway of another machine is asked, too.
+    let far = Home::new();
+    let remote = [
+        "onboard",
+        "--non-interactive",
+        "--accept-risk",
+        "--json",
+        "--remote-url",
+        &url,
+        "--remote-token",
+        crate::common::TOKEN,
+    ];
+    let output = far.run(&remote);
+    let told: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(told["health"], json!({"reachable": true, "url": url}), "{}", stderr(&output));
+}
+
+#[test]
 fn onboarding_with_a_provider_a_password_and_wrong_words() {
     let home = Home::new();
     let base = ["onboard", "--non-interactive", "--accept-risk"];
@@ -293,6 +357,80 @@ fn onboarding_asks_a_person() {
     assert!(stderr(&wrong).contains("Sections: workspace, model, gateway, daemon"), "{}", stderr(&wrong));
     let nobody = home.run(&["configure"]);
     assert!(nobody.status.code() == Some(1) && stderr(&nobody).contains("no terminal to ask on"));
+}
+
+/// Whether a terminal shows what is typed.
+fn echoes(home: &Home, terminal: &str) -> bool {
+    let shown = stdout(&finish(home.program("stty", &["-a", "-F", terminal])));
+    assert!(shown.contains("echo "), "{shown}");
+    !shown.contains(" -echo ")
+}
+
+#[test]
+fn a_hidden_question_that_is_broken_off_leaves_a_terminal_that_shows_what_is_typed() {
+    let home = Home::new();
+    home.configure(json!({}));
+    let script = home.path().join("ask.sh");
+    let lines = format!(
+        "trap : INT QUIT\ntrap '' TSTP\ntty > tty\nsh -c 'echo $$ > pid; trap - INT QUIT; exec {} configure --section gateway'\n\
+         code=$?\ncase $(stty -a) in *' -echo '*) echo hides ;; *) echo echoes ;; esac\necho ended with $code\n",
+        env!("CARGO_BIN_EXE_openclaw")
+    );
+    fs::write(&script, lines).expect("a script");
+    for (how, code) in [("ctrl-c", 130), ("ctrl-z", 130), ("ctrl-backslash", 131), ("SIGTERM", 143)] {
+        for name in ["tty", "pid"] {
+            let _ = fs::remove_file(home.path().join(name));
+        }
+        let mut command = home.program("script", &["-qec", "exec sh ask.sh", "/dev/null"]);
+        command.current_dir(home.path()).stdin(Stdio::piped());
+        let mut child = command.stdout(Stdio::piped()).spawn().expect("script");
+        let mut keys = child.stdin.take().expect("a pipe");
+        let said = Arc::new(Mutex::new(String::new()));
+        let reader = {
+            let (mut from, said) = (child.stdout.take().expect("a pipe"), said.clone());
+            std::thread::spawn(move || {
+                let mut piece = [0; 256];
+                while let Ok(read) = from.read(&mut piece)
+                    && read > 0
+                {
+                    said.lock().expect("a text").push_str(&String::from_utf8_lossy(&piece[..read]));
+                }
+            })
+        };
+        let says = |text: &str| said.lock().expect("a text").contains(text);
+        for question in ["Port of the gateway?", "Who may reach it?", "How do clients show"] {
+            wait_until(question, || says(question));
+            keys.write_all(b"\n").expect("a key");
+        }
+        wait_until("the hidden question", || says("(not shown)"));
+        let read = |name: &str| fs::read_to_string(home.path().join(name)).expect(name).trim().to_owned();
+        let (terminal, pid) = (read("tty"), read("pid").parse::<u32>().expect("a pid"));
+        wait_until("the terminal to hide", || !echoes(&home, &terminal));
+        match how {
+            "ctrl-c" => keys.write_all(b"\x03").expect("a key"),
+            "ctrl-backslash" => keys.write_all(b"\x1c").expect("a key"),
+            "SIGTERM" => process::signal(pid, Sig::Term).expect("our own"),
+            _ => {
+                keys.write_all(b"\x1a").expect("a key");
+                wait_until("the terminal of the stopped one to show", || echoes(&home, &terminal));
+                assert!(process::alive(pid) && !says("ended with"));
+                let goes_on = home.program("sh", &["-c", &format!("kill -CONT {pid}")]);
+                assert!(finish(goes_on).status.success());
+                wait_until("the terminal to hide again", || !echoes(&home, &terminal));
+                keys.write_all(b"\x03").expect("a key");
+            }
+        }
+        wait_until(how, || {
+            said.lock().expect("a text").split_once("ended with ").is_some_and(|(_, rest)| rest.contains('\n'))
+        });
+        let text = said.lock().expect("a text").replace('\r', "");
+        assert!(text.contains(&format!("ended with {code}\n")), "{how}: {text}");
+        // The terminal is gone with `script`, so the shell in it has looked.
+        assert!(text.contains("\nechoes\n"), "{how}: {text}");
+        drop(keys);
+        child.wait().expect("script");
+        reader.join().expect("a reader");
+    }
 }
 
 // ── dashboard, usage, update ───────────────────────────────────────────────────────────────────────────

@@ -21,7 +21,7 @@ const ORDER: &[&[&str]] = &[
 ];
 
 /// Usable by every room; they use only each other.
-const CELLAR: &[&str] = &["log", "sys", "ui", "limits", "error", "ids", "secret", "sort"];
+const CELLAR: &[&str] = &["log", "sys", "ui", "limits", "error", "ids", "secret", "sort", "metrics"];
 
 /// No sockets, files, threads, clock or randomness.
 const FLOOR_0: &[&str] = &["policy", "config", "protocol", "http", "ws", "text", "schedule"];

@@ -196,30 +196,6 @@ fn is_variable(word: &str) -> bool {
     name.is_some_and(|name| !name.is_empty() && name.bytes().all(|b| b.is_ascii_uppercase() || b == b'_'))
 }
 
-/// Each check of `security audit` has its entry.
-#[test]
-fn checks_of_the_audit_are_those_of_the_page() {
-    let listed: Vec<String> = items(&read("man/openclaw-security.1"), "CHECKS")
-        .iter()
-        .flat_map(|line| line.split(" , "))
-        .map(str::to_owned)
-        .collect();
-    let mut in_source = BTreeSet::new();
-    for file in ["src/cli/audit.rs", "src/cli/security.rs"] {
-        let text = read(file);
-        let text = text.split("#[cfg(test)]").next().unwrap_or_default();
-        in_source.extend(text.split('"').filter(|word| is_check(word)).map(str::to_owned));
-    }
-    same(&in_source.into_iter().collect::<Vec<_>>(), &listed);
-}
-
-fn is_check(word: &str) -> bool {
-    let (first, rest) = word.split_once('.').unwrap_or((word, ""));
-    matches!(first, "gateway" | "fs" | "summary")
-        && rest.contains('_')
-        && rest.bytes().all(|b| b.is_ascii_lowercase() || matches!(b, b'_' | b'.'))
-}
-
 #[test]
 fn mandoc_has_nothing_to_say() {
     for page in pages() {

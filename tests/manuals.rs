@@ -244,6 +244,7 @@ fn json_has_the_keys_of_the_pages() {
             "devices revoke",
             "gateway install",
             "gateway uninstall",
+            "qr",
             "system heartbeat disable",
             "system heartbeat enable",
         ]

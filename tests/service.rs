@@ -5,9 +5,10 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use openclaw::sys::process::{self, Sig};
 use serde_json::{Value, json};
 
-use crate::common::{Gateway, Home, TOKEN, finish, free_port, patience, stderr, stdout};
+use crate::common::{Gateway, Home, TOKEN, finish, free_port, patience, stderr, stdout, wait_until};
 
 /// A home with tools of its own in PATH and nothing else.
 struct Machine {
@@ -455,6 +456,33 @@ fn a_service_that_is_started_and_not_enabled_is_stopped_by_its_manager() {
 }
 
 #[test]
+fn onboarding_waits_for_the_service_that_it_starts() {
+    let mut machine = Machine::systemd();
+    let port = free_port();
+    let binary = env!("CARGO_BIN_EXE_openclaw");
+    let starts = format!(
+        "*restart*) '{binary}' gateway --port {port} >/dev/null 2>&1 & echo $! > '{}' ;;",
+        machine.at("pid").display()
+    );
+    machine.tool("systemctl", &SYSTEMCTL.replacen("*is-enabled*)", &format!("{starts}\n*is-enabled*)"), 1));
+    let line = format!("onboard --non-interactive --accept-risk --gateway-port {port} --install-daemon --json");
+    let told = machine.json(&line, 0);
+    let pid: u32 = fs::read_to_string(machine.at("pid")).unwrap().trim().parse().unwrap();
+    process::signal(pid, Sig::Term).unwrap();
+    assert_eq!((&told["ok"], &told["health"]["reachable"]), (&json!(true), &json!(true)), "{told:#}");
+    assert!(
+        fs::read_to_string(machine.unit()).unwrap().contains(&format!("--port {port}")),
+        "the port that was just chosen"
+    );
+    wait_until("the gateway to end", || !process::alive(pid));
+    // One that does not come is no success.
+    machine = Machine::systemd();
+    let told = machine.json(&line, 1);
+    assert_eq!((&told["ok"], &told["health"]["reachable"]), (&json!(false), &json!(false)), "{told:#}");
+    assert!(told["health"]["hint"].to_string().contains("openclaw gateway status --deep"), "{told:#}");
+}
+
+#[test]
 fn a_stale_gateway_makes_way_for_the_service() {
     let machine = Machine::systemd();
     machine.home.configure(json!({}));
@@ -791,36 +819,4 @@ fn doctor_sees_who_is_in_the_way() {
     let report = machine.json("doctor --deep --json", 0);
     let found = report.to_string();
     assert!(found.contains("The provider of here/m is out of reach") && !found.contains("gateway.port"), "{report:#}");
-}
-
-#[test]
-fn the_security_audit_has_the_known_forms_and_closes_files() {
-    let machine = Machine::bare();
-    machine.home.configure(json!({"gateway": {"auth": {"token": "short"}}}));
-    let mode = |path: &std::path::Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
-    mode(&machine.home.config_path(), 0o644);
-    mode(&machine.home.state(), 0o755);
-    let (out, err, _) = machine.run("security audit", 0);
-    assert_eq!(err, "");
-    for text in [
-        "OpenClaw security audit\nSummary: 1 critical · 3 warn · 1 info\nRun deeper: openclaw security audit --deep\n\n\
-         CRITICAL\nfs.config.perms_world_readable Config file is world-readable\n  ~/.openclaw/openclaw.json mode=644; ",
-        "\n  Fix: chmod 600 ~/.openclaw/openclaw.json\n\nWARN\n",
-        "\ngateway.token_too_short Gateway token looks short\n  ",
-        "\nINFO\nsummary.attack_surface Attack surface summary\n  ",
-    ] {
-        assert!(out.contains(text), "{text}\n{out}");
-    }
-    let report = machine.json("security audit --json", 0);
-    assert_eq!(report["summary"], json!({"critical": 1, "warn": 3, "info": 1}));
-    let keys: Vec<&str> = report.as_object().unwrap().keys().map(String::as_str).collect();
-    assert_eq!(keys, ["ts", "summary", "findings"]);
-    let deep = machine.json("security audit --deep --json", 0);
-    assert_eq!(deep["deep"]["gateway"]["ok"], false, "nobody answers");
-    assert!(deep.to_string().contains("gateway.probe_failed") && !deep.to_string().contains("\"short\""));
-    let (out, _, _) = machine.run("security audit --fix", 0);
-    assert!(out.contains("\nFIX\n  chmod 700 ~/.openclaw\n  chmod 600 ~/.openclaw/openclaw.json\n"), "{out}");
-    let is = |path: &std::path::Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
-    assert_eq!((is(&machine.home.state()), is(&machine.home.config_path())), (0o700, 0o600));
-    assert!(machine.run("security audit --fix", 0).0.contains("  nothing to close\n"));
 }

@@ -14,8 +14,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
-use openclaw::cli::doctor;
 use openclaw::cli::tree;
+use openclaw::cli::{audit, doctor};
 use openclaw::protocol::events::{Audience, EVENTS};
 use openclaw::protocol::methods::{Access, METHODS};
 
@@ -120,6 +120,8 @@ fn events_are_those_of_the_page() {
 fn checks_are_those_of_the_page() {
     let table: Vec<String> = doctor::CHECKS.iter().map(|check| check.id.to_owned()).collect();
     same(&table, &items(&read("man/openclaw-doctor.8"), "CHECKS"));
+    let table = audit::checks().map(|check| check.id.to_owned()).chain(["gateway.probe_failed".to_owned()]);
+    same(&table.collect::<Vec<_>>(), &items(&read("man/openclaw-security.1"), "CHECKS"));
 }
 
 /// The troubleshooting page quotes what the program says: between the dots each piece stands in its source.

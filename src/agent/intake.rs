@@ -211,7 +211,7 @@ pub fn images(attachments: &[Value]) -> Result<Vec<Image>, ErrorShape> {
 }
 
 /// Image type by its first bytes.
-fn sniff(bytes: &[u8]) -> Option<&'static str> {
+pub fn sniff(bytes: &[u8]) -> Option<&'static str> {
     match bytes {
         [0x89, b'P', b'N', b'G', ..] => Some("image/png"),
         [0xff, 0xd8, 0xff, ..] => Some("image/jpeg"),

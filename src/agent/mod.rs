@@ -7,6 +7,7 @@
 pub mod book;
 pub mod context;
 pub mod dedupe;
+pub mod fetch;
 pub mod history;
 pub mod intake;
 pub mod keys;
@@ -15,6 +16,7 @@ pub mod prompt;
 pub mod runs;
 pub mod session;
 pub mod told;
+pub mod tools;
 pub mod turn;
 pub mod visible;
 pub mod workspace;

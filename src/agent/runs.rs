@@ -222,6 +222,7 @@ struct Running {
     cancel: Arc<RunCancel>,
     book: Arc<Book>,
     deadline: Option<Instant>,
+    since: Instant,
     /// Its thread has ended already.
     ended: bool,
 }
@@ -394,6 +395,7 @@ impl Owner {
                 cancel: cancel.clone(),
                 book: book.clone(),
                 deadline: timeout.and_then(|time| now.checked_add(time)),
+                since: now,
                 ended: false,
             },
         );
@@ -467,7 +469,9 @@ impl Owner {
         if let Some(at) = self.queue.iter().position(|w| w.job.run_id == closed.run_id) {
             self.queue.remove(at);
         }
-        if let Some(running) = self.running.remove(&closed.run_id)
+        let running = self.running.remove(&closed.run_id);
+        self.count_run(&closed.how, running.as_ref().map(|running| running.since.elapsed()));
+        if let Some(running) = running
             && let EndKind::Aborted(reason) = closed.how
         {
             // Usually the hub has done so already.
@@ -479,6 +483,20 @@ impl Owner {
             self.keep_partial(running.book.close(), &closed);
         }
         self.schedule();
+    }
+
+    fn count_run(&self, how: &EndKind, took: Option<Duration>) {
+        let metrics = &self.world.metrics;
+        let outcome = match how {
+            EndKind::Done => "completed",
+            EndKind::Error(_) => "error",
+            EndKind::Aborted("timeout") => "timeout",
+            EndKind::Aborted(_) => "aborted",
+        };
+        metrics.runs.count("", outcome);
+        if let Some(took) = took {
+            metrics.run_seconds.observe(took);
+        }
     }
 
     /// The unfinished message of an aborted run goes into the transcript, as far as people saw it.

@@ -174,6 +174,7 @@ impl House {
             now_ms: Box::new(|| 1_795_204_203_777),
             timing: Timing { retry_pause: Duration::from_millis(1), ..Timing::default() },
             make_agent,
+            metrics: Arc::new(crate::metrics::Metrics::new(vec![], vec![], vec![])),
         };
         let runs = Runs::start(Arc::new(world), closed, Box::new(|| panic!("the runs thread died"))).unwrap();
         House { dir, hub, runs: Some(runs), config, sessions, store, lines, chat_events, paths }

@@ -14,7 +14,7 @@ use super::book::{Book, Refused};
 use super::intake::{Reset, reset_command};
 use super::models::catalog::{Catalog, Endpoint, ModelRef};
 use super::models::client::{Candidate, Client, Failure, RunCancel, Sink};
-use super::models::wire::{ModelRequest, StopReason, StreamEvent, Thinking, ToolCall, ToolSpec, Usage};
+use super::models::wire::{self, ModelRequest, StopReason, StreamEvent, Thinking, ToolCall, ToolSpec, Usage};
 use super::session::{self, Opened, Outcome};
 use super::visible::Visible;
 use super::world::{Job, Options, SystemLine, World};
@@ -22,6 +22,7 @@ use super::{context, prompt, told, workspace};
 use crate::config::Cost;
 use crate::hub::run_events::{Answer, ClientCall, Details, EndKind, EndRun, RunEvent};
 use crate::limits::{CONTEXT_BYTES, CONTEXT_MESSAGES, TOOL_ROUNDS};
+use crate::metrics::{Metrics, TOKEN_TYPES};
 use crate::protocol::ErrorShape;
 use crate::store::message::{self, Assistant, Block, Message};
 use crate::store::transcript::{ReadLimits, iso_time, read_context, with_time_prefix};
@@ -167,7 +168,7 @@ impl<'a> Turn<'a> {
             workspace: &directory.display().to_string(),
             model: &first.id.to_string(),
             default_model: &default,
-            channel: "webchat",
+            channel: options.and_then(|options| options.channel.as_deref()).unwrap_or("webchat"),
             thinking: level.name(),
             time_zone: zone.iana_name().unwrap_or("UTC"),
             name: config.agents.get(agent).and_then(|a| a.identity.name.as_deref()),
@@ -194,18 +195,20 @@ impl<'a> Turn<'a> {
             last: None,
             truncated: false,
         };
-        turn.hear(&zone, now)?;
+        // What the person has just put aside does not come back by way of the client.
+        let history = options.filter(|_| reset.is_none()).map_or(&[][..], |options| &options.history);
+        turn.hear(history, &zone, now)?;
         Ok(turn)
     }
 
     /// Takes what is new of the conversation, and the message.
-    fn hear(&mut self, zone: &TimeZone, now: u64) -> Result<(), Stopped> {
+    fn hear(&mut self, history: &[wire::Message], zone: &TimeZone, now: u64) -> Result<(), Stopped> {
         let lines = (self.world.system_lines)(&self.job.route.key);
         let Some(options) = self.job.options.as_deref() else {
             let text = with_time_prefix(&self.said, now, zone);
             return self.must_write(user_message(self.job, &text, &lines, now));
         };
-        let news = told::news(&options.history, &self.messages, options.continues, now);
+        let news = told::news(history, &self.messages, options.continues, now);
         for message in news.messages {
             self.must_write(message)?;
         }
@@ -246,6 +249,7 @@ impl<'a> Turn<'a> {
             self.total.add(&answered.usage);
             self.last = Some(answered.usage);
             self.truncated = answered.stop == StopReason::Length;
+            count_tokens(&self.world.metrics, &answered.usage);
             self.write_answer(speaker(&endpoint, answered.usage, answered.stop, None), parts)?;
             if answered.stop != StopReason::ToolUse || calls.is_empty() {
                 return self.done(&endpoint, shown, Vec::new(), began);
@@ -583,7 +587,15 @@ fn after_reset(reset: &Reset, catalog: &Catalog<'_>) -> (String, Option<ModelRef
     (said, chosen)
 }
 
-fn overridden(entry: &Entry) -> Option<ModelRef> {
+fn count_tokens(metrics: &Metrics, usage: &Usage) {
+    let numbers = [usage.input, usage.output, usage.cache_read, usage.cache_write];
+    for (kind, n) in TOKEN_TYPES.iter().zip(numbers) {
+        metrics.tokens.add("", kind, n);
+    }
+}
+
+/// The model that a session has chosen.
+pub fn overridden(entry: &Entry) -> Option<ModelRef> {
     let model = entry.model_override.as_deref().filter(|m| !m.is_empty())?;
     match entry.provider_override.as_deref().filter(|p| !p.is_empty()) {
         Some(provider) => ModelRef::parse(&format!("{provider}/{model}")),

@@ -13,6 +13,7 @@ use super::models::wire::{self, Sampling, Thinking, ToolChoice, ToolSpec};
 use super::session::Source;
 use crate::config::{Config, Paths};
 use crate::hub::run_events::RunEvent;
+use crate::metrics::Metrics;
 use crate::store::Sessions;
 
 /// A line that waits for the next turn of a session (DECISIONS 46).
@@ -45,6 +46,7 @@ pub struct World {
     pub now_ms: Box<dyn Fn() -> u64 + Send + Sync>,
     pub timing: Timing,
     pub make_agent: MakeAgent,
+    pub metrics: Arc<Metrics>,
 }
 
 /// What a request of the HTTP APIs says beyond its message.
@@ -66,6 +68,8 @@ pub struct Options {
     pub model: Option<ModelRef>,
     /// The run's id was made of a client's key: once it has ended well it is not run again for five minutes.
     pub once: bool,
+    /// Where the person is who asks; `webchat` if nobody says.
+    pub channel: Option<String>,
 }
 
 /// A request that was accepted.

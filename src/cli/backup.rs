@@ -16,8 +16,9 @@ use crate::agent::workspace;
 use crate::config::paths::normalize;
 use crate::error::{Error, Result};
 use crate::server::lock::{self, Lock, LockError};
-use crate::store::backup::{self, Leave, Listing, Manifest, Root, Target};
+use crate::store::backup::{self, Leave, Listing, Manifest, Root};
 use crate::store::config_file::{Edit, WriteOptions};
+use crate::store::restore::{self, Restored, Target};
 use crate::store::source::FsSource;
 use crate::store::transcript::iso_time;
 use crate::store::{atomic, config_file};
@@ -47,14 +48,15 @@ pub(super) fn keep_gateways_out(cx: &Context) -> Result<Lock> {
 // ── create ─────────────────────────────────────────────────────────────────────────────────────────────
 
 fn create(cx: &Context, args: &BackupCreate) -> Result<u8> {
-    let roots = roots(cx, args);
+    let roots = roots(cx, args)?;
     if roots.is_empty() {
         return Err(Error::new(format!("There is nothing to save: {} is missing.", cx.short(&cx.paths.state_dir)))
             .hint("Is it another profile or OPENCLAW_STATE_DIR?"));
     }
     let output = output_path(cx, args, &roots)?;
     let cannot = |error: io::Error| not_saved(cx, &output, &error);
-    let listing = backup::list(&roots, &left_out(cx, args)).map_err(cannot)?;
+    let mut listing = backup::list(&roots, &left_out(cx, args)).map_err(cannot)?;
+    listing.skipped.extend(passed_over(cx, args));
     let mut progress = Progress::new(cx.columns, args.json);
     if args.dry_run {
         return Ok(would_save(cx, args, &output, &listing));
@@ -86,23 +88,65 @@ fn create(cx: &Context, args: &BackupCreate) -> Result<u8> {
 }
 
 /// State directory, and what lies outside it.
-fn roots(cx: &Context, args: &BackupCreate) -> Vec<Root> {
+fn roots(cx: &Context, args: &BackupCreate) -> Result<Vec<Root>> {
     let paths = &cx.paths;
+    let root = |name: &str, path: &Path| Root { name: name.to_owned(), path: path.to_owned() };
+    let outside = |path: &Path| !path.starts_with(&paths.state_dir);
     let mut roots = Vec::new();
-    if args.only_config {
-        roots.push(Root { name: "config", path: paths.config_path.clone() });
-    } else {
-        roots.push(Root { name: "state", path: paths.state_dir.clone() });
-        if !paths.config_path.starts_with(&paths.state_dir) {
-            roots.push(Root { name: "config", path: paths.config_path.clone() });
+    if !args.only_config {
+        roots.push(root("state", &paths.state_dir));
+    }
+    if args.only_config || outside(&paths.config_path) {
+        roots.push(root("config", &paths.config_path));
+        roots.extend(
+            includes(cx)
+                .into_iter()
+                .filter(|(name, _)| backup::is_include(name))
+                .map(|(name, path)| Root { name: format!("include/{name}"), path }),
+        );
+    }
+    if !args.only_config && outside(&paths.credentials_dir) {
+        if paths.state_dir.starts_with(&paths.credentials_dir) || paths.home.starts_with(&paths.credentials_dir) {
+            let shown = cx.short(&paths.credentials_dir);
+            return Err(Error::new(format!("OPENCLAW_OAUTH_DIR is {shown}, which holds much more than credentials."))
+                .hint("Give the credentials a directory of their own."));
         }
-        let workspace = default_workspace(cx);
-        if !args.no_include_workspace && !workspace.starts_with(&paths.state_dir) {
-            roots.push(Root { name: "workspace", path: workspace });
-        }
+        roots.push(root("credentials", &paths.credentials_dir));
+    }
+    let workspace = default_workspace(cx);
+    if !args.only_config && !args.no_include_workspace && outside(&workspace) {
+        roots.push(root("workspace", &workspace));
     }
     roots.retain(|root| root.path.exists());
-    roots
+    Ok(roots)
+}
+
+/// What the configuration includes, by its place below the configuration's directory.
+fn includes(cx: &Context) -> Vec<(String, PathBuf)> {
+    let directory = normalize(atomic::parent(&cx.paths.config_path));
+    let named = cx.loaded().includes.iter().filter_map(|path| {
+        let name = path.strip_prefix(&directory).ok()?.components().map(|part| part.as_os_str().to_str());
+        Some((name.collect::<Option<Vec<_>>>()?.join("/"), path.clone()))
+    });
+    let mut named: Vec<(String, PathBuf)> = named.filter(|(_, path)| path.is_file()).collect();
+    named.sort();
+    named.dedup();
+    named
+}
+
+/// What would be saved but cannot be put back safely, or is not in use.
+fn passed_over(cx: &Context, args: &BackupCreate) -> Vec<(String, String)> {
+    let paths = &cx.paths;
+    let mut out = Vec::new();
+    if args.only_config || !paths.config_path.starts_with(&paths.state_dir) {
+        let odd = includes(cx).into_iter().filter(|(name, _)| !backup::is_include(name));
+        out.extend(odd.map(|(name, _)| (format!("include/{name}"), "its name does not end in .json".to_owned())));
+    }
+    let unused = paths.state_dir.join("credentials");
+    if !args.only_config && !paths.credentials_dir.starts_with(&paths.state_dir) && unused.exists() {
+        out.push(("state/credentials".to_owned(), "OPENCLAW_OAUTH_DIR names another directory".to_owned()));
+    }
+    out
 }
 
 fn default_workspace(cx: &Context) -> PathBuf {
@@ -116,6 +160,9 @@ fn left_out(cx: &Context, args: &BackupCreate) -> Leave {
     let mut paths = Vec::new();
     if !args.include_logs {
         paths.push(state.join("logs"));
+    }
+    if !cx.paths.credentials_dir.starts_with(&cx.paths.state_dir) {
+        paths.push(state.join("credentials"));
     }
     if args.no_include_workspace {
         let config = &cx.loaded().config;
@@ -159,7 +206,7 @@ fn head(cx: &Context, args: &BackupCreate, roots: &[Root]) -> Manifest {
         _ => Some("config".to_owned()),
     };
     let places: BTreeMap<String, String> =
-        roots.iter().map(|root| (root.name.to_owned(), root.path.display().to_string())).collect();
+        roots.iter().map(|root| (root.name.clone(), root.path.display().to_string())).collect();
     Manifest {
         format: backup::FORMAT,
         created_at: iso_time(now_ms()),
@@ -282,11 +329,11 @@ fn restore(cx: &Context, args: &BackupRestore) -> Result<u8> {
             .hint("Replace it with --force: it is kept beside its place."));
     }
     let done = match manifest.only_config {
-        true => restore_config(cx, &archive)?,
+        true => restore_config(cx, &archive, &manifest, target)?,
         false => {
             let mut progress = Progress::new(cx.columns, args.json);
             let mut bytes = 0;
-            let restored = backup::restore(&archive, &manifest, &target, &mut |name, length| {
+            let restored = restore::restore(&archive, &manifest, &target, &mut |name, length| {
                 bytes += length;
                 progress.at(|| format!("Restoring {}: {name}", size(bytes)));
             });
@@ -324,7 +371,20 @@ fn target(cx: &Context, args: &BackupRestore, manifest: &Manifest) -> Result<Tar
             Ok(rest) => real(&cx.paths.state_dir).join(rest),
             Err(_) => real(&cx.paths.config_path),
         };
+        let directory = atomic::parent(&place).to_owned();
         roots.push((name.clone(), place));
+        // Their names were checked with the archive: nothing hidden, and below that directory.
+        let included = manifest.files.iter().filter_map(|file| Some((&file.name, file.name.strip_prefix("include/")?)));
+        roots.extend(included.map(|(name, rest)| (name.clone(), directory.join(rest))));
+    }
+    // Credentials go where this profile looks for them.
+    let own = cx.paths.credentials_dir.strip_prefix(&cx.paths.state_dir).ok();
+    let place = own.map_or_else(|| real(&cx.paths.credentials_dir), |rest| real(&cx.paths.state_dir).join(rest));
+    let holds = |root: &str| manifest.files.iter().any(|file| Path::new(&file.name).starts_with(root));
+    if holds("credentials") {
+        roots.push(("credentials".to_owned(), place));
+    } else if own.is_none() && holds("state/credentials") {
+        roots.push(("state/credentials".to_owned(), place));
     }
     if let Some(was) = manifest.places.get("workspace") {
         let wanted = args.workspace.as_deref().map(|dir| cx.paths.expand(dir));
@@ -348,15 +408,23 @@ fn in_use(place: &Path) -> bool {
     }
 }
 
-/// As any other change of the configuration: checked, and the old text is in `.bak`.
-fn restore_config(cx: &Context, archive: &Path) -> Result<Vec<(PathBuf, Option<PathBuf>)>> {
+/// As any other change of the configuration: checked, and the old text is in `.bak`. What it includes has to be there
+/// before, and goes again if it is refused.
+fn restore_config(cx: &Context, archive: &Path, manifest: &Manifest, mut target: Target) -> Result<Vec<Restored>> {
     let max = usize::try_from(limits::CONFIG_BYTES).unwrap_or(usize::MAX);
     let text = backup::read(archive, "config", max).map_err(|error| not_good(cx, archive, &error))?;
     let text = text.ok_or_else(|| Error::new("The backup holds no configuration.").hint("Nothing was changed."))?;
+    target.roots.retain(|(name, _)| name.starts_with("include/"));
+    let included = restore::restore(archive, manifest, &target, &mut |_, _| {});
+    let included = included.map_err(|error| not_restored(cx, &error))?;
     let options = WriteOptions { replace: true, ..WriteOptions::default() };
-    let written = config_file::write(&cx.paths, &FsSource, &[Edit::Replace(text)], &options);
-    let written = written.map_err(|error| super::setup::not_written(cx, &error))?;
-    Ok(vec![(written.path, written.backup)])
+    match config_file::write(&cx.paths, &FsSource, &[Edit::Replace(text)], &options) {
+        Ok(written) => Ok([vec![(written.path, written.backup)], included].concat()),
+        Err(error) => {
+            restore::undo(&included);
+            Err(super::setup::not_written(cx, &error))
+        }
+    }
 }
 
 fn not_restored(cx: &Context, error: &io::Error) -> Error {

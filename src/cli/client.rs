@@ -3,7 +3,7 @@
 //! Runs on the command's main thread. Every read and write has a deadline. It decides nothing about addresses
 //! (`target` does) and prints nothing; [`Failure`] carries the texts that operators know (cli 4.1).
 
-use std::io::{self, Read, Write};
+use std::io;
 use std::net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs as _};
 use std::path::Path;
 use std::sync::mpsc;
@@ -16,6 +16,7 @@ use tungstenite::protocol::WebSocketConfig;
 use tungstenite::{HandshakeError, Message, WebSocket};
 
 use super::target::Target;
+use super::wss::{Fault, Stream, Timed};
 use crate::error::Error;
 use crate::ids::new_uuid;
 use crate::limits::MAX_BUFFERED_BYTES;
@@ -48,6 +49,8 @@ pub enum Failure {
         cause: Option<String>,
         /// The answer to `connect`, when it was a refusal.
         refusal: Option<Box<Refusal>>,
+        /// What to do about it, where that is known; else empty.
+        fix: String,
     },
     /// Milliseconds.
     Timeout(u64),
@@ -111,7 +114,10 @@ impl Failure {
 
     /// What to do, where the text alone does not say it.
     fn advice(&self) -> Option<String> {
-        let Failure::Closed { refusal, cause, .. } = self else { return None };
+        let Failure::Closed { refusal, cause, fix, .. } = self else { return None };
+        if !fix.is_empty() {
+            return Some(fix.clone());
+        }
         let detail = |key: &str| refusal.as_ref()?.details.get(key)?.as_str();
         match (detail("code"), detail("requestId")) {
             (Some("PAIRING_REQUIRED"), Some(request)) => {
@@ -142,7 +148,7 @@ impl Device<'_> {
 
 /// One connection after hello-ok.
 pub struct Client {
-    socket: WebSocket<Timed>,
+    socket: WebSocket<Stream>,
     hello: Value,
 }
 
@@ -189,7 +195,7 @@ impl Client {
         deadline: Deadline,
         on_event: OnEvent<'_>,
     ) -> Result<Value, Failure> {
-        self.socket.get_mut().deadline = deadline;
+        self.socket.get_mut().set_deadline(deadline);
         let id = self.send(method, params)?;
         loop {
             let frame = self.read(deadline)?;
@@ -262,7 +268,7 @@ impl Client {
         let error = frame.error.unwrap_or_default();
         let refusal = Refusal { message: error.message.clone(), details: error.details };
         let wait = Deadline::after(CLOSE_WAIT);
-        self.socket.get_mut().deadline = wait;
+        self.socket.get_mut().set_deadline(wait);
         let mut closed = (1008, error.message.clone());
         for _ in 0..8 {
             match self.read(wait) {
@@ -275,7 +281,13 @@ impl Client {
                 Err(_) => break,
             }
         }
-        Failure::Closed { code: closed.0, reason: closed.1, cause: None, refusal: Some(Box::new(refusal)) }
+        Failure::Closed {
+            code: closed.0,
+            reason: closed.1,
+            cause: None,
+            refusal: Some(Box::new(refusal)),
+            fix: String::new(),
+        }
     }
 
     fn keep_token(&self, device: Device<'_>, identity: &Identity) {
@@ -303,7 +315,7 @@ impl Client {
     }
 
     fn read(&mut self, deadline: Deadline) -> Result<Frame, Failure> {
-        self.socket.get_mut().deadline = deadline;
+        self.socket.get_mut().set_deadline(deadline);
         loop {
             match self.socket.read() {
                 Ok(Message::Text(text)) => {
@@ -316,7 +328,7 @@ impl Client {
                     let (code, reason) =
                         close.map_or((1005, String::new()), |c| (c.code.into(), c.reason.as_str().to_string()));
                     let _reply = self.socket.flush();
-                    return Err(Failure::Closed { code, reason, cause: None, refusal: None });
+                    return Err(Failure::Closed { code, reason, cause: None, refusal: None, fix: String::new() });
                 }
                 Ok(_) => {}
                 Err(error) => return Err(self.broken(error)),
@@ -326,7 +338,7 @@ impl Client {
 
     fn broken(&self, error: tungstenite::Error) -> Failure {
         match error {
-            tungstenite::Error::Io(error) if is_timeout(&error) => self.socket.get_ref().deadline.failure(),
+            tungstenite::Error::Io(error) if is_timeout(&error) => self.socket.get_ref().deadline().failure(),
             _ => abnormal(None),
         }
     }
@@ -335,7 +347,7 @@ impl Client {
 impl Drop for Client {
     fn drop(&mut self) {
         // Says goodbye without waiting for the answer; the operating system delivers it.
-        self.socket.get_mut().deadline = Deadline::after(Duration::from_millis(200));
+        self.socket.get_mut().set_deadline(Deadline::after(Duration::from_millis(200)));
         let _ = self.socket.close(None);
         let _ = self.socket.flush();
     }
@@ -453,37 +465,13 @@ impl Deadline {
         Deadline { at, ms: u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX) }
     }
 
-    fn left(self) -> io::Result<Duration> {
+    pub fn left(self) -> io::Result<Duration> {
         let left = self.at.saturating_duration_since(Instant::now());
         if left.is_zero() { Err(io::ErrorKind::TimedOut.into()) } else { Ok(left) }
     }
 
     fn failure(self) -> Failure {
         Failure::Timeout(self.ms)
-    }
-}
-
-/// A stream whose every read and write ends at one moment, however slowly the other side drips.
-struct Timed {
-    stream: TcpStream,
-    deadline: Deadline,
-}
-
-impl Read for Timed {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        self.stream.set_read_timeout(Some(self.deadline.left()?))?;
-        self.stream.read(buf)
-    }
-}
-
-impl Write for Timed {
-    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        self.stream.set_write_timeout(Some(self.deadline.left()?))?;
-        self.stream.write(buf)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.stream.flush()
     }
 }
 
@@ -521,7 +509,7 @@ fn look_up(host: &str, port: u16, deadline: Deadline) -> Result<Vec<SocketAddr>,
     }
 }
 
-fn upgrade(target: &Target, stream: TcpStream, deadline: Deadline) -> Result<WebSocket<Timed>, Failure> {
+fn upgrade(target: &Target, stream: TcpStream, deadline: Deadline) -> Result<WebSocket<Stream>, Failure> {
     let request = target
         .url
         .as_str()
@@ -532,7 +520,17 @@ fn upgrade(target: &Target, stream: TcpStream, deadline: Deadline) -> Result<Web
         .write_buffer_size(0)
         .max_message_size(Some(MAX_BUFFERED_BYTES))
         .max_frame_size(Some(MAX_BUFFERED_BYTES));
-    match tungstenite::client::client_with_config(request, Timed { stream, deadline }, Some(config)) {
+    let timed = Timed { stream, deadline };
+    let stream = match target.secure() {
+        true => Stream::secure(timed, &target.host, &target.trust).map_err(|fault| match fault {
+            Fault::Late => deadline.failure(),
+            Fault::Said { what, fix } => {
+                Failure::Closed { code: CLOSE_ABNORMAL, reason: what.clone(), cause: Some(what), refusal: None, fix }
+            }
+        })?,
+        false => Stream::Plain(timed),
+    };
+    match tungstenite::client::client_with_config(request, stream, Some(config)) {
         Ok((socket, _)) => Ok(socket),
         Err(HandshakeError::Interrupted(_)) => Err(deadline.failure()),
         Err(HandshakeError::Failure(tungstenite::Error::Io(error))) if is_timeout(&error) => Err(deadline.failure()),
@@ -545,7 +543,7 @@ fn upgrade(target: &Target, stream: TcpStream, deadline: Deadline) -> Result<Web
 }
 
 fn abnormal(cause: Option<String>) -> Failure {
-    Failure::Closed { code: CLOSE_ABNORMAL, reason: String::new(), cause, refusal: None }
+    Failure::Closed { code: CLOSE_ABNORMAL, reason: String::new(), cause, refusal: None, fix: String::new() }
 }
 
 fn is_timeout(error: &io::Error) -> bool {

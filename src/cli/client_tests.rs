@@ -11,7 +11,7 @@ use tungstenite::protocol::CloseFrame;
 use tungstenite::{Message, WebSocket};
 
 use super::client::{Client, Deadline, Device, Failure, SCOPES};
-use super::target::Target;
+use super::target::{Target, Trust};
 use crate::ids::{decode_base64, hex, random_bytes, sha256_hex};
 use crate::secret::Secret;
 use crate::store::identity::{self, Identity};
@@ -54,6 +54,7 @@ impl Gateway {
             source: "local loopback",
             host: "127.0.0.1".into(),
             port: self.port,
+            trust: Trust::Authorities,
             token: Some(Secret::new("tok")),
             password: None,
             stored_token: true,
@@ -225,6 +226,7 @@ fn nobody_there() {
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let target = Target {
         url: format!("ws://127.0.0.1:{port}"),
+        trust: Trust::Authorities,
         source: "cli --url",
         host: "127.0.0.1".into(),
         port,
@@ -266,6 +268,7 @@ fn silent_target() -> Target {
         source: "local loopback",
         host: "127.0.0.1".into(),
         port: 0,
+        trust: Trust::Authorities,
         token: None,
         password: None,
         stored_token: true,

@@ -81,6 +81,18 @@ impl Context {
         })
     }
 
+    /// The same places, to be read once more: something has been changed.
+    pub fn anew(&self) -> Context {
+        Context {
+            paths: self.paths.clone(),
+            paint: self.paint,
+            columns: self.columns,
+            loaded: OnceCell::new(),
+            with_secrets: OnceCell::new(),
+            identity: OnceCell::new(),
+        }
+    }
+
     /// The path for people: `~` for the home directory.
     pub fn short(&self, path: &Path) -> String {
         self.paths.tilde(path)
@@ -162,7 +174,14 @@ impl Context {
             .then(crate::sys::host::tailnet_ipv4)
             .flatten()
             .map(Into::into);
-        run(Local { env: &|name| self.var(name), config, port: self.port(port), config_path: &config_path, tailnet })
+        run(Local {
+            env: &|name| self.var(name),
+            config,
+            port: self.port(port),
+            config_path: &config_path,
+            state_dir: &self.paths.state_dir,
+            tailnet,
+        })
     }
 
     /// This state directory's device; None where it can be neither read nor made.

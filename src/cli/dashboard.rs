@@ -9,7 +9,7 @@ use crate::{err, out};
 pub fn run(cx: &Context, args: &Args) -> Result<u8> {
     let config = cx.config()?;
     let target = cx.local_target(Flags::default(), None)?;
-    let scheme = if config.gateway.tls_enabled { "https" } else { "http" };
+    let scheme = if config.gateway.tls.enabled { "https" } else { "http" };
     let base = config.gateway.control_ui.base_path.trim_matches('/');
     let path = if base.is_empty() { String::new() } else { format!("{base}/") };
     let secret = target.token.as_ref().map(|token| format!("#token={}", in_fragment(token.expose())));

@@ -52,7 +52,9 @@ pub fn list(beacons: &[Beacon], page: &mut Page) {
         if let Some(url) = url(beacon) {
             page.out(format!("  ws: {}", plain(&url)));
         }
-        for (key, shown) in [("tailnetDns", "tailnet"), ("cliPath", "cli"), ("sshPort", "ssh port")] {
+        for (key, shown) in
+            [("gatewayTlsSha256", "tls sha256"), ("tailnetDns", "tailnet"), ("cliPath", "cli"), ("sshPort", "ssh port")]
+        {
             if let Some(value) = beacon.txt.get(key) {
                 page.out(format!("  {shown}: {}", plain(value)));
             }
@@ -63,8 +65,12 @@ pub fn list(beacons: &[Beacon], page: &mut Page) {
 fn url(beacon: &Beacon) -> Option<String> {
     let host = beacon.host.as_ref().or(beacon.txt.get("lanHost"))?;
     let port = beacon.port.or_else(|| beacon.txt.get("gatewayPort")?.parse().ok())?;
-    let scheme = if beacon.txt.get("gatewayTls").is_some_and(|v| v == "1" || v == "true") { "wss" } else { "ws" };
+    let scheme = if has_tls(beacon) { "wss" } else { "ws" };
     Some(format!("{scheme}://{host}:{port}"))
+}
+
+fn has_tls(beacon: &Beacon) -> bool {
+    beacon.txt.get("gatewayTls").is_some_and(|value| value == "1" || value == "true")
 }
 
 /// What was not told is left out; anybody can tell anything.
@@ -83,6 +89,8 @@ pub fn beacon_json(beacon: &Beacon) -> Value {
     for key in ["gatewayPort", "sshPort"] {
         put(key, beacon.txt.get(key).and_then(|text| text.parse::<u16>().ok()).map(Value::from));
     }
+    put("gatewayTls", has_tls(beacon).then_some(Value::Bool(true)));
+    put("gatewayTlsFingerprintSha256", beacon.txt.get("gatewayTlsSha256").cloned().map(Value::from));
     put("addresses", Some(json!(beacon.addresses.iter().map(ToString::to_string).collect::<Vec<_>>())));
     put("wsUrl", url(beacon).map(Value::from));
     out

@@ -302,6 +302,7 @@ mod tests {
             source: "local loopback",
             host: "127.0.0.1".into(),
             port: 21133,
+            trust: crate::cli::target::Trust::Authorities,
             token: None,
             password: None,
             stored_token: true,
@@ -310,7 +311,8 @@ mod tests {
             bind: Some("loopback"),
             tunnel: None,
         };
-        let failure = Failure::Closed { code: 1006, reason: String::new(), cause: None, refusal: None };
+        let failure =
+            Failure::Closed { code: 1006, reason: String::new(), cause: None, refusal: None, fix: String::new() };
         let json = error_json(&target, &failure, &target.block().join("\n"));
         assert_eq!(json["details"]["bindDetail"], "Bind: loopback");
         assert_eq!(

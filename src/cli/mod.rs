@@ -46,7 +46,8 @@ pub mod service_commands;
 pub mod sessions;
 pub mod setup;
 pub mod ssh_tunnel;
-mod status;
+pub mod state_tree;
+pub mod status;
 mod status_page;
 pub mod stop;
 pub mod system;
@@ -55,6 +56,7 @@ pub mod tree;
 pub mod uninstall;
 pub mod update;
 pub mod usage_cost;
+pub mod wss;
 
 #[cfg(test)]
 mod client_tests;

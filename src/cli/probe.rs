@@ -108,7 +108,9 @@ pub fn run(cx: &Context, group: &Gateway, args: &GatewayProbe) -> Result<u8> {
     if args.json {
         let took = u64::try_from(started.0.elapsed().as_millis()).unwrap_or(u64::MAX);
         let tailnet = crate::sys::host::tailnet_ipv4().map(|ip| ip.to_string());
-        out!("{}", json_pretty(&document(&findings, started.1, took, budget, cx.port(port), tailnet)));
+        let scheme = if cx.loaded().config.gateway.tls.enabled { "wss" } else { "ws" };
+        let network = |host: &str| format!("{scheme}://{host}:{}", cx.port(port));
+        out!("{}", json_pretty(&document(&findings, started.1, took, budget, &network, tailnet)));
     } else {
         page(&findings, budget, cx.paint).print();
     }
@@ -323,7 +325,14 @@ fn warnings(findings: &Findings) -> Vec<Value> {
     out
 }
 
-fn document(findings: &Findings, ts: u64, took: u64, budget: u64, port: u16, tailnet: Option<String>) -> Value {
+fn document(
+    findings: &Findings,
+    ts: u64,
+    took: u64,
+    budget: u64,
+    url: &dyn Fn(&str) -> String,
+    tailnet: Option<String>,
+) -> Value {
     let probed = &findings.probed;
     let warnings = warnings(findings);
     let reached = probed.iter().find(|p| p.is_reached());
@@ -337,8 +346,8 @@ fn document(findings: &Findings, ts: u64, took: u64, budget: u64, port: u16, tai
         "primaryTargetId": reached.map(|p| p.id),
         "warnings": warnings,
         "network": {
-            "localLoopbackUrl": format!("ws://127.0.0.1:{port}"),
-            "localTailnetUrl": tailnet.as_ref().map(|ip| format!("ws://{ip}:{port}")),
+            "localLoopbackUrl": url("127.0.0.1"),
+            "localTailnetUrl": tailnet.as_ref().map(|ip| url(ip)),
             "tailnetIPv4": tailnet,
         },
         "discovery": {
@@ -463,7 +472,7 @@ mod tests {
              Wide-Area Bonjour (split DNS) or SSH tunnels.\n\nTargets\nLocal loopback ws://127.0.0.1:21133\n  \
              Connect: failed - connect failed: connect ECONNREFUSED 127.0.0.1:21133\n"
         );
-        let json = document(&found(vec![down()]), 5, 7, 3000, 21133, None);
+        let json = document(&found(vec![down()]), 5, 7, 3000, &|host| format!("ws://{host}:21133"), None);
         assert_eq!((&json["ok"], &json["primaryTargetId"]), (&json!(false), &Value::Null));
         assert_eq!(
             json["targets"][0]["connect"],
@@ -481,7 +490,8 @@ mod tests {
             text.contains("  Connect: ok (40ms) · RPC: ok\n  Gateway: vm (192.0.2.2) · app 2026.3.13 · linux 6.12.0\n"),
             "{text}"
         );
-        let json = document(&found(vec![up(), down()]), 5, 7, 3000, 1, Some("100.64.0.1".into()));
+        let tailnet = Some("100.64.0.1".into());
+        let json = document(&found(vec![up(), down()]), 5, 7, 3000, &|host| format!("ws://{host}:1"), tailnet);
         assert_eq!((&json["ok"], &json["primaryTargetId"]), (&json!(true), &json!("explicit")));
         let keys: Vec<&str> = json.as_object().unwrap().keys().map(String::as_str).collect();
         assert_eq!(

@@ -11,7 +11,7 @@ use crate::agent::workspace;
 use crate::config::paths::normalize;
 use crate::error::{Error, Result};
 use crate::server::lock;
-use crate::store::backup;
+use crate::store::restore;
 use crate::{err, out};
 
 const SCOPES: [(&str, &str); 3] = [
@@ -68,7 +68,7 @@ pub(super) fn move_aside(cx: &Context, paths: &[PathBuf]) -> Result<()> {
     let _lock = super::backup::keep_gateways_out(cx)?;
     let suffix = format!(".reset-{}", now_ms());
     for path in paths.iter().filter(|path| std::fs::symlink_metadata(path).is_ok()) {
-        let kept = backup::move_aside(path, &suffix).map_err(|error| failed(cx, "moved", path, &error))?;
+        let kept = restore::move_aside(path, &suffix).map_err(|error| failed(cx, "moved", path, &error))?;
         out!("Moved {} to {}", cx.short(path), cx.short(&kept));
     }
     Ok(())

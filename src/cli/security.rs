@@ -1,24 +1,28 @@
-//! `openclaw security audit`: the known forms of the short check of `status`, with what is beside it (cli 6).
+//! `openclaw security audit`: the table of `audit`, its repairs, and one look at the running gateway (cli 6).
 
-use std::fs;
 use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::Context;
-use super::audit::{self, Facts, Finding, Severity};
+use super::audit::{self, Depth, Facts, Finding, Repair, Severity};
 use super::client::{Deadline, now_ms};
 use super::context::TIMEOUT_MS;
 use super::output::{Page, json_pretty, plain};
 use super::target::Flags;
 use super::tree::{Security, SecurityAudit, SecurityCommand};
-use crate::config::Config;
+use super::{Context, setup};
+use crate::config::load;
 use crate::error::Result;
 use crate::out;
+use crate::store::config_file::{self, Edit, WriteOptions};
+use crate::store::source::FsSource;
 
-/// Modes that `--fix` gives.
-const PRIVATE_FILE: u32 = 0o600;
-const PRIVATE_DIR: u32 = 0o700;
+/// What `--fix` did.
+#[derive(Default)]
+struct Fixed {
+    changes: Vec<String>,
+    errors: Vec<String>,
+}
 
 pub fn run(cx: &Context, args: &Security) -> Result<u8> {
     let SecurityCommand::Audit(args) = &args.command;
@@ -26,8 +30,15 @@ pub fn run(cx: &Context, args: &Security) -> Result<u8> {
 }
 
 fn run_audit(cx: &Context, args: &SecurityAudit) -> Result<u8> {
-    let changes = if args.fix { fix(cx) } else { Vec::new() };
-    let mut findings = look(cx);
+    let mut findings = audit::look(&Facts::gather(cx, Depth::Full));
+    let mut fixed = Fixed::default();
+    let again;
+    if args.fix {
+        fixed = fix(cx, &findings);
+        // What is printed is what is still true.
+        again = cx.anew();
+        findings = audit::look(&Facts::gather(&again, Depth::Full));
+    }
     let deep = args.deep.then(|| probe(cx));
     if let Some(failure) = deep.as_ref().and_then(|probe| probe["gateway"]["error"].as_str()) {
         findings.push(Finding {
@@ -36,8 +47,9 @@ fn run_audit(cx: &Context, args: &SecurityAudit) -> Result<u8> {
             title: "Gateway probe failed (deep)",
             detail: failure.to_owned(),
             fix: Some(format!("Run \"{}\" to see why.", cx.suggest("openclaw gateway status --deep"))),
+            repairs: Vec::new(),
         });
-        crate::sort::by_key(&mut findings, |finding| finding.severity as u8);
+        audit::sort_findings(&mut findings);
     }
     if args.json {
         let mut out = audit::json(&findings, now_ms());
@@ -45,58 +57,13 @@ fn run_audit(cx: &Context, args: &SecurityAudit) -> Result<u8> {
             out["deep"] = deep;
         }
         if args.fix {
-            out["fix"] = json!({"ok": true, "changes": changes});
+            out["fix"] = json!({"ok": fixed.errors.is_empty(), "changes": fixed.changes, "errors": fixed.errors});
         }
         out!("{}", json_pretty(&out));
     } else {
-        page(cx, &findings, args, &changes).print();
+        page(cx, &findings, args, &fixed).print();
     }
     Ok(0)
-}
-
-fn look(cx: &Context) -> Vec<Finding> {
-    let config = &cx.loaded().config;
-    let token = config.gateway.auth.token.as_ref().map(|token| token.expose().chars().count());
-    let facts = Facts {
-        config_path: cx.short(&cx.paths.config_path),
-        config_mode: mode_of(&cx.paths.config_path),
-        state_dir: cx.short(&cx.paths.state_dir),
-        state_mode: mode_of(&cx.paths.state_dir),
-        token_chars: token.or_else(|| cx.var("OPENCLAW_GATEWAY_TOKEN").map(|token| token.chars().count())),
-    };
-    let mut findings = audit::look(config, &facts);
-    if config.gateway.bind.is_none_or(|bind| bind == crate::config::Bind::Loopback)
-        && config.gateway.trusted_proxies.is_empty()
-    {
-        findings.push(Finding {
-            check: "gateway.trusted_proxies_missing",
-            severity: Severity::Warn,
-            title: "Reverse proxy headers are not trusted",
-            detail:
-                "gateway.bind is loopback and gateway.trustedProxies is empty. Behind a reverse proxy every client \
-                     would look like this machine's own."
-                    .into(),
-            fix: Some("Set gateway.trustedProxies to the proxy's addresses, or keep the port local.".into()),
-        });
-    }
-    findings.push(surface(config));
-    crate::sort::by_key(&mut findings, |finding| finding.severity as u8);
-    findings
-}
-
-/// What can be reached at all.
-fn surface(config: &Config) -> Finding {
-    let bind = config.gateway.bind.map_or("loopback", crate::config::Bind::name);
-    Finding {
-        check: "summary.attack_surface",
-        severity: Severity::Info,
-        title: "Attack surface summary",
-        detail: format!(
-            "gateway.bind: {bind}\ntrust model: personal assistant (one trusted operator boundary), not hostile \
-             multi-tenant on one shared gateway"
-        ),
-        fix: None,
-    }
 }
 
 /// The gateway is asked as a client would ask.
@@ -113,45 +80,54 @@ fn probe(cx: &Context) -> Value {
     json!({"gateway": {"attempted": true, "url": url, "ok": answer.is_ok(), "error": answer.err()}})
 }
 
-/// Closes what others can read; links are left alone.
-fn fix(cx: &Context) -> Vec<String> {
-    let paths = [(&cx.paths.state_dir, PRIVATE_DIR), (&cx.paths.config_path, PRIVATE_FILE)];
-    paths.iter().filter_map(|(path, mode)| close(cx, path, *mode)).collect()
-}
-
-#[cfg(unix)]
-fn close(cx: &Context, path: &Path, mode: u32) -> Option<String> {
-    use std::os::unix::fs::PermissionsExt as _;
-    let meta = fs::symlink_metadata(path).ok().filter(|meta| !meta.is_symlink())?;
-    if meta.permissions().mode() & 0o077 == 0 {
-        return None;
+/// Files are closed one by one; all keys are changed in one write, which keeps the text before as `.bak`.
+fn fix(cx: &Context, findings: &[Finding]) -> Fixed {
+    let mut fixed = Fixed::default();
+    let (mut edits, mut said) = (Vec::new(), Vec::new());
+    for repair in findings.iter().flat_map(|finding| &finding.repairs) {
+        match repair {
+            Repair::Mode(path, mode) => close(cx, path, *mode, &mut fixed),
+            Repair::Set(path, value) => {
+                edits.push(Edit::set(path, value.clone()));
+                said.push(format!("Set {path} to {value}"));
+            }
+        }
     }
-    let shown = cx.short(path);
-    Some(match fs::set_permissions(path, fs::Permissions::from_mode(mode)) {
-        Ok(()) => format!("chmod {mode:o} {shown}"),
-        Err(e) => format!("chmod {mode:o} {shown} failed: {e}"),
-    })
+    if edits.is_empty() {
+        return fixed;
+    }
+    let loaded = load::load(&cx.paths, &FsSource);
+    let options = WriteOptions { base_hash: Some(&loaded.hash), require_valid: true, ..WriteOptions::default() };
+    match config_file::write(&cx.paths, &FsSource, &edits, &options) {
+        Ok(written) => {
+            fixed.changes.extend(said);
+            fixed.changes.extend(written.backup.map(|backup| format!("Backup: {}", cx.short(&backup))));
+        }
+        Err(error) => fixed.errors.push(setup::not_written(cx, &error).message),
+    }
+    fixed
 }
 
-#[cfg(not(unix))]
-fn close(_: &Context, _: &Path, _: u32) -> Option<String> {
-    None
-}
-
+/// Links are left alone: what they lead to is somebody else's.
 #[cfg(unix)]
-fn mode_of(path: &Path) -> Option<u32> {
-    use std::os::unix::fs::MetadataExt as _;
-    fs::metadata(path).ok().map(|meta| meta.mode() & 0o777)
+fn close(cx: &Context, path: &Path, mode: u32, fixed: &mut Fixed) {
+    use std::os::unix::fs::PermissionsExt as _;
+    let shown = cx.short(path);
+    if std::fs::symlink_metadata(path).is_ok_and(|meta| meta.is_symlink()) {
+        return fixed.errors.push(format!("chmod {mode:o} {shown}: it is a link, and what it leads to is left alone"));
+    }
+    match std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)) {
+        Ok(()) => fixed.changes.push(format!("chmod {mode:o} {shown}")),
+        Err(e) => fixed.errors.push(format!("chmod {mode:o} {shown}: {e}")),
+    }
 }
 
 #[cfg(not(unix))]
-fn mode_of(_: &Path) -> Option<u32> {
-    None
-}
+fn close(_: &Context, _: &Path, _: u32, _: &mut Fixed) {}
 
-fn page(cx: &Context, findings: &[Finding], args: &SecurityAudit, changes: &[String]) -> Page {
+fn page(cx: &Context, findings: &[Finding], args: &SecurityAudit, fixed: &Fixed) -> Page {
     let paint = cx.paint;
-    let count = |severity| findings.iter().filter(|finding| finding.severity == severity).count();
+    let count = |severity| audit::count(findings, severity);
     let mut page = Page::default();
     page.out(paint.bold("OpenClaw security audit"));
     page.out(format!(
@@ -166,9 +142,11 @@ fn page(cx: &Context, findings: &[Finding], args: &SecurityAudit, changes: &[Str
     if args.fix {
         page.out("");
         page.out(paint.bold("FIX"));
-        let nothing = ["nothing to close".to_owned()];
-        let lines = if changes.is_empty() { &nothing[..] } else { changes };
-        lines.iter().for_each(|line| page.out(format!("  {line}")));
+        if fixed.changes.is_empty() && fixed.errors.is_empty() {
+            page.out("  nothing to close");
+        }
+        fixed.changes.iter().for_each(|line| page.out(format!("  {}", plain(line))));
+        fixed.errors.iter().for_each(|line| page.out(paint.red(&format!("  not done: {}", plain(line)))));
     }
     for (severity, title) in [(Severity::Critical, "CRITICAL"), (Severity::Warn, "WARN"), (Severity::Info, "INFO")] {
         if count(severity) == 0 {

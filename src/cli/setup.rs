@@ -24,7 +24,16 @@ pub fn run(cx: &Context, args: &Args) -> Result<u8> {
     if !loaded.valid() {
         return Err(Error::new(loaded.invalid_block(&cx.paths)));
     }
-    let edits = if remote { remote_edits(args, loaded)? } else { local_edits(cx, args, loaded) };
+    let edits = match remote {
+        true => remote_edits(loaded, args.remote_url.as_deref(), args.remote_token.as_deref())?,
+        false => {
+            let mut edits = local_edits(cx, loaded, args.mode.is_some(), args.workspace.as_deref());
+            if misses_token(loaded) {
+                edits.extend(token_edits(loaded));
+            }
+            edits
+        }
+    };
     let shown = cx.short(&cx.paths.config_path);
     if edits.is_empty() {
         out!("Config OK: {shown}");
@@ -84,9 +93,10 @@ fn is_remote(args: &Args) -> Result<bool> {
     }
 }
 
-pub(super) fn remote_edits(args: &Args, loaded: &Loaded) -> Result<Vec<Edit>> {
-    let given = |text: &Option<String>| text.as_deref().map(str::trim).filter(|t| !t.is_empty()).map(str::to_owned);
-    let url = given(&args.remote_url).or_else(|| loaded.config.gateway.remote_url.clone());
+/// This machine uses the gateway of another one.
+pub(super) fn remote_edits(loaded: &Loaded, url: Option<&str>, token: Option<&str>) -> Result<Vec<Edit>> {
+    let given = |text: Option<&str>| text.map(str::trim).filter(|text| !text.is_empty()).map(str::to_owned);
+    let url = given(url).or_else(|| loaded.config.gateway.remote_url.clone());
     let url = url.ok_or_else(|| {
         Error::new("--mode remote needs the address of the gateway")
             .hint("Add --remote-url ws://127.0.0.1:18789 (an ssh tunnel) and --remote-token.")
@@ -99,22 +109,20 @@ pub(super) fn remote_edits(args: &Args, loaded: &Loaded) -> Result<Vec<Edit>> {
     };
     set("gateway.mode", "remote".into());
     set("gateway.remote.url", url);
-    if let Some(token) = given(&args.remote_token) {
+    if let Some(token) = given(token) {
         set("gateway.remote.token", token);
     }
     Ok(edits)
 }
 
-pub(super) fn local_edits(cx: &Context, args: &Args, loaded: &Loaded) -> Vec<Edit> {
+/// This machine runs the gateway. `switch`: also where the configuration says otherwise.
+pub(super) fn local_edits(cx: &Context, loaded: &Loaded, switch: bool, workspace: Option<&str>) -> Vec<Edit> {
     let at = |path: &str| get_path::lookup(&loaded.resolved, path);
     let mut edits = Vec::new();
-    if at("gateway.mode").is_none() || args.mode.is_some() && at("gateway.mode") != Some(&json!("local")) {
+    if at("gateway.mode").is_none() || switch && at("gateway.mode") != Some(&json!("local")) {
         edits.push(Edit::set("gateway.mode", "local"));
     }
-    if misses_token(loaded) {
-        edits.extend(token_edits(loaded));
-    }
-    let wanted = args.workspace.as_deref().map(str::trim).filter(|dir| !dir.is_empty()).map(|dir| {
+    let wanted = workspace.map(str::trim).filter(|dir| !dir.is_empty()).map(|dir| {
         let dir = cx.paths.expand(dir);
         std::path::absolute(&dir).unwrap_or(dir)
     });
@@ -141,9 +149,13 @@ pub(super) fn misses_token(loaded: &Loaded) -> bool {
     by_token && blank && !var("OPENCLAW_GATEWAY_TOKEN") && !var("CLAWDBOT_GATEWAY_TOKEN")
 }
 
-/// A new token: 48 hex digits.
+/// 48 hex digits.
+pub(super) fn new_token() -> String {
+    ids::hex(&ids::random_bytes::<24>())
+}
+
+/// A new token, and that it counts.
 pub(super) fn token_edits(loaded: &Loaded) -> Vec<Edit> {
     let mode = loaded.config.gateway.auth.mode.is_none().then(|| Edit::set("gateway.auth.mode", "token"));
-    let token = ids::hex(&ids::random_bytes::<24>());
-    mode.into_iter().chain([Edit::set("gateway.auth.token", token)]).collect()
+    mode.into_iter().chain([Edit::set("gateway.auth.token", new_token())]).collect()
 }

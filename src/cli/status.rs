@@ -2,7 +2,6 @@
 //!
 //! Facts are gathered first: local files always, the gateway when it answers. JSON and page are functions of them.
 
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -191,15 +190,6 @@ fn local_facts(cx: &Context, config: &Config) -> Facts {
         .collect();
     let model = default_model(cx, config);
     let recent: Vec<&Entry> = sessions.agents.iter().flat_map(|agent| agent.recent.iter().map(|e| &**e)).collect();
-    let token = gateway.auth.token.as_ref().map(|token| token.expose().chars().count());
-    let token = token.or_else(|| cx.var("OPENCLAW_GATEWAY_TOKEN").map(|token| token.chars().count()));
-    let audit_facts = audit::Facts {
-        config_path: cx.short(&cx.paths.config_path),
-        config_mode: mode_of(&cx.paths.config_path),
-        state_dir: cx.short(&cx.paths.state_dir),
-        state_mode: mode_of(&cx.paths.state_dir),
-        token_chars: token,
-    };
     let target = cx.target(Flags::default());
     Facts {
         os: Os { platform: host::platform(), arch: host::arch(), release: host::kernel_release() },
@@ -220,7 +210,7 @@ fn local_facts(cx: &Context, config: &Config) -> Facts {
         usage: None,
         agents,
         default_agent: config.agents.default_id().to_string(),
-        findings: audit::look(config, &audit_facts),
+        findings: audit::look(&audit::Facts::gather(cx, audit::Depth::Quick)),
         dashboard: super::gateway_status::dashboard(config),
         echo: model.provider == echo::PROVIDER,
         tailscale: gateway.tailscale_mode.clone().unwrap_or_else(|| "off".into()),
@@ -298,17 +288,6 @@ fn recent_item(entry: &Entry, model: &DefaultModel, now: u64) -> Value {
         "contextTokens": context,
         "flags": [],
     })
-}
-
-#[cfg(unix)]
-fn mode_of(path: &Path) -> Option<u32> {
-    use std::os::unix::fs::PermissionsExt as _;
-    std::fs::metadata(path).ok().map(|meta| meta.permissions().mode())
-}
-
-#[cfg(not(unix))]
-fn mode_of(_path: &Path) -> Option<u32> {
-    None
 }
 
 impl Facts {
@@ -405,6 +384,7 @@ pub(super) mod tests {
             source: "local loopback",
             host: "127.0.0.1".into(),
             port: 21120,
+            trust: crate::cli::target::Trust::Authorities,
             token: None,
             password: None,
             stored_token: true,
@@ -440,6 +420,7 @@ pub(super) mod tests {
                 title: "State dir is readable by others",
                 detail: "~/.openclaw mode=755; it holds keys and conversations.".into(),
                 fix: Some("chmod 700 ~/.openclaw".into()),
+                repairs: Vec::new(),
             }],
             auth: "auth token",
             dashboard: "not served by this build",

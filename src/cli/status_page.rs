@@ -161,7 +161,7 @@ impl Facts {
     }
 
     fn audit_part(&self, paint: Paint, columns: usize) -> String {
-        let count = |severity| self.findings.iter().filter(|finding| finding.severity == severity).count();
+        let count = |severity| super::audit::count(&self.findings, severity);
         let mut lines = vec![
             paint.bold("Security audit"),
             format!(
@@ -171,7 +171,7 @@ impl Facts {
                 count(Severity::Info)
             ),
         ];
-        for finding in &self.findings {
+        for finding in self.findings.iter().filter(|finding| finding.severity != Severity::Info) {
             let word = finding.severity.name().to_uppercase();
             let word = match finding.severity {
                 Severity::Critical => paint.red(&word),

@@ -4,11 +4,13 @@
 //! A stored secret never goes to an address that was given on the command line or in the environment.
 
 use std::net::IpAddr;
+use std::path::{Path, PathBuf};
 
 use crate::config::paths::DEFAULT_PORT;
 use crate::config::{Bind, Config};
 use crate::error::{Error, Result};
 use crate::secret::Secret;
+use crate::server::certificate::Files;
 
 /// What the command line said.
 #[derive(Clone, Copy, Debug, Default)]
@@ -33,7 +35,19 @@ pub struct Local<'a> {
     pub port: u16,
     /// As people read it and as it is.
     pub config_path: &'a str,
+    pub state_dir: &'a Path,
     pub tailnet: Option<IpAddr>,
+}
+
+/// Whose certificate is believed behind `wss://`.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Trust {
+    /// The public ones.
+    Authorities,
+    /// The one with this SHA-256: 64 lower-case hexadecimal digits.
+    Fingerprint(String),
+    /// The one in this file: that of the gateway on this machine.
+    Certificate(PathBuf),
 }
 
 /// A gateway's address with everything that is needed to get in.
@@ -43,6 +57,7 @@ pub struct Target {
     pub source: &'static str,
     pub host: String,
     pub port: u16,
+    pub trust: Trust,
     pub token: Option<Secret>,
     pub password: Option<Secret>,
     /// Whether a device token that this machine keeps may be sent there, and one from there be kept.
@@ -73,6 +88,10 @@ const TOKEN: Names = ["OPENCLAW_GATEWAY_TOKEN", "CLAWDBOT_GATEWAY_TOKEN"];
 const PASSWORD: Names = ["OPENCLAW_GATEWAY_PASSWORD", "CLAWDBOT_GATEWAY_PASSWORD"];
 
 impl Target {
+    pub fn secure(&self) -> bool {
+        is_secure(&self.url)
+    }
+
     /// The connection block below every error: target, source, configuration, bind mode.
     pub fn block(&self) -> Vec<String> {
         let mut lines = vec![
@@ -145,15 +164,15 @@ fn this_machine(
     let bind = local.config.gateway.bind.unwrap_or(Bind::Loopback);
     let host = local_host(local);
     let source = if host.is_loopback() { source } else { SOURCE_BIND };
-    let scheme = if local.config.gateway.tls_enabled { "wss" } else { "ws" };
+    let scheme = if local.config.gateway.tls.enabled { "wss" } else { "ws" };
     let text = if host.is_ipv6() { format!("[{host}]") } else { host.to_string() };
     let url = format!("{scheme}://{text}:{}", local.port);
-    refuse_tls(&url, local)?;
     Ok(Target {
         url,
         source,
         host: host.to_string(),
         port: local.port,
+        trust: own_certificate(local),
         token,
         password,
         stored_token: true,
@@ -190,19 +209,18 @@ fn at(
 ) -> Result<Target> {
     let parts = parse_url(&url)
         .ok_or_else(|| Error::new(format!("not a gateway address: \"{url}\"")).hint("Use ws://host:port."))?;
-    if parts.secure {
-        refuse_tls(&url, local)?;
-    }
     let allowed = (local.env)("OPENCLAW_ALLOW_INSECURE_PRIVATE_WS").is_some_and(|value| value.trim() == "1");
-    let safe = is_loopback(&parts.host) || (allowed && is_private(&parts.host));
+    let safe = parts.secure || is_loopback(&parts.host) || (allowed && is_private(&parts.host));
     if !safe {
         return Err(plaintext(&url, source, local));
     }
+    let trust = whom_to_trust(&url, source, &parts, local)?;
     Ok(Target {
         url,
         source,
         host: parts.host,
         port: parts.port,
+        trust,
         token,
         password,
         stored_token: source == SOURCE_REMOTE,
@@ -278,13 +296,45 @@ fn is_private(host: &str) -> bool {
     }
 }
 
-fn refuse_tls(url: &str, local: Local<'_>) -> Result<()> {
-    if !url.to_ascii_lowercase().starts_with("wss:") {
-        return Ok(());
+fn is_secure(url: &str) -> bool {
+    url.to_ascii_lowercase().starts_with("wss:")
+}
+
+fn own_certificate(local: Local<'_>) -> Trust {
+    Trust::Certificate(Files::of(&local.config.gateway.tls, local.state_dir).cert)
+}
+
+/// A fingerprint belongs to the address beside which it stands, the certificate of this machine to its own port.
+fn whom_to_trust(url: &str, source: &str, parts: &UrlParts, local: Local<'_>) -> Result<Trust> {
+    let gateway = &local.config.gateway;
+    let pin = gateway.remote_tls_fingerprint.as_deref().map(str::trim).filter(|text| !text.is_empty());
+    if let Some(text) = pin.filter(|_| gateway.remote_url.as_deref().map(str::trim) == Some(url)) {
+        if parts.secure {
+            let wrong = || {
+                Error::new(format!("gateway.remote.tlsFingerprint is no SHA-256 fingerprint: \"{text}\""))
+                    .hint("Fix: it has 64 hexadecimal digits; the gateway logs it when it starts.")
+            };
+            return fingerprint(text).map(Trust::Fingerprint).ok_or_else(wrong);
+        }
+        if source == SOURCE_REMOTE {
+            return Err(Error::new("gateway tls fingerprint requires wss:// gateway url")
+                .hint(format!("Config: {}", local.config_path))
+                .hint("Fix: write gateway.remote.url with wss://, or remove gateway.remote.tlsFingerprint."));
+        }
     }
-    Err(Error::new(format!("cannot connect to {url}: this build's command line does not speak wss:// yet"))
-        .hint(format!("Fix: open a tunnel ({})", tunnel(local, DEFAULT_PORT)))
-        .hint(format!("and use --url ws://127.0.0.1:{DEFAULT_PORT} with --token.")))
+    let own = gateway.tls.enabled && is_loopback(&parts.host) && parts.port == local.port;
+    Ok(if own { own_certificate(local) } else { Trust::Authorities })
+}
+
+/// `AB:CD:…`, `abcd…`, with `sha256:` or what `openssl x509 -fingerprint` prints before it.
+fn fingerprint(text: &str) -> Option<String> {
+    let text = text.trim().to_ascii_lowercase();
+    let text = text.strip_prefix("sha").map_or(text.as_str(), |rest| rest.strip_prefix('-').unwrap_or(rest));
+    let text =
+        text.strip_prefix("256").filter(|rest| !rest.starts_with(|c: char| c.is_ascii_hexdigit())).unwrap_or(text);
+    let text = text.trim_start().trim_start_matches("fingerprint").trim_start_matches(['=', ':', ' ']);
+    let digits: String = text.chars().filter(|c| !matches!(c, ':' | ' ' | '-')).collect();
+    (digits.len() == 64 && digits.bytes().all(|b| b.is_ascii_hexdigit())).then_some(digits)
 }
 
 fn plaintext(url: &str, source: &str, local: Local<'_>) -> Error {
@@ -336,7 +386,8 @@ mod tests {
         let flag = |i: usize| Some(flags[i]).filter(|text| !text.is_empty());
         let flags = Flags { url: flag(0), token: flag(1), password: flag(2) };
         let tailnet = "100.64.0.7".parse().ok();
-        resolve(flags, Local { env: &env, config: &config, port: 18789, config_path: "~/c.json", tailnet })
+        let state_dir = Path::new("/state");
+        resolve(flags, Local { env: &env, config: &config, port: 18789, config_path: "~/c.json", state_dir, tailnet })
     }
 
     fn token(target: &Target) -> &str {
@@ -408,7 +459,8 @@ mod tests {
             ("ws://127.0.0.1:5/path", true, true),
             ("ws://localhost", true, true),
             ("ws://[::ffff:127.0.0.1]:5", true, true),
-            ("wss://box.lan", false, false),
+            ("wss://box.lan", true, true),
+            ("WSS://192.0.2.9:1", true, true),
             ("http://127.0.0.1:5", false, false),
             ("ws://user@127.0.0.1:5", false, false),
             ("ws://127.0.0.1:99999", false, false),
@@ -421,8 +473,49 @@ mod tests {
         let error = run(["ws://192.0.2.9:18789", "x", ""], &[], no_change).unwrap_err();
         assert!(error.message.starts_with("SECURITY ERROR: Gateway URL \"ws://192.0.2.9:18789\" uses plaintext"));
         assert_eq!(error.hints[1..3], ["Source: cli --url".to_string(), "Config: ~/c.json".to_string()]);
-        let error = run(["", "", ""], &[], |c| c.gateway.tls_enabled = true).unwrap_err();
-        assert!(error.message.contains("wss://"), "{error}");
+    }
+
+    #[test]
+    fn whose_certificate_is_believed() {
+        let own = Trust::Certificate("/state/gateway/tls/gateway-cert.pem".into());
+        let digits = "ab".repeat(32);
+        let pinned = Trust::Fingerprint(digits.clone());
+        let colons = vec!["AB"; 32].join(":");
+        for (pin, flag, tls, trust) in [
+            ("", "", true, own.clone()),
+            ("", "wss://localhost:18789", true, own.clone()),
+            ("", "wss://127.0.0.1:18789", false, Trust::Authorities),
+            ("", "wss://127.0.0.1:18790", true, Trust::Authorities),
+            (&digits, "wss://gw.example", true, pinned.clone()),
+            (&digits, "wss://other.example", true, Trust::Authorities),
+            (&colons, "wss://gw.example", false, pinned.clone()),
+            (&format!("sha256:{digits}"), "wss://gw.example", false, pinned.clone()),
+            (&format!(" SHA-256 {colons} "), "wss://gw.example", false, pinned.clone()),
+            (&format!("sha256 Fingerprint={colons}"), "wss://gw.example", false, pinned.clone()),
+        ] {
+            let target = run([flag, if flag.is_empty() { "" } else { "t" }, ""], &[], |c| {
+                c.gateway.tls.enabled = tls;
+                c.gateway.remote_url = Some("wss://gw.example".into());
+                c.gateway.remote_tls_fingerprint = Some(pin.into());
+            });
+            let target = target.unwrap();
+            assert_eq!((&target.trust, target.secure()), (&trust, true), "{pin} {flag}");
+        }
+        let remote = |url: &'static str, pin: &str| {
+            let pin = pin.to_owned();
+            run(["", "", ""], &[], move |c| {
+                c.gateway.mode = Some("remote".into());
+                c.gateway.remote_url = Some(url.into());
+                c.gateway.remote_tls_fingerprint = Some(pin);
+            })
+        };
+        assert_eq!(remote("wss://gw.example", &digits).unwrap().trust, pinned);
+        let error = remote("ws://127.0.0.1:1", &digits).unwrap_err();
+        assert_eq!(error.message, "gateway tls fingerprint requires wss:// gateway url");
+        for wrong in ["abc", &digits[1..], &format!("{digits}0"), &"xy".repeat(32), "sha256:"] {
+            let error = remote("wss://gw.example", wrong).unwrap_err();
+            assert!(error.message.starts_with("gateway.remote.tlsFingerprint is no SHA-256"), "{wrong}: {error}");
+        }
     }
 
     #[test]

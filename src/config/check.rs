@@ -1,5 +1,6 @@
 //! Is this configuration legal? Every issue of one pass, with paths and messages as the reference words them (config A3).
 
+use std::collections::HashMap;
 use std::rc::Rc;
 
 use serde_json::Value;
@@ -13,6 +14,7 @@ use super::schema::{Literal, Object, Schema, Type, push_index, push_step};
 /// More issues than this help nobody.
 const MAX_ISSUES: usize = 100;
 const MAX_SAFE_INTEGER: f64 = 9_007_199_254_740_991.0;
+
 /// Everything that is wrong with a configuration before its defaults; empty = valid.
 pub fn check(value: &Value) -> Vec<Issue> {
     check_in(value, None)
@@ -25,7 +27,7 @@ pub fn check_in(value: &Value, paths: Option<&Paths>) -> Vec<Issue> {
         path: String::new(),
         pattern: String::new(),
         issues: Vec::new(),
-        objects: Vec::new(),
+        objects: HashMap::new(),
     };
     let root = checker.schema.root();
     checker.value(&root, Some(value));
@@ -45,7 +47,7 @@ struct Checker {
     pattern: String,
     issues: Vec<Issue>,
     /// Lines of the schema that were met already.
-    objects: Vec<Option<Rc<Object>>>,
+    objects: HashMap<usize, Rc<Object>>,
 }
 
 impl Checker {
@@ -89,11 +91,9 @@ impl Checker {
             }
             (Type::Object(line), Some(Value::Object(_))) => {
                 // A list of a thousand models takes its line apart once.
-                if self.objects.len() <= *line {
-                    self.objects.resize(*line + 1, None);
-                }
                 let (schema, pattern) = (&self.schema, &self.pattern);
-                let object = self.objects[*line].get_or_insert_with(|| Rc::new(schema.object(*line, pattern))).clone();
+                let object =
+                    self.objects.entry(*line).or_insert_with(|| Rc::new(schema.object(*line, pattern))).clone();
                 self.object(&object, value);
             }
             (Type::Either(kinds), _) => self.either(kinds, value),
@@ -138,6 +138,14 @@ impl Checker {
 
     /// The alternative that fits best speaks; the reference only says `Invalid input`.
     fn either(&mut self, kinds: &[Type], value: Option<&Value>) {
+        let literals = |kind: &Type| match kind {
+            Type::OneOf(literals) => Some(literals.clone()),
+            _ => None,
+        };
+        // A choice among texts or numbers is one choice.
+        if let Some(all) = kinds.iter().map(literals).collect::<Option<Vec<_>>>() {
+            return self.one_of(&all.concat(), value);
+        }
         let before = self.issues.len();
         let mut best: Option<Vec<Issue>> = None;
         for kind in kinds.iter().filter(|kind| value.is_some_and(|v| same_kind(kind, v))) {
@@ -257,6 +265,7 @@ mod tests {
             json!({"gateway":{"mode":"local","port":18789,"bind":"lan","auth":{"mode":"token","token":"x"}}}),
             json!({"gateway":{"auth":{"token":{"source":"env","provider":"default","id":"T"}}}}),
             json!({"gateway":{"http":{"securityHeaders":{"strictTransportSecurity":false}},"maxBufferedBytes":1048576}}),
+            json!({"gateway":{"http":{"cors":{"allowedOrigins":["https://chat.example"]}}}}),
             json!({"agents":{"defaults":{"model":"a/b","heartbeat":{"target":"telegram"}},"list":[{"id":"x","model":{"primary":"a/b","fallbacks":["c/d"]}}]}}),
             json!({"env":{"A":"1","vars":{"B":"2"},"shellEnv":{"enabled":true}}}),
             json!({"channels":{"whatsapp":{"anything":1},"matrix":{}}}),

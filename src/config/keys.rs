@@ -338,7 +338,10 @@ mod tests {
             assert!(!key.default.contains('|') && !key.doc.contains('|'), "{}", key.path);
             assert_eq!(
                 key.ours,
-                super::super::schema::EXTRA_KEYS.iter().any(|(p, n, _)| format!("{p}.{n}") == key.path)
+                super::super::schema::EXTRA_KEYS.iter().any(|(parent, name, _)| {
+                    // The items of a list stand for it.
+                    format!("{parent}.{name}") == key.path.trim_end_matches("[]")
+                })
             );
         }
         let mut paths: Vec<&str> = keys.rows().iter().map(|key| key.path.as_str()).collect();
@@ -425,7 +428,7 @@ mod tests {
         let config = json!({
             "meta": {"lastTouchedVersion": "2026.3.13", "lastTouchedAt": "x"},
             "env": {"vars": {"A": "1"}, "B": "2", "shellEnv": {"enabled": false}},
-            "gateway": {"mode": "local", "auth": {"token": {"source": "env", "provider": "default", "id": "T"}}, "tls": {"enabled": true}},
+            "gateway": {"mode": "local", "auth": {"token": {"source": "env", "provider": "default", "id": "T"}}, "push": {"apns": {}}, "tls": {"enabled": true}},
             "agents": {
                 "defaults": {"model": {"primary": "a/b"}, "models": {"a/b-4.5": {"alias": "x", "params": {"n": 1}}}, "sandbox": {"mode": "off"}},
                 "list": [{"id": "a", "sandbox": {"mode": "off", "docker": {}}, "identity": {"name": "A"}}],
@@ -439,7 +442,7 @@ mod tests {
             without_effect(&config),
             [
                 "env.shellEnv",
-                "gateway.tls",
+                "gateway.push",
                 "agents.defaults.models.a/b-4.5.params",
                 "agents.defaults.sandbox",
                 "agents.list.0.sandbox",

@@ -12,7 +12,7 @@ use super::model::Config;
 use super::paths::Paths;
 use super::secret_ref::{self, Origin, Resolved};
 use super::source::Source;
-use super::{check, defaults, get_path, include, legacy, lookup, redact, text, typed};
+use super::{check, dangerous, defaults, get_path, include, legacy, lookup, redact, text, typed};
 use crate::ids::sha256_hex;
 use crate::protocol::COMPAT_VERSION;
 
@@ -197,7 +197,9 @@ impl Loaded {
                 }
                 None => format!("Config ({}): {}", self.path.display(), warning.line()),
             };
-        self.warnings.iter().map(line).chain(self.unused_secrets.iter().flatten().cloned()).collect()
+        let dangerous = dangerous::warning(&self.resolved);
+        let lines = self.warnings.iter().map(line).chain(self.unused_secrets.iter().flatten().cloned());
+        lines.chain(dangerous).collect()
     }
 
     /// The log line of a reload that is refused; the old configuration stays (config A5).

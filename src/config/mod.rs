@@ -7,6 +7,7 @@
 
 pub mod check;
 pub mod cross;
+pub mod dangerous;
 pub mod defaults;
 pub mod diff;
 pub mod edit;
@@ -34,6 +35,7 @@ pub mod secret_ref;
 pub mod source;
 pub mod spans;
 pub mod text;
+pub mod tools;
 pub mod typed;
 
 pub use issue::Issue;

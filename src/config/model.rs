@@ -17,6 +17,25 @@ pub struct Config {
     pub commands: Commands,
     pub hooks: Hooks,
     pub http: Http,
+    pub canvas: CanvasHost,
+    pub tools: super::tools::Tools,
+}
+
+/// `canvasHost`
+#[derive(Clone, Debug, PartialEq)]
+pub struct CanvasHost {
+    pub enabled: bool,
+    /// None: `canvas` in the state directory.
+    pub root: Option<String>,
+    /// A further port with nothing else on it, as of older layouts.
+    pub port: Option<u16>,
+    pub live_reload: bool,
+}
+
+impl Default for CanvasHost {
+    fn default() -> Self {
+        CanvasHost { enabled: true, root: None, port: None, live_reload: true }
+    }
 }
 
 /// `gateway.http`
@@ -25,6 +44,7 @@ pub struct Http {
     /// Origins that browsers may call from, exact texts.
     pub cors_origins: Vec<String>,
     pub chat: ChatEndpoint,
+    pub responses: ResponsesEndpoint,
 }
 
 /// `gateway.http.endpoints.chatCompletions`; it also switches `/v1/models` and `/v1/embeddings`.
@@ -32,11 +52,101 @@ pub struct Http {
 pub struct ChatEndpoint {
     pub enabled: bool,
     pub max_body_bytes: usize,
+    pub images: ImageRules,
 }
 
 impl Default for ChatEndpoint {
     fn default() -> Self {
-        ChatEndpoint { enabled: false, max_body_bytes: crate::limits::API_BODY_BYTES }
+        ChatEndpoint { enabled: false, max_body_bytes: crate::limits::API_BODY_BYTES, images: ImageRules::default() }
+    }
+}
+
+/// Which images a request may bring.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ImageRules {
+    pub max_parts: usize,
+    pub max_bytes: usize,
+    pub max_total_bytes: usize,
+    pub mimes: Vec<String>,
+    pub urls: UrlRules,
+}
+
+impl Default for ImageRules {
+    fn default() -> Self {
+        let mimes = ["image/jpeg", "image/png", "image/gif", "image/webp", "image/heic", "image/heif"];
+        ImageRules {
+            max_parts: crate::limits::API_IMAGE_PARTS,
+            max_bytes: crate::limits::API_IMAGE_BYTES,
+            max_total_bytes: crate::limits::API_IMAGES_BYTES,
+            mimes: mimes.map(str::to_owned).to_vec(),
+            urls: UrlRules::default(),
+        }
+    }
+}
+
+/// `gateway.http.endpoints.responses`
+#[derive(Clone, Debug, PartialEq)]
+pub struct ResponsesEndpoint {
+    pub enabled: bool,
+    pub max_body_bytes: usize,
+    /// Addresses of one request.
+    pub max_url_parts: usize,
+    pub images: ImageRules,
+    pub files: FileRules,
+}
+
+impl Default for ResponsesEndpoint {
+    fn default() -> Self {
+        ResponsesEndpoint {
+            enabled: false,
+            max_body_bytes: crate::limits::API_BODY_BYTES,
+            max_url_parts: crate::limits::API_URL_PARTS,
+            images: ImageRules { urls: UrlRules { allow: true, ..UrlRules::default() }, ..ImageRules::default() },
+            files: FileRules::default(),
+        }
+    }
+}
+
+/// Which files a request may bring.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FileRules {
+    pub mimes: Vec<String>,
+    pub max_bytes: usize,
+    /// How much of a file is told.
+    pub max_chars: usize,
+    pub urls: UrlRules,
+}
+
+impl Default for FileRules {
+    fn default() -> Self {
+        let mimes = ["text/plain", "text/markdown", "text/html", "text/csv", "application/json", "application/pdf"];
+        FileRules {
+            mimes: mimes.map(str::to_owned).to_vec(),
+            max_bytes: crate::limits::API_FILE_BYTES,
+            max_chars: crate::limits::API_FILE_CHARS,
+            urls: UrlRules { allow: true, ..UrlRules::default() },
+        }
+    }
+}
+
+/// Whether and how far addresses in a request are read.
+#[derive(Clone, Debug, PartialEq)]
+pub struct UrlRules {
+    pub allow: bool,
+    /// Hosts; empty: all public ones.
+    pub allowlist: Vec<String>,
+    pub redirects: u32,
+    pub timeout: Duration,
+}
+
+impl Default for UrlRules {
+    fn default() -> Self {
+        UrlRules {
+            allow: false,
+            allowlist: Vec::new(),
+            redirects: crate::limits::API_URL_REDIRECTS,
+            timeout: crate::limits::API_URL_TIME,
+        }
     }
 }
 
@@ -60,15 +170,34 @@ pub struct Gateway {
     pub remote_url: Option<String>,
     pub remote_token: Option<Secret>,
     pub remote_password: Option<Secret>,
+    /// SHA-256 of its certificate, as written.
+    pub remote_tls_fingerprint: Option<String>,
     /// `user@host[:port]` of a tunnel to it, and the key file for that; only for hints.
     pub remote_ssh_target: Option<String>,
     pub remote_ssh_identity: Option<String>,
     pub reload_mode: ReloadMode,
     pub reload_debounce: Duration,
-    pub tls_enabled: bool,
+    pub tls: Tls,
     pub strict_transport_security: Option<String>,
     /// Our own lower bound for `policy.maxBufferedBytes`; None = `limits::MAX_BUFFERED_BYTES`.
     pub max_buffered_bytes: Option<usize>,
+}
+
+/// `gateway.tls`; paths as the system takes them, None: the files that the gateway makes for itself.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tls {
+    pub enabled: bool,
+    pub auto_generate: bool,
+    pub cert_path: Option<String>,
+    pub key_path: Option<String>,
+    /// Certificates that are sent behind that of the gateway.
+    pub ca_path: Option<String>,
+}
+
+impl Default for Tls {
+    fn default() -> Self {
+        Tls { enabled: false, auto_generate: true, cert_path: None, key_path: None, ca_path: None }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -160,6 +289,8 @@ pub struct TrustedProxy {
 pub struct ControlUi {
     pub enabled: bool,
     pub base_path: String,
+    /// Directory of its files.
+    pub root: Option<String>,
     pub allowed_origins: Vec<String>,
     pub host_header_origin_fallback: bool,
     pub allow_insecure_auth: bool,
@@ -171,6 +302,7 @@ impl Default for ControlUi {
         ControlUi {
             enabled: true,
             base_path: String::new(),
+            root: None,
             allowed_origins: Vec::new(),
             host_header_origin_fallback: false,
             allow_insecure_auth: false,

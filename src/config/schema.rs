@@ -16,8 +16,14 @@ use super::pattern::Pattern;
 const TEXT: &str = include_str!("schema_keys.txt");
 
 /// Keys of ours that the reference refuses (DECISIONS 74): parent path, key, type.
-pub const EXTRA_KEYS: &[(&str, &str, &str)] =
-    &[("gateway", "maxBufferedBytes", "i>=65536"), ("hooks.mappings[].transform", "command", "s")];
+pub const EXTRA_KEYS: &[(&str, &str, &str)] = &[
+    ("gateway", "maxBufferedBytes", "i>=65536"),
+    ("gateway.http", "cors", "@-"),
+    ("gateway.http.cors", "allowedOrigins", "[s>=1]"),
+    ("hooks.mappings[].transform", "command", "s"),
+];
+/// Line of `@-`: an object with no keys but extra ones.
+const EMPTY: usize = usize::MAX;
 
 /// Required by the reference, but one of ours may stand in its place; `cross` wants either.
 const REPLACEABLE: &[(&str, &str)] = &[("hooks.mappings[].transform", "module")];
@@ -86,7 +92,8 @@ impl Schema {
     /// The object of a line; `path` (with `*` and `[]`) only serves to add [`EXTRA_KEYS`].
     pub fn object(&self, line: usize, path: &str) -> Object {
         let mut out = Object { keys: Vec::new(), rest: None, names: None };
-        for word in self.lines[line].split(' ') {
+        let text = if line == EMPTY { "-" } else { self.lines[line] };
+        for word in text.split(' ') {
             let Some((name, kind)) = word.split_once(':') else { continue };
             let kind = parse(kind);
             match name.strip_suffix('!') {
@@ -280,6 +287,7 @@ fn parse_type(text: &'static str) -> (Type, &'static str) {
             let (item, tail) = parse_type(tail);
             with_bounds(&tail[1..], |bounds| Type::List(Box::new(item), bounds))
         }
+        b'@' if tail.starts_with('-') => (Type::Object(EMPTY), &tail[1..]),
         b'@' => {
             let end = tail.find(|c: char| !c.is_ascii_digit()).unwrap_or(tail.len());
             (Type::Object(tail[..end].parse().expect("the generator writes line numbers")), &tail[end..])

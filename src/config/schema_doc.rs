@@ -298,7 +298,7 @@ mod tests {
         assert_eq!(hints["logging"]["order"], 900);
         assert_eq!(hints["gateway"]["group"], "Gateway");
         assert!(hints["gateway"]["help"].is_string());
-        assert_eq!(hints["gateway.tls.enabled"]["advanced"], true);
+        assert_eq!(hints["gateway.push.apns.relay.baseUrl"]["advanced"], true);
         assert_eq!(hints["gateway.auth.token"]["placeholder"], "made at the first start");
         assert_eq!(hints["gateway.auth.token"]["tags"], json!(["security", "auth", "network"]));
         assert!(hints.get("gateway.tailscale.mode").is_some_and(|h| h.get("sensitive").is_none()));

@@ -29,6 +29,8 @@ pub fn typed(effective: &Value, secrets: &Resolved, paths: &Paths, warnings: &mu
         commands: Commands { restart: At(effective).at("commands.restart").bool().unwrap_or(true) },
         hooks: reader.hooks(),
         http: reader.http(),
+        canvas: reader.canvas(),
+        tools: super::tools::read(effective),
     }
 }
 
@@ -69,6 +71,53 @@ pub fn api_of(name: &str) -> Option<Api> {
     }
 }
 
+/// Of one of the HTTP interfaces.
+fn image_rules(at: At<'_>, defaults: ImageRules) -> ImageRules {
+    let size = |at: At<'_>| at.u64().and_then(|n| usize::try_from(n).ok());
+    let mimes: Vec<String> = at.at("images.allowedMimes").texts().iter().map(|m| m.trim().to_lowercase()).collect();
+    ImageRules {
+        max_parts: size(at.at("maxImageParts")).unwrap_or(defaults.max_parts),
+        max_bytes: size(at.at("images.maxBytes")).unwrap_or(defaults.max_bytes),
+        max_total_bytes: size(at.at("maxTotalImageBytes")).unwrap_or(defaults.max_total_bytes),
+        mimes: if mimes.is_empty() { defaults.mimes } else { mimes },
+        urls: url_rules(at.at("images"), defaults.urls),
+    }
+}
+
+fn url_rules(at: At<'_>, defaults: UrlRules) -> UrlRules {
+    UrlRules {
+        allow: at.at("allowUrl").bool().unwrap_or(defaults.allow),
+        allowlist: at.at("urlAllowlist").texts(),
+        redirects: at.at("maxRedirects").u64().map_or(defaults.redirects, |n| n.min(20) as u32),
+        timeout: at.at("timeoutMs").u64().filter(|ms| *ms > 0).map_or(defaults.timeout, Duration::from_millis),
+    }
+}
+
+fn responses_endpoint(at: At<'_>) -> ResponsesEndpoint {
+    let size = |at: At<'_>| at.u64().and_then(|n| usize::try_from(n).ok());
+    let some = |at: At<'_>| size(at).filter(|n| *n > 0);
+    let defaults = ResponsesEndpoint::default();
+    let given = at.at("files");
+    let mimes: Vec<String> = given.at("allowedMimes").texts().iter().map(|m| m.trim().to_lowercase()).collect();
+    let files = FileRules {
+        mimes: if mimes.is_empty() { defaults.files.mimes } else { mimes },
+        max_bytes: some(given.at("maxBytes")).unwrap_or(defaults.files.max_bytes),
+        max_chars: some(given.at("maxChars")).unwrap_or(defaults.files.max_chars),
+        urls: url_rules(given, defaults.files.urls),
+    };
+    let mut images = image_rules(at, defaults.images);
+    images.max_total_bytes = images.max_total_bytes.max(images.max_bytes);
+    // Base64 takes a third more.
+    let room = defaults.max_body_bytes.max(files.max_bytes.saturating_mul(2)).max(images.max_bytes.saturating_mul(2));
+    ResponsesEndpoint {
+        enabled: at.at("enabled").bool().unwrap_or(false),
+        max_body_bytes: some(at.at("maxBodyBytes")).unwrap_or(room),
+        max_url_parts: size(at.at("maxUrlParts")).unwrap_or(defaults.max_url_parts),
+        images,
+        files,
+    }
+}
+
 struct Reader<'a> {
     secrets: &'a Resolved,
     paths: &'a Paths,
@@ -88,7 +137,19 @@ impl Reader<'_> {
             chat: ChatEndpoint {
                 enabled: chat.at("enabled").bool().unwrap_or(false),
                 max_body_bytes: bytes(chat.at("maxBodyBytes"), crate::limits::API_BODY_BYTES),
+                images: image_rules(chat, ImageRules::default()),
             },
+            responses: responses_endpoint(at.at("endpoints.responses")),
+        }
+    }
+
+    fn canvas(&self) -> CanvasHost {
+        let at = At(self.root).at("canvasHost");
+        CanvasHost {
+            enabled: at.at("enabled").bool().unwrap_or(true),
+            root: self.path(at.at("root")),
+            port: at.at("port").u64().and_then(|port| u16::try_from(port).ok()).filter(|port| *port > 0),
+            live_reload: at.at("liveReload").bool().unwrap_or(true),
         }
     }
 
@@ -130,6 +191,7 @@ impl Reader<'_> {
             control_ui: ControlUi {
                 enabled: ui.at("enabled").bool().unwrap_or(true),
                 base_path: base_path(ui.at("basePath").text().unwrap_or_default()),
+                root: self.path(ui.at("root")),
                 allowed_origins: ui.at("allowedOrigins").texts(),
                 host_header_origin_fallback: ui.at("dangerouslyAllowHostHeaderOriginFallback").bool().unwrap_or(false),
                 allow_insecure_auth: ui.at("allowInsecureAuth").bool().unwrap_or(false),
@@ -141,6 +203,7 @@ impl Reader<'_> {
             remote_url: at.at("remote.url").string(),
             remote_token: self.secret("gateway.remote.token"),
             remote_password: self.secret("gateway.remote.password"),
+            remote_tls_fingerprint: at.at("remote.tlsFingerprint").string(),
             remote_ssh_target: at.at("remote.sshTarget").string(),
             remote_ssh_identity: at.at("remote.sshIdentity").string(),
             reload_mode: match reload.at("mode").text() {
@@ -150,7 +213,13 @@ impl Reader<'_> {
                 _ => ReloadMode::Hybrid,
             },
             reload_debounce: Duration::from_millis(reload.at("debounceMs").u64().unwrap_or(300)),
-            tls_enabled: at.at("tls.enabled").bool().unwrap_or(false),
+            tls: Tls {
+                enabled: at.at("tls.enabled").bool().unwrap_or(false),
+                auto_generate: at.at("tls.autoGenerate").bool().unwrap_or(true),
+                cert_path: self.path(at.at("tls.certPath")),
+                key_path: self.path(at.at("tls.keyPath")),
+                ca_path: self.path(at.at("tls.caPath")),
+            },
             strict_transport_security: at.at("http.securityHeaders.strictTransportSecurity").string(),
             max_buffered_bytes: at.at("maxBufferedBytes").u64().and_then(|n| usize::try_from(n).ok()),
         }
@@ -325,7 +394,7 @@ impl<'v> At<'v> {
         self.0.as_bool()
     }
 
-    fn f64(self) -> Option<f64> {
+    pub(super) fn f64(self) -> Option<f64> {
         self.0.as_f64()
     }
 
@@ -405,6 +474,32 @@ mod tests {
         let mut expected = Config::default();
         expected.gateway.reload_debounce = Duration::from_millis(300);
         assert_eq!((config, warnings), (expected, vec![]));
+    }
+
+    #[test]
+    fn limits_of_the_interfaces() {
+        let of = |responses: Value| {
+            let endpoints = json!({"responses": responses, "chatCompletions": {"images": {"allowUrl": true}}});
+            read(json!({"gateway": {"http": {"endpoints": endpoints}}})).0.http
+        };
+        let given = of(json!({"enabled": true, "maxUrlParts": 0,
+            "images": {"allowUrl": false, "maxBytes": 30_000_000, "allowedMimes": ["image/PNG"], "maxRedirects": 0},
+            "files": {"maxBytes": 7, "maxChars": 8, "timeoutMs": 900, "urlAllowlist": ["a.example"]}}));
+        let responses = given.responses;
+        assert!(responses.enabled && !responses.images.urls.allow && given.chat.images.urls.allow);
+        assert_eq!((responses.max_body_bytes, responses.max_url_parts), (60_000_000, 0));
+        assert_eq!((responses.images.max_bytes, responses.images.max_total_bytes), (30_000_000, 30_000_000));
+        assert_eq!((responses.images.mimes, responses.images.urls.redirects), (vec!["image/png".to_owned()], 0));
+        let urls = UrlRules {
+            allow: true,
+            allowlist: vec!["a.example".into()],
+            redirects: 3,
+            timeout: Duration::from_millis(900),
+        };
+        let files = FileRules { max_bytes: 7, max_chars: 8, urls, ..FileRules::default() };
+        assert_eq!(responses.files, files);
+        assert_eq!(of(json!({"maxBodyBytes": 9, "images": {"maxBytes": 99_000_000}})).responses.max_body_bytes, 9);
+        assert!(!of(json!({})).responses.enabled && !Config::default().http.chat.images.urls.allow);
     }
 
     #[test]
@@ -505,7 +600,7 @@ mod tests {
 
     #[test]
     fn wrong_shapes_are_survived() {
-        for section in ["gateway", "agents", "models", "session", "logging", "commands", "hooks", "secrets"] {
+        for section in ["gateway", "agents", "models", "session", "logging", "commands", "hooks", "secrets", "tools"] {
             for value in [
                 json!(1),
                 json!("x"),

@@ -25,7 +25,8 @@ pub struct Facts {
     /// As people know this machine.
     pub host: String,
     pub port: u16,
-    pub tls: bool,
+    /// SHA-256 of the certificate, where TLS is spoken.
+    pub tls: Option<String>,
     pub tailnet: Option<Ipv4Addr>,
     /// Mode `full`: also where the program lies and that ssh may be there.
     pub program: Option<String>,

@@ -66,7 +66,9 @@ pub fn records(facts: &Facts, names: Names, addresses: &[(IpAddr, u8)]) -> Vec<R
         format!("displayName={}", shown(facts)),
         format!("lanHost={}.local", names.host()),
     ];
-    txt.extend(facts.tls.then(|| "gatewayTls=1".to_owned()));
+    if let Some(fingerprint) = &facts.tls {
+        txt.extend(["gatewayTls=1".to_owned(), format!("gatewayTlsSha256={fingerprint}")]);
+    }
     if let Some(program) = &facts.program {
         txt.push(format!("cliPath={program}"));
         txt.push("sshPort=22".into());
@@ -156,7 +158,7 @@ mod tests {
         Facts {
             host: "pi.lan".into(),
             port: 19001,
-            tls: false,
+            tls: Some("ab12".into()),
             tailnet: None,
             program: Some("/usr/bin/openclaw".into()),
         }
@@ -178,6 +180,8 @@ mod tests {
             "displayName=pi\"",
             "lanHost=openclaw.local",
             "cliPath=/usr/bin/openclaw",
+            "gatewayTls=1",
+            "gatewayTlsSha256=ab12",
             "10.0.0.5",
         ] {
             assert!(full.contains(part), "{part}: {full}");

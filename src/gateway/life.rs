@@ -2,6 +2,7 @@
 //! here and nowhere else.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,8 +16,10 @@ use super::settings::{self, Settings};
 use super::{Boot, Control};
 use crate::agent::models::client::{Timing, make_agent};
 use crate::agent::runs::Runs;
+use crate::agent::tools::Toolbox;
 use crate::agent::world::{SystemLine, World};
 use crate::agent::{keys, session};
+use crate::canvas::{self, CANVAS_PATH, Canvas};
 use crate::config::{Config, Paths};
 use crate::error::{Error, Result};
 use crate::hub::outbox::Budget;
@@ -24,6 +27,7 @@ use crate::hub::system_events::SystemEvents;
 use crate::hub::{self, Event, HubHandle};
 use crate::limits;
 use crate::policy::rate_limit::RateLimiter;
+use crate::policy::tools::idle_lists;
 use crate::protocol::COMPAT_VERSION;
 use crate::protocol::presence::SelfInfo;
 use crate::rpc::context::{SecretsInForce, wall_ms};
@@ -32,6 +36,8 @@ use crate::rpc::jobs::{JobThreads, Jobs};
 use crate::rpc::{Context, Live, restart};
 use crate::server::Doors;
 use crate::server::accept::Acceptor;
+use crate::server::certificate::InForce;
+use crate::server::http::compressed::Compressed;
 use crate::server::listen::Bound;
 use crate::server::pool::Pool;
 use crate::server::reader::InboundBudget;
@@ -78,6 +84,7 @@ impl Life {
         let state = &boot.paths.state_dir;
         let now = wall_ms();
         let config = settings.config.clone();
+        warn_of_tools(&config);
         atomic::sweep_temporary(state);
         let sessions = Sessions::open(&session_files(&config, &boot.paths), &store, now);
         let devices = Devices::open(state, &store, now);
@@ -94,12 +101,15 @@ impl Life {
             closed_runs: closed_tx,
             queue_system_event: queue_for_main(live.clone(), system_events.clone()),
             on_death: died("hub"),
+            metrics: boot.metrics.clone(),
         })
         .map_err(|e| failed("hub thread", e))?;
         begun.hub = Some(hub.clone());
         sessions.set_on_change(tell_hub(&hub));
         let world = world(boot, &live, &hub, &sessions, &system_events);
-        let runs = Runs::start(world, closed_rx, died("runs")).map_err(|e| failed("runs thread", e))?;
+        let runs = Runs::start(world.clone(), closed_rx, died("runs")).map_err(|e| failed("runs thread", e))?;
+        let lanes = runs.handle.clone();
+        let tools = Toolbox::new(world, Box::new(move || lanes.queued()));
         let (jobs, job_threads) = Jobs::new();
         let ctx = Arc::new(Context {
             paths: boot.paths.clone(),
@@ -112,10 +122,13 @@ impl Life {
             devices,
             setup_codes: SetupCodes::open(state),
             runs: runs.handle.clone(),
+            tools,
+            metrics: boot.metrics.clone(),
             jobs,
             limiter: RateLimiter::new(&config.gateway.auth.rate_limit),
             restarts: boot.restarts.clone(),
             system_events,
+            canvas: open_canvas(boot, settings, bound),
             log: boot.log.clone(),
             ws_log: boot.ws_log,
             heartbeats: AtomicBool::new(true),
@@ -132,6 +145,11 @@ impl Life {
             handshake_timeout: boot.handshake_timeout,
             ws_log: WsLogger { detail: boot.ws_log },
             hooks: Default::default(),
+            compressed: Compressed::default(),
+            ui_root: ui_root(boot, &config),
+            replays: Arc::default(),
+            past: Arc::default(),
+            tls: settings.tls.as_ref().map(InForce::new),
         });
         let acceptor = Acceptor::start(&bound.listeners, doors.clone()).map_err(|e| failed("accept thread", e))?;
         let threads = vec![("hub", hub_thread)];
@@ -150,6 +168,19 @@ impl Life {
     pub fn push(&self) {
         self.acceptor.iter().for_each(Acceptor::push);
         self.ctx.hub.nudge(Event::Beat);
+    }
+
+    /// Greets new clients with the certificate that the files hold now.
+    pub fn renew_certificate(&self) {
+        let Some(tls) = &self.doors.tls else { return };
+        match settings::certificate(&self.ctx.config(), &self.ctx.paths) {
+            Ok(Some(loaded)) => {
+                tls.replace(&loaded);
+                log::info!(target: "gateway", "tls certificate read; fingerprint sha256:{}", loaded.fingerprint);
+            }
+            Ok(None) => {}
+            Err(e) => log::warn!(target: "gateway", "tls certificate not renewed, the old one stays: {e}"),
+        }
     }
 
     /// Ends accepting; the listeners, and whoever waits in their backlog, are the caller's.
@@ -178,6 +209,7 @@ impl Life {
             }
         }
         close_clients(&ctx, &doors, deadline);
+        ctx.canvas.iter().for_each(|canvas| canvas.close());
         doors.pool.close();
         // A process that ends takes them along; a new life must not share it with the threads of the old one.
         let ghosts = end == End::Restart;
@@ -214,6 +246,9 @@ impl Life {
             self.ctx.sessions.add_agent(&agent, &path, wall_ms());
         }
         // A secret that has changed behind its reference is in force when the sessions of the old one have ended.
+        if config.tools != before.config.tools {
+            warn_of_tools(&config);
+        }
         let mut config = Config::clone(&config);
         config.gateway.auth = before.config.gateway.auth.clone();
         *self.ctx.live.write() = Arc::new(Live {
@@ -226,6 +261,12 @@ impl Life {
         });
         self.ctx.runs.lanes_changed();
         self.ctx.hub.send(Event::HealthChanged);
+    }
+}
+
+fn warn_of_tools(config: &Config) {
+    for line in idle_lists(&config.tools) {
+        log::warn!(target: "tools", "{line}");
     }
 }
 
@@ -318,6 +359,46 @@ fn live(settings: &Settings) -> Live {
     }
 }
 
+/// The canvas host, where the configuration and the environment want one.
+fn open_canvas(boot: &Boot, settings: &Settings, bound: &Bound) -> Option<Arc<Canvas>> {
+    let rules = &settings.config.canvas;
+    if !rules.enabled || settings.skips("OPENCLAW_SKIP_CANVAS_HOST") {
+        return None;
+    }
+    let root = rules.root.as_ref().map_or_else(|| boot.paths.state_dir.join("canvas"), PathBuf::from);
+    let shown = boot.paths.tilde(&root);
+    match Canvas::open(root, &boot.paths.state_dir, rules.live_reload, settings.plan.canvas_port) {
+        Ok(canvas) => {
+            let scheme = if settings.config.gateway.tls.enabled { "https" } else { "http" };
+            let host = SocketAddr::new(settings.plan.host(), settings.port);
+            log::info!(target: "canvas", "host mounted at {scheme}://{host}{CANVAS_PATH}/ (root {shown})");
+            let own_port = |address: &SocketAddr| Some(address.port()) == canvas.port;
+            if let Some(address) = bound.addresses().into_iter().find(own_port) {
+                log::info!(target: "canvas", "also at {scheme}://{address}{CANVAS_PATH}/");
+            }
+            Some(Arc::new(canvas))
+        }
+        Err(why) => {
+            log::error!(target: "canvas", "not served: {why}; set canvasHost.root to a directory with nothing but pages in it");
+            None
+        }
+    }
+}
+
+/// The operator's directory of the Control UI, unless it would show more than that.
+fn ui_root(boot: &Boot, config: &Config) -> Option<PathBuf> {
+    let root = PathBuf::from(config.gateway.control_ui.root.as_ref()?);
+    if canvas::encloses(&root, &boot.paths.state_dir) {
+        log::error!(
+            target: "gateway",
+            "Control UI not served: gateway.controlUi.root contains the state directory, whose files are secret; set it \
+             to a directory with nothing but the UI in it"
+        );
+        return None;
+    }
+    Some(root)
+}
+
 fn me() -> SelfInfo {
     SelfInfo {
         host: host::hostname(),
@@ -363,6 +444,7 @@ fn world(
         now_ms: Box::new(wall_ms),
         timing: Timing::default(),
         make_agent: Arc::new(make_agent),
+        metrics: boot.metrics.clone(),
     })
 }
 

@@ -338,7 +338,7 @@ impl<'a> Machine<'a> {
     /// Checks everything that can be checked before anything stops.
     pub(super) fn prepare(&self, loaded: Loaded) -> Result<Settings> {
         let mut settings = self.read_settings(loaded)?;
-        settings.plan_sockets()?;
+        settings.plan_sockets(&self.boot.paths)?;
         Ok(settings)
     }
 

@@ -41,7 +41,10 @@ impl Machine<'_> {
             true => self.restart_as_asked(found),
             false => self.consider(found, asked),
         };
-        if asked.reload && self.life.is_some() {
+        if asked.reload
+            && let Some(life) = &self.life
+        {
+            life.renew_certificate();
             sd_notify::ready();
         }
         stop
@@ -71,7 +74,10 @@ impl Machine<'_> {
     }
 
     fn consider(&mut self, found: Found, asked: Asked) -> Option<u8> {
+        let boot = self.boot;
+        let reloads = &boot.metrics.reloads;
         if let Some(line) = found.skipped() {
+            reloads.count("", "refused");
             log::warn!(target: "reload", "{line}");
             log::info!(target: "reload", "the gateway goes on with the configuration that it has");
         }
@@ -94,9 +100,13 @@ impl Machine<'_> {
             log::info!(target: "reload", "the restart that waited for operations to complete is not needed any more");
         }
         match action {
-            Action::Restart => return self.restart_when_idle(*loaded, &verdict),
+            Action::Restart => {
+                reloads.count("", "restart");
+                return self.restart_when_idle(*loaded, &verdict);
+            }
             Action::Apply if verdict.applied().is_some() => self.apply(*loaded, &verdict),
             _ if verdict.changed.is_empty() => {
+                reloads.count("", "unchanged");
                 log::info!(target: "reload", "configuration read; nothing changed");
             }
             Action::Apply | Action::Nothing | Action::Disabled => {}
@@ -121,7 +131,10 @@ impl Machine<'_> {
         };
         match self.check(loaded) {
             Ok(settings) => self.adopt(settings, env, verdict),
-            Err(e) => log::warn!(target: "reload", "config reload failed: {e}"),
+            Err(e) => {
+                self.boot.metrics.reloads.count("", "refused");
+                log::warn!(target: "reload", "config reload failed: {e}");
+            }
         }
     }
 
@@ -140,6 +153,7 @@ impl Machine<'_> {
             let secrets = SecretsInForce::of(&settings.loaded.effective, &settings.loaded.secrets);
             life.adopt(settings.config.clone(), secrets, env);
         }
+        self.boot.metrics.reloads.count("", "applied");
         bootstrap::keep_last_good(&self.boot.paths, &settings.loaded);
         if let Some(line) = verdict.applied() {
             log::info!(target: "reload", "{line}");

@@ -13,9 +13,10 @@ use crate::log::ws_lines::{Detail, WsLog};
 use crate::policy::auth::{self, AuthOverrides, ResolvedAuth};
 use crate::policy::net::OriginRules;
 use crate::policy::start::{self, StartFacts, StartRefusal};
+use crate::rpc::context::wall_ms;
 use crate::secret::Secret;
 use crate::server::bind_plan::{self, BindPlan};
-use crate::server::listen;
+use crate::server::{certificate, listen};
 use crate::store::source::FsSource;
 use crate::store::{atomic, secrets};
 use crate::sys::{exec, host, notice, process};
@@ -37,6 +38,8 @@ pub struct Settings {
     pub tailscale_reset_on_exit: bool,
     pub plan: BindPlan,
     pub origins: OriginRules,
+    /// Certificate and key, where TLS is spoken.
+    pub tls: Option<certificate::Loaded>,
     /// Variables from `.env` files and the configuration.
     pub env: BTreeMap<String, String>,
     /// For the log, once there is one.
@@ -102,8 +105,9 @@ impl Settings {
         let mut settings = Settings {
             env: loaded.env.clone(),
             warnings: loaded.warning_lines(),
-            plan: BindPlan { addresses: Vec::new(), warnings: Vec::new() },
+            plan: BindPlan::default(),
             origins: OriginRules::default(),
+            tls: None,
             loaded,
             config,
             port,
@@ -124,11 +128,22 @@ impl Settings {
     }
 
     /// Step 13, after the token is known: bind plan and everything that forbids it.
-    pub fn plan_sockets(&mut self) -> Result<()> {
+    pub fn plan_sockets(&mut self, paths: &Paths) -> Result<()> {
         let custom = self.config.gateway.custom_bind_host.as_deref();
         self.plan =
             bind_plan::plan(self.bind, custom, self.port, &host::tailnet_ipv4, &listen::can_bind).map_err(failed)?;
-        self.check_plan()
+        let canvas = &self.config.canvas;
+        if let Some(port) = canvas.port.filter(|_| canvas.enabled && !self.skips("OPENCLAW_SKIP_CANVAS_HOST")) {
+            self.plan.add_canvas(port);
+        }
+        self.check_plan()?;
+        self.tls = certificate(&self.config, paths)?;
+        Ok(())
+    }
+
+    /// The environment says that a part is not to be started.
+    pub fn skips(&self, variable: &str) -> bool {
+        self.loaded.var(&FsSource, variable).is_some_and(|value| value.trim() == "1")
     }
 
     /// The second half, for a plan that is there.
@@ -170,7 +185,7 @@ impl Settings {
         let facts = discovery::Facts {
             host: host::hostname(),
             port: self.port,
-            tls: self.config.gateway.tls_enabled,
+            tls: self.tls.as_ref().map(|tls| tls.fingerprint.clone()),
             tailnet: host::tailnet_ipv4(),
             program: (mode == "full").then(program).flatten(),
         };
@@ -216,6 +231,13 @@ impl Settings {
             stray_gateway_token: self.loaded.parsed.pointer("/gateway/token").is_some(),
         }
     }
+}
+
+/// What clients are greeted with. None: TLS is off.
+pub fn certificate(config: &Config, paths: &Paths) -> Result<Option<certificate::Loaded>> {
+    let tls = &config.gateway.tls;
+    let files = || certificate::Files::of(tls, &paths.state_dir);
+    tls.enabled.then(|| files().load(wall_ms())).transpose()
 }
 
 fn failed(text: String) -> Error {

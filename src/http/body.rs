@@ -89,7 +89,8 @@ impl Decoder {
 
     fn end_of_line(&mut self) -> Result<(), Refusal> {
         let line = std::mem::take(&mut self.line);
-        let line = line.strip_suffix(b"\r\n").ok_or(Refusal(400))?;
+        // A lone CR ends a line for some readers.
+        let line = line.strip_suffix(b"\r\n").filter(|line| !line.contains(&b'\r')).ok_or(Refusal(400))?;
         if self.stage == Stage::Trailer {
             self.trailer += line.len() + 2;
             if self.trailer > TRAILER_BYTES {
@@ -155,6 +156,11 @@ mod tests {
             "3\r\nabc\n\n",
             "11111111111111111\r\n",
             " 3\r\n",
+            "3\r;x\r\n",
+            "3;x\ry\r\n",
+            "3;x\ny\r\n",
+            "0\r\nT: u\rv\r\n",
+            "0\r\nT: u\n",
         ] {
             chunked(bad, Err(400));
         }

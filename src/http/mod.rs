@@ -2,8 +2,12 @@
 
 pub mod body;
 pub mod head;
+pub mod media_type;
+pub mod negotiate;
 pub mod query;
 pub mod reply;
+pub mod site_path;
+pub mod url;
 
 pub use head::{Head, Refusal};
 pub use reply::{Bytes, Printer, Reply, Shape};

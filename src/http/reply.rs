@@ -66,7 +66,11 @@ impl Reply {
     }
 
     pub fn bytes(status: u16, content_type: &str, body: Bytes) -> Reply {
-        Reply { body, ..Reply::empty(status) }.header("Content-Type", content_type)
+        Reply::empty(status).with_body(body).header("Content-Type", content_type)
+    }
+
+    pub fn with_body(self, body: Bytes) -> Reply {
+        Reply { body, ..self }
     }
 
     /// No body at all.
@@ -109,7 +113,12 @@ impl Reply {
         bytes
     }
 
-    /// The head of an answer whose body comes in pieces.
+    /// The head of an answer whose body is this long and comes behind it.
+    pub fn print_long_head(self, shape: &Shape, length: u64) -> Vec<u8> {
+        self.head.print(shape, Some(usize::try_from(length).unwrap_or(usize::MAX)))
+    }
+
+    /// The head of an answer whose body comes in pieces, nobody knows how many.
     pub fn print_stream_head(self, shape: &Shape) -> Vec<u8> {
         self.head.print(shape, None)
     }

@@ -28,6 +28,9 @@ pub struct Clients {
     epochs: HashMap<String, u64>,
     /// Sockets that were told to close, to be cut if the peer does not.
     closing: Vec<(Instant, Arc<Outbox>)>,
+    /// Events that slow clients did not get, and clients that were closed for it.
+    skipped: u64,
+    slow: u64,
 }
 
 impl Clients {
@@ -51,11 +54,13 @@ impl Clients {
     pub fn broadcast(&mut self, event: &'static str, frame: &EventFrame, now: Instant) {
         let kind = events::find(event).expect("only events of the table are sent");
         for client in self.clients.values() {
-            if kind.visible_to(client.role, &client.scopes)
-                && client.outbox.event(frame) == Sent::Closed
-                && !self.closing.iter().any(|(_, outbox)| Arc::ptr_eq(outbox, &client.outbox))
-            {
-                say_if_slow(client);
+            if !kind.visible_to(client.role, &client.scopes) {
+                continue;
+            }
+            let sent = client.outbox.event(frame);
+            self.skipped += u64::from(sent == Sent::Skipped);
+            if sent == Sent::Closed && !self.closing.iter().any(|(_, outbox)| Arc::ptr_eq(outbox, &client.outbox)) {
+                self.slow += u64::from(say_if_slow(client));
                 self.closing.push((now + limits::LINGER_TIME, client.outbox.clone()));
             }
         }
@@ -103,9 +108,14 @@ impl Clients {
             }
             freed += unsent;
             client.outbox.close_now(&Close::policy(SLOW_CONSUMER));
-            say_if_slow(client);
+            self.slow += u64::from(say_if_slow(client));
             self.closing.push((now + limits::LINGER_TIME, client.outbox.clone()));
         }
+    }
+
+    /// What was lost since the last call: events, and clients.
+    pub fn take_losses(&mut self) -> (u64, u64) {
+        (std::mem::take(&mut self.skipped), std::mem::take(&mut self.slow))
     }
 
     pub fn next_cut(&self) -> Option<Instant> {
@@ -124,14 +134,16 @@ impl Clients {
 }
 
 /// A client that was closed for not reading is worth a line: to its user it is a connection that broke.
-fn say_if_slow(client: &Client) {
-    if client.outbox.closed_with().is_some_and(|close| close.reason == SLOW_CONSUMER) {
+fn say_if_slow(client: &Client) -> bool {
+    let slow = client.outbox.closed_with().is_some_and(|close| close.reason == SLOW_CONSUMER);
+    if slow {
         log::warn!(
             target: "gateway/ws",
             "conn {} does not read its events and was closed (1008 slow consumer); it may connect again",
             client.conn_id
         );
     }
+    slow
 }
 
 #[cfg(test)]
@@ -185,6 +197,7 @@ mod tests {
         assert_eq!(clients.next_cut(), Some(now + limits::LINGER_TIME));
         clients.cut_overdue(now + limits::LINGER_TIME);
         assert_eq!(clients.next_cut(), None);
+        assert_eq!((clients.take_losses(), clients.take_losses()), ((0, 3), (0, 0)));
         // Their writers wake up and give back what they had in their hands.
         let deadline = Instant::now() + std::time::Duration::from_secs(20);
         while budget.exceeded() {

@@ -33,6 +33,7 @@ impl House {
             queue_system_event: Box::new(|_, _| {}),
             on_death: Box::new(|| {}),
             ws_log: Detail::Failures,
+            metrics: Arc::new(crate::metrics::Metrics::new(vec![], vec![], vec![])),
         })
         .unwrap();
         House { hub, thread: Some(thread), budget }

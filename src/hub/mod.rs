@@ -27,6 +27,7 @@ use self::reply::Reply;
 use self::run_events::{Answer, ClosedRun, RunEvent};
 use crate::limits;
 use crate::log::ws_lines::{self, Detail};
+use crate::metrics::Metrics;
 use crate::protocol::params::system::SystemEventParams;
 use crate::protocol::presence::{ClientInfo, Moment, PresenceBook, SelfInfo};
 use crate::protocol::roles::{Role, Scopes};
@@ -145,6 +146,7 @@ pub struct Setup {
     pub queue_system_event: QueueLine,
     /// Called when the thread panics: the state is gone, the process has to end in order.
     pub on_death: Box<dyn FnOnce() + Send>,
+    pub metrics: Arc<Metrics>,
 }
 
 /// The hub's address. Sending waits when the hub is behind; after its end nothing is sent and nobody is told.
@@ -192,6 +194,8 @@ pub fn start(setup: Setup) -> std::io::Result<(HubHandle, JoinHandle<()>)> {
     let thread = std::thread::Builder::new().name("hub".into()).spawn(move || {
         let _mourner = Mourner(Some(setup.on_death));
         let now = now();
+        // Those of the hub before this one are gone with it.
+        setup.metrics.ws_clients.clear();
         let mut presence = PresenceBook::new((setup.me)());
         let (health, fingerprint) = setup.health.build(now.millis);
         *snapshot.write() = Arc::new(Snapshot {
@@ -221,6 +225,7 @@ pub fn start(setup: Setup) -> std::io::Result<(HubHandle, JoinHandle<()>)> {
             ws_log: setup.ws_log,
             closed_runs: setup.closed_runs,
             queue_system_event: setup.queue_system_event,
+            metrics: setup.metrics,
             beats,
             closing: false,
         };
@@ -266,6 +271,7 @@ struct Hub {
     ws_log: Detail,
     closed_runs: Sender<ClosedRun>,
     queue_system_event: QueueLine,
+    metrics: Arc<Metrics>,
     beats: Arc<AtomicU64>,
     closing: bool,
 }
@@ -371,6 +377,9 @@ impl Hub {
         if excess > 0 {
             self.clients.close_fattest(excess, now.instant);
         }
+        let (skipped, slow) = self.clients.take_losses();
+        self.metrics.events_skipped.add(skipped);
+        self.metrics.slow_consumers.add(slow);
     }
 
     fn register(&mut self, r: Registration, now: Now) {
@@ -409,6 +418,8 @@ impl Hub {
         r.outbox.event(&event_frame("health", body, None));
         let _ = r.done.try_send(true);
         self.log_hello(&r.conn_id, snapshot.presence_version);
+        self.metrics.ws_connects.add(1);
+        self.metrics.ws_clients.count(r.role.name(), "");
         self.clients.insert(Client {
             conn_id: r.conn_id,
             outbox: r.outbox,
@@ -430,6 +441,7 @@ impl Hub {
 
     fn unregister(&mut self, conn_id: &str, now: Now) {
         let Some(client) = self.clients.remove(conn_id) else { return };
+        self.metrics.ws_clients.take_one(client.role.name(), "");
         if let Some(key) = client.presence_key
             && self.presence.disconnect(&key, moment(now, self.started))
         {

@@ -21,9 +21,10 @@ use crate::limits;
 use crate::protocol::frame;
 use crate::ws::{Close, encode};
 
-/// The sending half of a connection. `server` supplies it for TCP (and later TLS), tests in memory.
+/// The sending half of a connection. `server` supplies it for TCP and for TLS, tests in memory.
 pub trait Wire: Send + Sync {
-    /// Writes some bytes, blocking at most for [`limits::WRITE_STALL`]; the pen holder alone calls it.
+    /// Writes some bytes, blocking at most for [`limits::WRITE_STALL`]; the pen holder alone calls it. With none to
+    /// write: only what the wire itself has to say.
     fn write(&self, bufs: &[IoSlice<'_>]) -> io::Result<usize>;
 
     /// Writes what fits now. `WouldBlock`: nothing fits, or this wire cannot tell (it then only queues).
@@ -47,6 +48,10 @@ impl Budget {
     /// Bytes that all clients together hold beyond what memory should answer for: the fattest have to go.
     pub fn excess(&self) -> usize {
         self.unsent.load(Ordering::Relaxed).saturating_sub(self.limit)
+    }
+
+    pub fn unsent(&self) -> usize {
+        self.unsent.load(Ordering::Relaxed)
     }
 
     pub fn exceeded(&self) -> bool {
@@ -203,6 +208,8 @@ struct State {
     close: Option<Close>,
     /// A sign of life that may stand where the stream is now: between two pieces of an answer that is under way.
     pulse: Option<&'static [u8]>,
+    /// The same before the first piece of an answer that is owed.
+    interim: Option<&'static [u8]>,
     pieces: u64,
     /// An HTTP answer is being made by another thread.
     answering: bool,
@@ -234,6 +241,7 @@ impl Outbox {
                 phase: Phase::Open,
                 close: None,
                 pulse: None,
+                interim: None,
                 pieces: 0,
                 answering: false,
                 writer: None,
@@ -243,6 +251,18 @@ impl Outbox {
             budget,
             max_buffered,
         })
+    }
+
+    /// Lets the wire say what it has to say by itself (TLS: an alert): an empty item takes a turn with the pen.
+    pub fn take_turn(self: &Arc<Self>) {
+        let mut state = self.state.lock();
+        let waits = state.queue.back().is_some_and(|item| item.len() == 0);
+        if state.phase == Phase::Open && !waits {
+            state.queue.push_back(Item::raw(Kind::Control, Bytes::Own(Vec::new())));
+            if state.pen == Pen::Free {
+                self.give_pen_to_writer(&mut state);
+            }
+        }
     }
 
     /// Queues a response. Responses are never dropped; the reader stops reading while too many wait.
@@ -290,11 +310,12 @@ impl Outbox {
         }
     }
 
-    /// From here on somebody else answers, in pieces ([`Outbox::raw`]); `pulse` may be sent before the first.
-    pub fn begin_answer(&self, pulse: Option<&'static [u8]>) {
+    /// From here on somebody else answers, in pieces ([`Outbox::raw`]); `interim` is what [`Outbox::probe`] may send
+    /// before the first.
+    pub fn begin_answer(&self, interim: Option<&'static [u8]>) {
         let mut state = self.state.lock();
         state.answering = true;
-        state.pulse = pulse;
+        (state.pulse, state.interim) = (None, interim);
     }
 
     /// A piece of an HTTP answer from another thread: sent without blocking, or queued. `Closed`: the peer reads so
@@ -311,6 +332,7 @@ impl Outbox {
             return Sent::Closed;
         }
         state.pieces += 1;
+        state.interim = None;
         self.push(&mut state, Item::raw(Kind::Answer, Bytes::Own(bytes)));
         match behind {
             Behind::More(pulse) => state.pulse = Some(pulse),
@@ -326,11 +348,24 @@ impl Outbox {
         if state.phase == Phase::Dead { Sent::Closed } else { Sent::Yes }
     }
 
-    /// A sign of life, where one is allowed and nothing waits. True: it was sent.
+    /// A sign of life in a stream that is under way and has nothing waiting. True: it was sent.
     pub fn pulse(self: &Arc<Self>) -> bool {
         let mut state = self.state.lock();
-        let Some(bytes) = state.pulse.filter(|_| state.phase == Phase::Open && state.unsent == 0) else { return false };
-        self.push(&mut state, Item::raw(Kind::Control, Bytes::Own(bytes.to_vec())));
+        let pulse = state.pulse;
+        self.sign(&mut state, pulse)
+    }
+
+    /// The same, also before an answer has begun: for a peer that may be gone. Not every client that is there survives
+    /// an interim answer it has not asked for (Node's `fetch` does not).
+    pub fn probe(self: &Arc<Self>) -> bool {
+        let mut state = self.state.lock();
+        let sign = state.pulse.or(state.interim);
+        self.sign(&mut state, sign)
+    }
+
+    fn sign(self: &Arc<Self>, state: &mut State, bytes: Option<&'static [u8]>) -> bool {
+        let Some(bytes) = bytes.filter(|_| state.phase == Phase::Open && state.unsent == 0) else { return false };
+        self.push(state, Item::raw(Kind::Control, Bytes::Own(bytes.to_vec())));
         true
     }
 
@@ -339,16 +374,16 @@ impl Outbox {
         self.state.lock().pieces
     }
 
-    /// Waits until the answer that was begun is complete. False: it is not, after `wait`.
+    /// Waits until the answer that was begun is complete. False: it is not, after `wait`, or it never will be.
     pub fn wait_answered(&self, wait: Duration) -> bool {
         let until = Instant::now() + wait;
         let mut state = self.state.lock();
         while state.answering && state.phase != Phase::Dead {
             if self.progress.wait_until(&mut state, until).timed_out() {
-                return !state.answering;
+                break;
             }
         }
-        true
+        !state.answering
     }
 
     /// Sends what waits, then ends the sending half: the end of an HTTP connection.
@@ -510,8 +545,9 @@ impl Outbox {
     fn enter_closing(&self, state: &mut State) {
         if state.phase != Phase::Dead {
             state.phase = Phase::Closing;
-            if state.unsent == 0 {
-                self.wire.shutdown(Shutdown::Write);
+            // Whoever holds the pen may be about to write; laying it down does the same.
+            if state.unsent == 0 && state.pen == Pen::Free {
+                self.end_sending(state);
             }
         }
     }
@@ -546,11 +582,17 @@ impl Outbox {
         if state.queue.is_empty() {
             state.pen = Pen::Free;
             if state.phase == Phase::Closing {
-                self.wire.shutdown(Shutdown::Write);
+                self.end_sending(state);
             }
         } else {
             self.give_pen_to_writer(state);
         }
+    }
+
+    fn end_sending(&self, state: &mut State) {
+        self.wire.shutdown(Shutdown::Write);
+        // A writer that waits for more would hold the socket.
+        state.writer = None;
     }
 
     fn give_pen_to_writer(self: &Arc<Self>, state: &mut State) {
@@ -639,15 +681,14 @@ impl Outbox {
                 slices.extend(item.slices().into_iter().filter(|s| !s.is_empty()));
             }
             let mut n = match self.wire.write(&slices) {
-                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(0) if !slices.is_empty() => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(n) => n,
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
                 Err(e) => return Err(e),
             };
             drop(slices);
             let mut state = self.state.lock();
-            while n > 0 {
-                let item = &mut items[first];
+            while let Some(item) = items.get_mut(first).filter(|item| n > 0 || item.left() == 0) {
                 let part = n.min(item.left());
                 item.sent += part;
                 n -= part;

@@ -51,6 +51,11 @@ impl Memory {
         passed
     }
 
+    /// Everything written so far.
+    pub fn text(&self) -> String {
+        String::from_utf8(self.state.lock().out.clone()).unwrap()
+    }
+
     pub fn shut(&self) -> Vec<Shutdown> {
         self.state.lock().shut.clone()
     }
@@ -362,4 +367,128 @@ fn of_pongs_only_the_newest_waits() {
     memory.allow(usize::MAX / 2);
     assert!(out.wait_sent(soon()));
     assert_eq!(memory.frames().into_iter().filter(|f| f.0 == 10).collect::<Vec<_>>(), [(10, vec![99])]);
+}
+
+#[test]
+fn a_wire_with_something_to_say_gets_a_turn_behind_what_waits() {
+    let memory = Memory::with_credit(1);
+    let out = outbox(&memory, usize::MAX);
+    // Nothing waits: a writer comes for it, writes nothing, and nobody takes that for a wire that is stuck.
+    out.take_turn();
+    while memory.state.lock().threads.is_empty() {
+        thread::yield_now();
+    }
+    assert!(out.is_open() && out.wait_sent(soon()));
+    out.event(&event("half"));
+    in_the_writers_hands(&out);
+    for _ in 0..100 {
+        out.take_turn();
+    }
+    assert_eq!(out.state.lock().queue.len(), 1, "one turn is enough");
+    out.answer(b"{\"last\":1}".to_vec());
+    memory.allow(usize::MAX / 2);
+    assert!(out.wait_sent(soon()) && out.is_open());
+    assert_eq!(memory.texts().last().unwrap(), "{\"last\":1}");
+    out.finish();
+    while memory.shut().is_empty() {
+        thread::yield_now();
+    }
+    out.take_turn();
+    assert!(out.state.lock().queue.is_empty(), "nobody speaks behind the end");
+}
+
+#[test]
+fn pieces_leave_in_order_and_behind_the_last_comes_what_was_said_of_it() {
+    for (behind, open, shut) in [(Behind::Next, true, 0), (Behind::Nothing, false, 1)] {
+        let memory = Memory::with_credit(0);
+        let out = outbox(&memory, 1000);
+        out.begin_answer(None);
+        assert!(!out.wait_answered(Duration::ZERO));
+        for n in 0..20 {
+            assert_eq!(out.raw(format!("{n},").into_bytes(), Behind::More(b"~")), Sent::Yes);
+        }
+        assert_eq!((out.pieces(), out.unsent()), (20, 50));
+        assert_eq!(out.raw(b"end".to_vec(), behind), Sent::Yes);
+        assert!(out.wait_answered(Duration::ZERO), "complete, though nothing has left");
+        assert_eq!((out.is_open(), memory.shut().len()), (open, 0), "{behind:?}");
+        memory.allow(usize::MAX / 2);
+        assert!(out.wait_sent(soon()));
+        let want: String = (0..20).map(|n| format!("{n},")).chain(["end".to_owned()]).collect();
+        assert_eq!(memory.text(), want);
+        let deadline = soon();
+        while memory.shut().len() < shut && Instant::now() < deadline {
+            thread::yield_now();
+        }
+        assert_eq!(memory.shut(), vec![Shutdown::Write; shut], "{behind:?}");
+        let next = out.raw(b"next".to_vec(), Behind::Next);
+        assert_eq!(next, if open { Sent::Yes } else { Sent::Closed }, "{behind:?}");
+    }
+}
+
+#[test]
+fn a_reader_of_pieces_that_does_not_read_is_cut() {
+    let memory = Memory::with_credit(0);
+    let budget = Budget::new(usize::MAX);
+    let out = Outbox::new("http-test".into(), Box::new(MemoryWire(memory.clone())), budget.clone(), 100);
+    out.begin_answer(None);
+    // One piece may be larger than the limit.
+    assert_eq!(out.raw(vec![b'x'; 5000], Behind::More(b"~")), Sent::Yes);
+    assert_eq!(out.raw(b"y".to_vec(), Behind::More(b"~")), Sent::Closed);
+    assert_eq!(out.raw(b"z".to_vec(), Behind::Next), Sent::Closed);
+    assert!(!out.is_open() && memory.shut().contains(&Shutdown::Both));
+    let deadline = soon();
+    while budget.unsent() > 0 && Instant::now() < deadline {
+        thread::yield_now();
+    }
+    assert_eq!((budget.unsent(), out.unsent(), memory.text().len()), (0, 0, 0), "its bytes are given back");
+}
+
+#[test]
+fn signs_of_life_stand_between_pieces_and_nowhere_else() {
+    let memory = Memory::with_credit(usize::MAX);
+    let out = outbox(&memory, 1000);
+    assert!(!out.pulse() && !out.probe(), "nothing is owed");
+    out.begin_answer(Some(b"interim,"));
+    assert!(!out.pulse(), "before an answer only a peer that may be gone is asked");
+    assert!(out.probe());
+    out.raw(b"a,".to_vec(), Behind::More(b"~,"));
+    assert!(out.pulse() && out.probe());
+    out.raw(b"b".to_vec(), Behind::Next);
+    assert!(!out.pulse() && !out.probe(), "the answer is complete");
+    // The next one begins anew; without an interim answer there is nothing to ask with.
+    out.begin_answer(None);
+    assert!(!out.pulse() && !out.probe());
+    assert_eq!(memory.text(), "interim,a,~,~,b");
+    assert_eq!(out.pieces(), 2, "signs of life are none");
+
+    let stuck = Memory::with_credit(1);
+    let out = outbox(&stuck, 1000);
+    out.begin_answer(Some(b"interim"));
+    out.raw(b"abc".to_vec(), Behind::More(b"~"));
+    assert!(!out.pulse() && !out.probe(), "what waits is sign enough");
+    out.cut();
+    assert!(!out.pulse() && !out.probe());
+}
+
+#[test]
+fn whoever_waits_for_an_answer_is_woken_by_its_end_or_by_the_end_of_the_connection() {
+    for end in ["answered", "cut"] {
+        let memory = Memory::with_credit(usize::MAX);
+        let out = outbox(&memory, 1000);
+        assert!(out.wait_answered(Duration::ZERO), "nothing is owed");
+        out.begin_answer(None);
+        assert!(!out.wait_answered(Duration::from_millis(5)));
+        let waiting = {
+            let out = out.clone();
+            thread::spawn(move || (out.wait_answered(Duration::from_secs(20)), Instant::now()))
+        };
+        let began = Instant::now();
+        match end {
+            "answered" => drop(out.raw(b"all".to_vec(), Behind::Next)),
+            _ => out.cut(),
+        }
+        let (answered, at) = waiting.join().unwrap();
+        assert_eq!(answered, end == "answered", "{end}");
+        assert!(at.duration_since(began) < Duration::from_secs(10), "{end}");
+    }
 }

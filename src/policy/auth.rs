@@ -80,6 +80,8 @@ pub enum AuthFailure {
     TailscaleUserMismatch,
     /// `trusted_proxy_…`.
     TrustedProxy(String),
+    /// No secret was asked for, and the request may come from somebody else's page in a browser: why.
+    ForeignPage(&'static str),
 }
 
 /// The facts that a connect is judged by.

@@ -41,6 +41,7 @@ impl AuthFailure {
             AuthFailure::TailscaleWhoisFailed => "tailscale_whois_failed",
             AuthFailure::TailscaleUserMismatch => "tailscale_user_mismatch",
             AuthFailure::TrustedProxy(reason) => reason,
+            AuthFailure::ForeignPage(reason) => reason,
         }
     }
 
@@ -119,7 +120,7 @@ impl AuthFailure {
                 "tailscale identity mismatch (use Tailscale Serve auth or gateway token/password)".into(),
                 REVIEW,
             ),
-            AuthFailure::TrustedProxy(_) => ("AUTH_UNAUTHORIZED", String::new(), REVIEW),
+            AuthFailure::TrustedProxy(_) | AuthFailure::ForeignPage(_) => ("AUTH_UNAUTHORIZED", String::new(), REVIEW),
         }
     }
 }

@@ -15,4 +15,6 @@ pub mod pairing;
 pub mod rate_limit;
 pub mod setup_code;
 pub mod setup_url;
+pub mod ssrf;
 pub mod start;
+pub mod tools;

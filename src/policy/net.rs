@@ -233,6 +233,17 @@ impl HostName {
     }
 }
 
+impl std::fmt::Display for HostName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.name {
+            Host::Ip(IpAddr::V6(ip)) => write!(f, "[{ip}]")?,
+            Host::Ip(ip) => write!(f, "{ip}")?,
+            Host::Name(name) => f.write_str(name)?,
+        }
+        self.port.map_or(Ok(()), |port| write!(f, ":{port}"))
+    }
+}
+
 fn parse_port(text: &str) -> Option<u16> {
     text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse().ok())?
 }
@@ -289,6 +300,29 @@ pub fn check_origin(caller: &Caller, rules: &OriginRules) -> Result<(), &'static
     let at_host = || rules.host_header_fallback && caller.host.as_ref().is_some_and(|host| origin.is_at(host));
     let local = || caller.local_direct && origin.host.is_loopback();
     if rules.allowed.iter().any(listed) || at_host() || local() { Ok(()) } else { Err(ORIGIN_REFUSED) }
+}
+
+/// A Host that is not ours: a page may have led its visitor here under a name of its own (DNS rebinding).
+pub const HOST_REFUSED: &str = "host not allowed";
+
+/// Whether a Host header can only mean this gateway: nobody else can point such a name at it. `pages` are origins that
+/// the operator listed, `own_name` is what this machine is called.
+pub fn check_host(host: &HostName, pages: &[String], own_name: &str) -> Result<(), &'static str> {
+    let Host::Name(name) = &host.name else { return Ok(()) };
+    let ours = name == "localhost" || name.ends_with(".localhost") || host.is_tailnet();
+    let listed =
+        |page: &String| page.trim() == "*" || Origin::parse(page).is_some_and(|page| page.host.name == host.name);
+    let own = || name.eq_ignore_ascii_case(own_name.trim_end_matches('.'));
+    if ours || own() || pages.iter().any(listed) { Ok(()) } else { Err(HOST_REFUSED) }
+}
+
+/// The same for the Origin header of a request to an API: none is no page of a browser. Beside what [`check_origin`]
+/// allows these are pages of `also`, and pages of the very place that was asked.
+pub fn check_api_origin(caller: &Caller, rules: &OriginRules, also: &[String]) -> Result<(), &'static str> {
+    let Some(text) = caller.origin.as_deref() else { return Ok(()) };
+    let listed = also.iter().any(|entry| entry.eq_ignore_ascii_case(text));
+    let own = || Origin::parse(text).zip(caller.host.as_ref()).is_some_and(|(origin, host)| origin.is_at(host));
+    if listed || own() { Ok(()) } else { check_origin(caller, rules) }
 }
 
 #[cfg(test)]
@@ -431,6 +465,56 @@ mod tests {
         let two = [local, ("Origin", "http://localhost"), ("origin", "http://evil.example")];
         let caller = Caller::resolve(&head("127.0.0.1", &two), &IpList::default(), false);
         assert_eq!(check_origin(&caller, &any), Err(ORIGIN_MISSING));
+    }
+
+    #[test]
+    fn names_that_only_this_gateway_can_have() {
+        let pages = ["https://ui.example:8443".to_owned(), "nonsense".to_owned()];
+        for (host, own) in [
+            ("127.0.0.1:18789", true),
+            ("[::1]", true),
+            ("192.168.1.5:18789", true),
+            ("[fd00::5]:1", true),
+            ("localhost:18789", true),
+            ("LOCALHOST.", true),
+            ("app.localhost", true),
+            ("gw.tail1234.ts.net", true),
+            ("Pi", true),
+            ("pi:18789", true),
+            ("ui.example", true),
+            ("ui.example:18789", true),
+            ("evil.example", false),
+            ("localhost.evil.example", false),
+            ("127.0.0.1.evil.example", false),
+            ("xlocalhost", false),
+            ("ts.net", false),
+            ("pi.evil.example", false),
+            ("x.ui.example", false),
+            ("2130706433", false),
+        ] {
+            let host = HostName::parse(host).unwrap();
+            assert_eq!(check_host(&host, &pages, "pi").is_ok(), own, "{host:?}");
+            assert!(check_host(&host, &["*".to_owned()], "pi").is_ok(), "{host:?}");
+        }
+        let rules = OriginRules { allowed: vec!["https://ui.example".into()], host_header_fallback: false };
+        let also = ["https://chat.example".to_owned()];
+        for (host, origin, good) in [
+            ("gw.x.ts.net", None, true),
+            ("gw.x.ts.net", Some("https://gw.x.ts.net"), true),
+            ("gw.x.ts.net", Some("http://gw.x.ts.net:8080"), false),
+            ("127.0.0.1:18789", Some("http://127.0.0.1:18789"), true),
+            ("127.0.0.1:18789", Some("http://localhost:3000"), true),
+            ("127.0.0.1:18789", Some("https://ui.example"), true),
+            ("127.0.0.1:18789", Some("https://chat.example"), true),
+            ("127.0.0.1:18789", Some("https://evil.example"), false),
+            ("127.0.0.1:18789", Some("null"), false),
+            ("127.0.0.1:18789", Some(""), false),
+        ] {
+            let mut headers = vec![("Host", host)];
+            headers.extend(origin.map(|origin| ("Origin", origin)));
+            let caller = Caller::resolve(&head("127.0.0.1", &headers), &IpList::default(), false);
+            assert_eq!(check_api_origin(&caller, &rules, &also).is_ok(), good, "{host} {origin:?}");
+        }
     }
 
     #[test]

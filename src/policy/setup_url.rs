@@ -77,7 +77,7 @@ impl Address {
 fn pick(facts: &UrlFacts) -> Result<Address, Error> {
     let gateway = facts.gateway;
     let written = |source: &str, text: &str| {
-        read(text, gateway.tls_enabled)
+        read(text, gateway.tls.enabled)
             .map(|(secure, host)| Address { secure, host, source: source.to_owned() })
             .ok_or_else(|| {
                 Error::new(format!("{source} is not the address of a gateway: {text:?}"))
@@ -152,7 +152,7 @@ fn bound(facts: &UrlFacts) -> Result<Address, Error> {
         ));
     }
     let host = HostName { name: Host::Ip(ip.into()), port: Some(facts.port) };
-    Ok(Address { secure: gateway.tls_enabled, host, source: format!("gateway.bind={}", bind.name()) })
+    Ok(Address { secure: gateway.tls.enabled, host, source: format!("gateway.bind={}", bind.name()) })
 }
 
 /// Scheme and host of an address as written; what stands behind the host is dropped, for clients take no path.
@@ -275,7 +275,7 @@ mod tests {
             ),
             (bind(Bind::Lan), "ws://192.168.1.5:18789", "gateway.bind=lan"),
             (
-                with(|gateway| (gateway.bind, gateway.tls_enabled) = (Some(Bind::Tailnet), true)),
+                with(|gateway| (gateway.bind, gateway.tls.enabled) = (Some(Bind::Tailnet), true)),
                 "wss://100.100.1.2:18789",
                 "gateway.bind=tailnet",
             ),
@@ -326,7 +326,7 @@ mod tests {
             ("wss://gateway.example:99999", false, None),
             ("wss://a b", false, None),
         ] {
-            let mut case = with(|gateway| gateway.tls_enabled = tls);
+            let mut case = with(|gateway| gateway.tls.enabled = tls);
             case.given = Some(("--url", text));
             assert_eq!(chosen(&case).ok().map(|found| found.0).as_deref(), url, "{text}");
         }

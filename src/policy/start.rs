@@ -79,9 +79,10 @@ pub fn assumed_origins(facts: &StartFacts) -> Vec<String> {
         return Vec::new();
     }
     let port = facts.port;
-    let mut origins = vec![format!("http://localhost:{port}"), format!("http://127.0.0.1:{port}")];
+    let scheme = if facts.config.gateway.tls.enabled { "https" } else { "http" };
+    let mut origins = vec![format!("{scheme}://localhost:{port}"), format!("{scheme}://127.0.0.1:{port}")];
     if let (Bind::Custom, Some(host)) = (facts.bind, &facts.config.gateway.custom_bind_host) {
-        origins.push(format!("http://{}:{port}", host.trim()));
+        origins.push(format!("{scheme}://{}:{port}", host.trim()));
     }
     origins
 }
@@ -404,6 +405,8 @@ mod tests {
     fn assumed_origins_only_for_a_bind_from_the_config() {
         let lan = Case::default().lan();
         assert_eq!(lan.run(assumed_origins), ["http://localhost:18789", "http://127.0.0.1:18789"]);
+        let tls = Case::default().lan().with(|c| c.gateway.tls.enabled = true);
+        assert_eq!(tls.run(assumed_origins), ["https://localhost:18789", "https://127.0.0.1:18789"]);
         assert!(Case { bind_from_flag: true, ..Case::default().lan() }.run(assumed_origins).is_empty());
         assert!(Case::default().run(assumed_origins).is_empty());
         let named = Case::default().lan().with(|c| c.gateway.control_ui.allowed_origins = vec!["https://a".into()]);

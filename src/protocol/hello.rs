@@ -22,6 +22,8 @@ pub struct HelloParts<'a> {
     pub config_path: &'a str,
     pub state_dir: &'a str,
     pub session_defaults: SessionDefaults<'a>,
+    /// Where the canvas is for this client, its capability included.
+    pub canvas_host_url: Option<&'a str>,
     /// Name of the configured mode: none, token, password, trusted-proxy.
     pub auth_mode: &'a str,
     pub auth: HelloAuth<'a>,
@@ -78,6 +80,9 @@ pub fn hello_ok(parts: &HelloParts) -> Vec<u8> {
     out.text(",\"configPath\":").json(parts.config_path).text(",\"stateDir\":").json(parts.state_dir);
     out.text(",\"sessionDefaults\":").json(&parts.session_defaults).text(",\"authMode\":").json(parts.auth_mode);
     out.text("}");
+    if let Some(url) = parts.canvas_host_url {
+        out.text(",\"canvasHostUrl\":").json(url);
+    }
     if let Some(auth) = AuthMember::of(parts) {
         out.text(",\"auth\":").json(&auth);
     }
@@ -200,6 +205,7 @@ mod tests {
                 main_session_key: "agent:main:main",
                 scope: "per-sender",
             },
+            canvas_host_url: (protocol == 4).then_some("http://127.0.0.1:18789/__openclaw__/cap/c"),
             auth_mode: "token",
             auth: HelloAuth { method: "token", role: Role::Operator, scopes, device_token, handed_over },
             max_payload: 26_214_400,
@@ -241,7 +247,10 @@ mod tests {
                 json!({"method":"token","deviceToken":"dt","role":"operator","scopes":sorted,"issuedAtMs":7}),
             ),
         ] {
-            assert_eq!(hello(protocol, &scopes, token)["auth"], auth, "{protocol}");
+            let hello = hello(protocol, &scopes, token);
+            assert_eq!(hello["auth"], auth, "{protocol}");
+            let url = json!("http://127.0.0.1:18789/__openclaw__/cap/c");
+            assert_eq!(hello.get("canvasHostUrl"), (protocol == 4).then_some(&url));
         }
     }
 

@@ -11,12 +11,15 @@ use serde_json::Value;
 use super::jobs::Jobs;
 use super::restart::Restarts;
 use crate::agent::runs::RunsHandle;
+use crate::agent::tools::Toolbox;
+use crate::canvas::Canvas;
 use crate::config::secret_ref::{self, Resolved};
 use crate::config::{Config, Paths};
 use crate::hub::HubHandle;
 use crate::hub::system_events::SystemEvents;
 use crate::log::LogHandle;
 use crate::log::ws_lines::Detail;
+use crate::metrics::Metrics;
 use crate::policy::auth::ResolvedAuth;
 use crate::policy::net::OriginRules;
 use crate::policy::rate_limit::RateLimiter;
@@ -74,11 +77,16 @@ pub struct Context {
     pub devices: Devices,
     pub setup_codes: SetupCodes,
     pub runs: RunsHandle,
+    pub tools: Toolbox,
+    /// Of the whole process.
+    pub metrics: Arc<Metrics>,
     pub jobs: Jobs,
     pub limiter: RateLimiter,
     /// Of the whole process.
     pub restarts: Arc<Restarts>,
     pub system_events: Arc<SystemEvents>,
+    /// None: there is no canvas host.
+    pub canvas: Option<Arc<Canvas>>,
     pub log: LogHandle,
     /// How much the log says of frames.
     pub ws_log: Detail,

@@ -53,6 +53,7 @@ pub fn dispatch(ctx: &Arc<Context>, caller: &Arc<Caller>, request: Request, outb
         Ok(answered) => return answered,
         Err(error) => error,
     };
+    ctx.metrics.rpc.count(&method, "error");
     outbox.answer_direct(frame::response_err(&id, &refused, None));
     Answered::Refused(refused)
 }
@@ -87,6 +88,7 @@ fn hand_on(
             let queued = ctx.jobs.submit(move || {
                 let (ctx, caller, outbox, id) = job;
                 let outcome = guarded(method.name, || run(&ctx, &caller, params));
+                ctx.metrics.rpc.count(method.name, if outcome.is_ok() { "ok" } else { "error" });
                 say_answered(&ctx, &caller, method.name, &id, outcome.as_ref().err(), started.elapsed());
                 outbox.answer(match outcome {
                     Ok(payload) => payload.frame(&id),
@@ -99,10 +101,12 @@ fn hand_on(
         }
         (Handler::Answer(run), _) => {
             let payload = guarded(method.name, || run(ctx, caller, params))?;
+            ctx.metrics.rpc.count(method.name, "ok");
             outbox.answer_direct(payload.frame(id));
             Ok(Answered::Ok)
         }
         (Handler::Owner(run), _) => {
+            ctx.metrics.rpc.count(method.name, "deferred");
             let reply = Reply::new(outbox.clone(), id.to_owned());
             // After a panic there is nothing to say: the reply answered when it was dropped.
             let _ = guarded(method.name, || {

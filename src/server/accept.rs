@@ -138,9 +138,11 @@ fn take_in(
     doors: &Arc<Doors>,
     said: &mut Option<Instant>,
 ) {
+    doors.ctx.metrics.connections.add(1);
     let Some(ticket) = doors.sockets.admit(&stream, address) else {
+        doors.ctx.metrics.connections_refused.add(1);
         say(said, "too many connections; newcomers get 503");
-        return connection::refuse_connection(&stream);
+        return refuse(&stream, doors);
     };
     let (own, newcomer) = ((doors.clone(), stream.clone()), ticket.id());
     let (job, why) = match doors.pool.run(Box::new(move || connection::serve(&own.0, own.1, ticket))) {
@@ -151,8 +153,16 @@ fn take_in(
     say(said, &format!("{why}; newcomers get 503"));
     // Whoever is cut sets its thread free, and the newcomer waits no longer than that.
     if !doors.sockets.cut_oldest_but(newcomer) || !doors.pool.run_when_free(job, limits::ACCEPT_PAUSE) {
-        connection::refuse_connection(&stream);
+        doors.ctx.metrics.connections_refused.add(1);
+        refuse(&stream, doors);
         thread::sleep(limits::ACCEPT_PAUSE);
+    }
+}
+
+/// With TLS the newcomer is closed without a word: a handshake costs what there is not enough of.
+fn refuse(stream: &std::net::TcpStream, doors: &Doors) {
+    if doors.tls.is_none() {
+        connection::refuse_connection(stream);
     }
 }
 

@@ -18,12 +18,23 @@ pub struct BindPlan {
     pub addresses: Vec<SocketAddr>,
     /// For the log, subsystem gateway.
     pub warnings: Vec<String>,
+    /// A further port on the same addresses, for the canvas alone.
+    pub canvas_port: Option<u16>,
 }
 
 impl BindPlan {
     /// The address that decides: guards, URLs and the `--force` probe look at this one.
     pub fn host(&self) -> IpAddr {
         self.addresses.first().map_or(LOOPBACK, SocketAddr::ip)
+    }
+
+    /// The canvas on a port of its own, beside the gateway's; the same port is none of its own.
+    pub fn add_canvas(&mut self, port: u16) {
+        let Some(own) = self.addresses.first().map(SocketAddr::port).filter(|own| *own != port) else { return };
+        let more: Vec<_> =
+            self.addresses.iter().filter(|a| a.port() == own).map(|a| SocketAddr::new(a.ip(), port)).collect();
+        self.addresses.extend(more);
+        self.canvas_port = Some(port);
     }
 
     pub fn is_loopback(&self) -> bool {
@@ -55,7 +66,7 @@ pub fn plan(
         addresses.push(SocketAddr::new(LOOPBACK_ALIAS, port));
     }
     let warnings = if host.is_loopback() { Vec::new() } else { vec![EXPOSED.to_owned()] };
-    Ok(BindPlan { addresses, warnings })
+    Ok(BindPlan { addresses, warnings, canvas_port: None })
 }
 
 fn loopback(can_bind: &dyn Fn(IpAddr) -> bool) -> Result<IpAddr, String> {

@@ -9,13 +9,14 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use super::http::{self, Answer, Request, cors};
+use super::http::{self, Answer, Request, Route, Stream, cors};
 use super::input::{Heard, Input};
 use super::link::Link;
+use super::live_reload;
 use super::sockets::Ticket;
 use super::websocket::{self, Upgrade};
 use super::{Doors, Refused};
-use crate::http::{Head, Printer, Reply, Shape};
+use crate::http::{Printer, Reply, Shape};
 use crate::hub::outbox::Outbox;
 use crate::hub::run_events::{AbortRuns, RunEvent};
 use crate::limits;
@@ -34,36 +35,62 @@ pub fn serve(doors: &Arc<Doors>, stream: Arc<TcpStream>, mut ticket: Ticket) {
     if stream.set_write_timeout(Some(limits::WRITE_STALL)).is_err() {
         return;
     }
-    let link = Link::plain(stream);
+    let Some(link) = Link::open(stream, doors.tls.as_ref()) else { return };
+    let only_canvas = doors.only_canvas(link.tcp());
+    // What HTTP needed is gone before a WebSocket begins, which may live for months.
+    let Some(upgrade) = speak_http(doors, &link, &mut ticket, only_canvas) else { return };
+    let served = match http::canvas::is_socket(&upgrade.head.target) {
+        true => live_reload::serve(doors, upgrade, &mut ticket),
+        false if only_canvas => Err(Refused(Reply::text(404, "Not Found"))),
+        false => websocket::serve(doors, upgrade, &mut ticket),
+    };
+    if let Err(Refused(reply)) = served {
+        let (outbox, mut input) = ends(doors, &link, &ticket);
+        answer(&outbox, &mut Printer::default(), reply, &last_shape(doors));
+        close(&outbox, &mut input, false);
+    }
+}
+
+fn ends(doors: &Doors, link: &Link, ticket: &Ticket) -> (Arc<Outbox>, Input) {
     let name = format!("http-{}", ticket.id());
     let outbox = Outbox::new(name, link.wire(), doors.outgoing.clone(), limits::HTTP_UNSENT_BYTES);
-    let mut input = Input::new(link.clone());
+    link.attach(&outbox);
+    (outbox, Input::new(link.clone()))
+}
+
+/// Requests one after the other. None: the connection is at its end. Its frame must not stay on the stack below a
+/// WebSocket: never inlined.
+#[inline(never)]
+fn speak_http(doors: &Arc<Doors>, link: &Link, ticket: &mut Ticket, only_canvas: bool) -> Option<Upgrade> {
+    let (outbox, mut input) = ends(doors, link, ticket);
     let mut printer = Printer::default();
     let mut patience = limits::HTTP_FIRST_BYTE;
     loop {
         let head = match input.read_head(patience) {
             Ok(Some(head)) => head,
-            Ok(None) => return,
+            Ok(None) => {
+                outbox.finish();
+                return None;
+            }
             Err(refusal) => {
                 answer(&outbox, &mut printer, status_reply(refusal.0), &last_shape(doors));
-                return close(&outbox, &mut input);
+                close(&outbox, &mut input, false);
+                return None;
             }
         };
         if head.method == "CONNECT" {
-            return;
+            return None;
         }
         if head.wants_websocket() {
-            let upgrade = Upgrade { link: link.clone(), early: input.take_rest(), head };
-            match websocket::serve(doors, upgrade, &mut ticket) {
-                Ok(()) => return,
-                Err(Refused(reply)) => {
-                    answer(&outbox, &mut printer, reply, &last_shape(doors));
-                    return close(&outbox, &mut input);
-                }
-            }
+            // From here on another outbox writes to this socket.
+            let sent = outbox.wait_sent(Instant::now() + limits::WRITE_STALL);
+            return sent.then(|| Upgrade { link: link.clone(), early: input.take_rest(), head });
         }
-        if !exchange(doors, head, &mut input, &link, (&outbox, &mut printer), &mut ticket) {
-            return close(&outbox, &mut input);
+        let request = Request::new(doors, head, ticket);
+        let route = request.route().filter(|route| !only_canvas || route.name == http::canvas::CANVAS.name);
+        if !exchange(request, route, &mut input, link, (&outbox, &mut printer), ticket) {
+            close(&outbox, &mut input, true);
+            return None;
         }
         patience = limits::HTTP_KEEPALIVE;
     }
@@ -71,14 +98,14 @@ pub fn serve(doors: &Arc<Doors>, stream: Arc<TcpStream>, mut ticket: Ticket) {
 
 /// One request. False: the connection ends behind its answer.
 fn exchange(
-    doors: &Arc<Doors>,
-    head: Head,
+    request: Request,
+    route: Option<&'static Route>,
     input: &mut Input,
     link: &Link,
     (outbox, printer): (&Arc<Outbox>, &mut Printer),
     ticket: &mut Ticket,
 ) -> bool {
-    let request = Request::new(doors, head, ticket);
+    let doors = request.doors.clone();
     let (head, config) = (&request.head, &request.live.config);
     let mut shape = Shape {
         keep_alive: head.keep_alive && doors.ctx.ready.load(Ordering::Relaxed),
@@ -87,7 +114,6 @@ fn exchange(
         hsts: config.gateway.strict_transport_security.clone(),
         cors: cors::headers(head, &config.http.cors_origins),
     };
-    let route = request.route();
     let early = match (cors::preflight(head, &config.http.cors_origins), route) {
         (Some(reply), _) => Some(reply),
         (None, Some(route)) => request.judge(route).err(),
@@ -99,6 +125,7 @@ fn exchange(
             Ok(whole) => shape.keep_alive &= whole,
             Err(refusal) => (reply, shape.keep_alive) = (status_reply(refusal.0), false),
         }
+        count(&doors, route, reply.status());
         answer(outbox, printer, reply, &shape);
         return shape.keep_alive;
     };
@@ -106,14 +133,22 @@ fn exchange(
         Ok(body) => body,
         Err(refusal) => {
             shape.keep_alive = false;
-            answer(outbox, printer, (route.refuse)(refusal.0), &shape);
+            let reply = (route.refuse)(refusal.0);
+            count(&doors, Some(route), reply.status());
+            answer(outbox, printer, reply, &shape);
             return false;
         }
     };
     match http::handle(&request, route, body, outbox, &shape) {
         Answer::Now(reply) => {
+            count(&doors, Some(route), reply.status());
             answer(outbox, printer, reply, &shape);
             shape.keep_alive && outbox.is_open()
+        }
+        Answer::Stream(stream) => {
+            count(&doors, Some(route), stream.head.status());
+            drop(request);
+            send_stream(stream, outbox, &shape) && shape.keep_alive
         }
         owed @ (Answer::Run(_) | Answer::Owed) => {
             // Nobody who has a run under way is cut for a newcomer.
@@ -140,10 +175,34 @@ fn exchange(
     }
 }
 
+/// Sends a body while it is read, no faster than the client takes it. False: the connection is at its end.
+fn send_stream(stream: Stream, outbox: &Arc<Outbox>, shape: &Shape) -> bool {
+    let Stream { head, length, mut body } = stream;
+    outbox.raw_direct(head.print_long_head(shape, length), None);
+    let mut left = if shape.head_only { 0 } else { length };
+    while left > 0 && outbox.is_open() {
+        let most = left.min(limits::FILE_PIECE_BYTES as u64);
+        let mut piece = Vec::with_capacity(most as usize);
+        match body.by_ref().take(most).read_to_end(&mut piece) {
+            Ok(1..) => left -= piece.len() as u64,
+            // It has become shorter: whoever counts must not take it for the whole.
+            Ok(0) | Err(_) => outbox.cut(),
+        }
+        outbox.raw_direct(piece, None);
+    }
+    outbox.is_open()
+}
+
+/// What somebody else answers is counted by its responder.
+fn count(doors: &Doors, route: Option<&Route>, status: u16) {
+    doors.ctx.metrics.answered(route.map_or("", |route| route.name), status);
+}
+
 /// Listens while somebody else answers. False: the client hung up, or reads nothing.
 fn attend(input: &mut Input, link: &Link, outbox: &Arc<Outbox>) -> bool {
+    link.ask_while_silent(limits::SSE_KEEPALIVE);
     let mut pieces = outbox.pieces();
-    let mut silent = Duration::ZERO;
+    let mut since = Instant::now();
     loop {
         let heard = input.listen(limits::HTTP_KEEPALIVE);
         if heard == Heard::Gone {
@@ -161,11 +220,13 @@ fn attend(input: &mut Input, link: &Link, outbox: &Arc<Outbox>) -> bool {
             return false;
         }
         let now = outbox.pieces();
-        silent = if now == pieces { silent + limits::HTTP_KEEPALIVE } else { Duration::ZERO };
-        pieces = now;
-        if silent >= limits::SSE_KEEPALIVE {
+        if now != pieces {
+            (pieces, since) = (now, Instant::now());
+        }
+        // The next look would be too late.
+        if since.elapsed() + limits::HTTP_KEEPALIVE >= limits::SSE_KEEPALIVE {
             outbox.pulse();
-            silent = Duration::ZERO;
+            since = Instant::now();
         }
     }
 }
@@ -178,7 +239,7 @@ fn attend_half_closed(link: &Link, outbox: &Arc<Outbox>) -> bool {
         if outbox.wait_answered(Duration::ZERO) {
             return true;
         }
-        if !outbox.pulse() && outbox.unsent() == 0 {
+        if !outbox.probe() && outbox.unsent() == 0 {
             // It cannot be asked: a client of HTTP/1.0, which reads no interim answers.
             return false;
         }
@@ -233,8 +294,8 @@ fn answer(outbox: &Arc<Outbox>, printer: &mut Printer, reply: Reply, shape: &Sha
 }
 
 /// Closes so that the answer arrives: the sending half first, then a little of what still comes is read away.
-fn close(outbox: &Outbox, input: &mut Input) {
+fn close(outbox: &Outbox, input: &mut Input, upload: bool) {
     outbox.wait_sent(Instant::now() + limits::WRITE_STALL);
     outbox.finish();
-    input.linger();
+    input.linger(upload);
 }

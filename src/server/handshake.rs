@@ -9,6 +9,7 @@ use crossbeam_channel::bounded;
 use tungstenite::Message;
 
 use super::reader::{Next, Patience, Reader};
+use crate::canvas::CAPABILITY_PATH;
 use crate::hub::outbox::Outbox;
 use crate::hub::{Event, MakeHello, Registration};
 use crate::ids;
@@ -310,7 +311,7 @@ fn register(ctx: &Arc<Context>, peer: &Peer, opening: Opening, entry: Entry, out
         client: params.client.clone(),
     });
     let (done, registered) = bounded(1);
-    let hello = hello_maker(ctx, &live, &caller, &admission, token, handed_over);
+    let hello = hello_maker(ctx, &live, (&caller, came_to(&live, &peer.head, &from)), &admission, token, handed_over);
     ctx.hub.send(Event::Register(Box::new(Registration {
         conn_id: peer.conn_id.clone(),
         client: params.client,
@@ -332,11 +333,26 @@ fn register(ctx: &Arc<Context>, peer: &Peer, opening: Opening, entry: Entry, out
     }
 }
 
+/// Where a node finds the canvas: the address by which it came, and a capability that is good while it is here.
+fn canvas_url(ctx: &Context, caller: &Caller, came_to: Option<&str>) -> Option<String> {
+    let canvas = ctx.canvas.as_ref().filter(|_| caller.role == Role::Node)?;
+    let came_to = came_to?;
+    let minted = canvas.capabilities.mint(&caller.conn_id, Instant::now());
+    Some(format!("{came_to}{CAPABILITY_PATH}/{}", minted.capability.expose()))
+}
+
+/// `https://gateway.example`: the gateway as this client reached it.
+fn came_to(live: &Live, head: &net::Head, from: &net::Caller) -> Option<String> {
+    let forwarded = head.header("x-forwarded-proto").filter(|_| from.peer_is_trusted_proxy);
+    let tls = live.config.gateway.tls.enabled || forwarded.is_some_and(|proto| proto.eq_ignore_ascii_case("https"));
+    Some(format!("{}://{}", if tls { "https" } else { "http" }, from.host.as_ref()?))
+}
+
 /// hello-ok as a function of the snapshot that has the new client in it.
 fn hello_maker(
     ctx: &Arc<Context>,
     live: &Arc<Live>,
-    caller: &Arc<Caller>,
+    (caller, came_to): (&Arc<Caller>, Option<String>),
     admission: &Admission,
     token: Option<Issued>,
     handed_over: Vec<(Role, Issued)>,
@@ -346,6 +362,7 @@ fn hello_maker(
         let config = &live.config;
         let handed_over: Vec<_> = handed_over.iter().map(|(role, issued)| (*role, issued.shown())).collect();
         let main = crate::agent::keys::main_of(config.agents.default_id(), config).key;
+        let canvas = canvas_url(&ctx, &caller, came_to.as_deref());
         hello::hello_ok(&HelloParts {
             protocol: caller.protocol,
             conn_id: &caller.conn_id,
@@ -361,6 +378,7 @@ fn hello_maker(
                 main_session_key: &main,
                 scope: if config.session.global_scope { "global" } else { "per-sender" },
             },
+            canvas_host_url: canvas.as_deref(),
             auth_mode: live.auth.mode.name(),
             auth: HelloAuth {
                 method,

@@ -91,12 +91,12 @@ impl Input {
         if head.expects_continue && !decoder.done() && self.bytes.is_empty() {
             outbox.raw_direct(b"HTTP/1.1 100 Continue\r\n\r\n".to_vec(), None);
         }
-        let end = Instant::now() + limits::HTTP_BODY_DEADLINE;
+        let (end, stall) = (Instant::now() + limits::HTTP_BODY_DEADLINE, body_stall());
         let mut body = Vec::new();
         let mut claim = None;
         while !decoder.done() {
             if self.bytes.is_empty() {
-                match self.read_some(end.min(Instant::now() + limits::HTTP_BODY_STALL)) {
+                match self.read_some(end.min(Instant::now() + stall)) {
                     Ok(1..) => {}
                     Ok(0) => return Err(Refusal(400)),
                     Err(e) if is_timeout(&e) => return Err(Refusal(408)),
@@ -156,15 +156,19 @@ impl Input {
     }
 
     /// Reads a little of what still comes away, so that the last answer arrives: a reset would eat it.
-    pub fn linger(&mut self) {
-        let deadline = Instant::now() + limits::LINGER_TIME;
-        let mut left = limits::LINGER_BYTES;
-        while left > 0 {
+    /// Of a body that is refused more is taken (`upload`): many clients look for the answer when all of it has left.
+    pub fn linger(&mut self, upload: bool) {
+        let begun = Instant::now();
+        let (mut read, mut bought) = (0, 1);
+        let most = if upload { limits::LINGER_UPLOAD_BYTES } else { limits::LINGER_BYTES };
+        while read < most {
             self.bytes.clear();
+            let deadline = begun + (limits::LINGER_TIME * bought).min(limits::LINGER_UPLOAD_TIME);
             match self.read_some(deadline) {
                 Ok(0) | Err(_) => return,
-                Ok(n) => left = left.saturating_sub(n),
+                Ok(n) => read += n,
             }
+            bought = 1 + (read / limits::LINGER_BYTES) as u32;
         }
     }
 
@@ -184,4 +188,16 @@ impl Input {
         self.bytes.extend_from_slice(&piece[..n]);
         Ok(n)
     }
+}
+
+/// Tests do not wait for half a minute; a release build knows no such way.
+#[cfg(debug_assertions)]
+fn body_stall() -> Duration {
+    let told = std::env::var("OPENCLAW_TEST_BODY_STALL_MS").ok().and_then(|ms| ms.parse().ok());
+    told.map_or(limits::HTTP_BODY_STALL, Duration::from_millis)
+}
+
+#[cfg(not(debug_assertions))]
+fn body_stall() -> Duration {
+    limits::HTTP_BODY_STALL
 }

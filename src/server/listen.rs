@@ -40,7 +40,8 @@ impl Bound {
 
     /// `ws://127.0.0.1:21120, ws://[::1]:21120`, the words after `listening on`.
     pub fn describe(&self, tls: bool) -> String {
-        let urls: Vec<String> = self.addresses().into_iter().map(|address| url(address, tls)).collect();
+        let gateway = |address: &SocketAddr| Some(address.port()) != self.plan.canvas_port;
+        let urls: Vec<String> = self.addresses().into_iter().filter(gateway).map(|address| url(address, tls)).collect();
         urls.join(", ")
     }
 
@@ -95,6 +96,15 @@ fn bind_with_pause(plan: &BindPlan, tls: bool, stop: &AtomicBool, pause: Duratio
             bound.listeners.push(bind_first(*address, tls, stop, pause)?);
             continue;
         };
+        if Some(address.port()) == plan.canvas_port {
+            match open(*address) {
+                Ok(listener) => bound.listeners.push(listener),
+                Err(error) => bound.warnings.push(format!(
+                    "canvas: failed to bind {address} ({error}); the pages are served on the gateway's own port"
+                )),
+            }
+            continue;
+        }
         // Port 0 (tests): the alias takes the port that the first address was given.
         let port = first.local_addr().map_or(address.port(), |first| first.port());
         match open(SocketAddr::new(address.ip(), port)) {
@@ -232,7 +242,7 @@ mod tests {
     fn a_taken_port_is_retried_and_named() {
         let taken = open("127.0.0.1:0".parse().unwrap()).unwrap();
         let address = taken.local_addr().unwrap();
-        let plan = BindPlan { addresses: vec![address], warnings: vec![] };
+        let plan = BindPlan { addresses: vec![address], ..BindPlan::default() };
         let never = AtomicBool::new(false);
         let pause = Duration::from_millis(10);
         let start = Instant::now();
@@ -254,11 +264,11 @@ mod tests {
     #[test]
     fn other_errors_are_fatal_only_for_the_first_address() {
         let foreign: SocketAddr = "203.0.113.1:0".parse().unwrap();
-        let plan = BindPlan { addresses: vec![foreign], warnings: vec![] };
+        let plan = BindPlan { addresses: vec![foreign], ..BindPlan::default() };
         let error = bind(&plan, false, &AtomicBool::new(false)).unwrap_err();
         assert!(error.to_string().starts_with("failed to bind gateway socket on ws://203.0.113.1:0: "), "{error}");
         let local: SocketAddr = "127.0.0.1:0".parse().unwrap();
-        let plan = BindPlan { addresses: vec![local, foreign], warnings: vec![] };
+        let plan = BindPlan { addresses: vec![local, foreign], ..BindPlan::default() };
         let bound = bind(&plan, false, &AtomicBool::new(false)).unwrap();
         assert_eq!(bound.listeners.len(), 1);
         assert!(bound.warnings[0].starts_with("gateway: failed to bind loopback alias 203.0.113.1:"));

@@ -32,7 +32,7 @@ pub struct Upgrade {
 pub fn serve(doors: &Arc<Doors>, upgrade: Upgrade, ticket: &mut Ticket) -> Result<(), Refused> {
     let answer = switching_protocols(&upgrade.head)?;
     if !ticket.upgrade() {
-        return Err(Refused(Reply::text(503, "Too many connections").header("Retry-After", "1")));
+        return Err(too_many());
     }
     let Upgrade { link, head, early } = upgrade;
     let ctx = &doors.ctx;
@@ -40,6 +40,7 @@ pub fn serve(doors: &Arc<Doors>, upgrade: Upgrade, ticket: &mut Ticket) -> Resul
     let max_buffered = ctx.live().max_buffered;
     let name = format!("ws-{}", &conn_id[..8]);
     let outbox = Outbox::new(name, link.wire(), doors.outgoing.clone(), max_buffered);
+    link.attach(&outbox);
     outbox.raw_direct(answer.into_bytes(), None);
     let before = Limits { message_bytes: limits::PREAUTH_FRAME_BYTES as u64, fragments: limits::MAX_FRAGMENTS };
     let mut reader = Reader::new(link, early, outbox.clone(), doors.incoming.clone(), before);
@@ -60,6 +61,7 @@ pub fn serve(doors: &Arc<Doors>, upgrade: Upgrade, ticket: &mut Ticket) -> Resul
             crate::sys::memory::release_stack();
             let end = serve_requests(doors, &caller, &mut reader, &outbox);
             // The others learn of it now, not when the last bytes have left.
+            ctx.canvas.iter().for_each(|canvas| canvas.capabilities.forget(&conn_id));
             ctx.hub.send(Event::Unregister { conn_id });
             // What we told the client says more than how the socket ended.
             let close = outbox.closed_with().unwrap_or_else(|| end.close().clone());
@@ -72,7 +74,8 @@ pub fn serve(doors: &Arc<Doors>, upgrade: Upgrade, ticket: &mut Ticket) -> Resul
             doors.ws_log.refused(&peer.conn_id, &peer.head, close.code, &close.reason);
             take_leave(&mut reader, &outbox);
         }
-        Outcome::Gone => {}
+        // It may read on: over TLS the echo of its close frame is on its way.
+        Outcome::Gone => drop(outbox.wait_sent(Instant::now() + limits::LINGER_TIME)),
     }
     outbox.cut();
     Ok(())
@@ -191,6 +194,11 @@ fn answer(doors: &Arc<Doors>, caller: &Arc<Caller>, outbox: &Arc<Outbox>, bytes:
             Answered::Later
         }
     }
+}
+
+/// The refusal of an upgrade for which there is no room.
+pub fn too_many() -> Refused {
+    Refused(Reply::text(503, "Too many connections").header("Retry-After", "1"))
 }
 
 /// The answer to an upgrade request, by the rules of RFC 6455 section 4.2.1.

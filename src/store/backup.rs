@@ -1,20 +1,19 @@
-//! Backups: configuration and state in one tar file with a list of sums, checked, and put back.
+//! Backups: configuration and state in one tar file with a list of sums, and checked. `restore` puts them back.
 //!
-//! Runs on the main thread of a command. Archive: `state/…`, `config/<name>` when the configuration lies elsewhere,
-//! `workspace/…` when the workspace does, and `manifest.json` as the last member. What comes back is written beside its
-//! place and swapped in as a whole: whatever happens on the way, one of the two states is there.
+//! Runs on the main thread of a command. Archive: `state/…`; `config` when the configuration lies elsewhere or is wanted
+//! alone, with `include/…` for what it includes; `credentials/…` and `workspace/…` when they lie elsewhere; and
+//! `manifest.json` as the last member.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, BufReader, BufWriter, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Component, Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
 use super::atomic::{self, Staged};
 use super::tar::{self, Member, Reader};
-use crate::sys::rename;
 use crate::{ids, limits};
 
 pub const FORMAT: u32 = 1;
@@ -26,7 +25,7 @@ const PIECE: usize = 64 * 1024;
 /// What a backup holds: name in the archive, place on the disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Root {
-    pub name: &'static str,
+    pub name: String,
     pub path: PathBuf,
 }
 
@@ -90,9 +89,9 @@ pub fn list(roots: &[Root], leave: &Leave) -> io::Result<Listing> {
     for root in roots {
         let place = fs::canonicalize(&root.path)?;
         if fs::metadata(&place)?.is_file() {
-            listing.items.push(Item { name: root.name.to_owned(), path: place, directory: false });
+            listing.items.push(Item { name: root.name.clone(), path: place, directory: false });
         } else {
-            walk(root.name, &place, leave, &mut listing)?;
+            walk(&root.name, &place, leave, &mut listing)?;
         }
     }
     Ok(listing)
@@ -187,7 +186,7 @@ fn member(name: &str, directory: bool, bytes: u64, metadata: &fs::Metadata) -> M
 }
 
 /// Bytes copied and their SHA-256.
-fn copy(mut from: impl io::Read, to: &mut impl io::Write) -> io::Result<(u64, String)> {
+pub(super) fn copy(mut from: impl io::Read, to: &mut impl io::Write) -> io::Result<(u64, String)> {
     let mut sum = ids::Sha256::new();
     let mut piece = vec![0; PIECE];
     let mut total = 0;
@@ -234,10 +233,10 @@ pub fn verify(archive: &Path, step: Step<'_>) -> io::Result<Manifest> {
     }
 }
 
-type Content = Reader<BufReader<File>>;
+pub(super) type Content = Reader<BufReader<File>>;
 
 /// Calls for every member but the manifest, whose text is the result. Names are checked before.
-fn each(archive: &Path, run: &mut dyn FnMut(&Member, &mut Content) -> io::Result<()>) -> io::Result<String> {
+pub(super) fn each(archive: &Path, run: &mut dyn FnMut(&Member, &mut Content) -> io::Result<()>) -> io::Result<String> {
     let mut reader = Reader::new(BufReader::with_capacity(PIECE, File::open(archive)?));
     let mut seen = std::collections::BTreeSet::new();
     while let Some(member) = reader.member()? {
@@ -264,51 +263,15 @@ fn each(archive: &Path, run: &mut dyn FnMut(&Member, &mut Content) -> io::Result
 fn check_name(name: &str) -> io::Result<()> {
     let inside = Path::new(name).components().all(|part| matches!(part, Component::Normal(_)));
     let plain = !name.contains(['\\', '\0']) && !name.ends_with('/') && !name.contains("//") && !name.contains("/./");
-    let root = name.split('/').next().unwrap_or_default();
-    match inside && plain && matches!(root, "state" | "config" | "workspace") {
+    let known = match name.split_once('/') {
+        Some(("include", rest)) => is_include(rest),
+        Some((root, _)) => matches!(root, "state" | "workspace" | "credentials"),
+        None => matches!(name, "state" | "config" | "workspace" | "credentials"),
+    };
+    match inside && plain && known {
         true => Ok(()),
         false => Err(bad(format!("it holds the path \"{}\", which leads elsewhere", name.escape_debug()))),
     }
-}
-
-/// Where the roots of an archive go.
-#[derive(Clone, Debug)]
-pub struct Target {
-    /// Name of the root, directory or file to replace.
-    pub roots: Vec<(String, PathBuf)>,
-    /// `<place><suffix>` keeps what was there.
-    pub suffix: String,
-}
-
-/// Puts a verified archive in place. Gives the places and where what stood there is kept.
-pub fn restore(
-    archive: &Path,
-    manifest: &Manifest,
-    target: &Target,
-    step: Step<'_>,
-) -> io::Result<Vec<(PathBuf, Option<PathBuf>)>> {
-    let staged = StagedRoots::new(target)?;
-    let sums: BTreeMap<&str, &Sum> = manifest.files.iter().map(|file| (file.name.as_str(), file)).collect();
-    each(archive, &mut |member, content| {
-        let Some(path) = staged.path(&member.name) else { return Ok(()) };
-        if member.directory {
-            atomic::create_dirs(&path)?;
-            set_mode(&path, member.mode | 0o700)?;
-            return Ok(());
-        }
-        atomic::create_dirs(atomic::parent(&path))?;
-        let mut file = atomic::new_private(&path)?;
-        let (bytes, sha256) = copy(content, &mut file)?;
-        if sums.get(member.name.as_str()).is_none_or(|sum| sum.bytes != bytes || sum.sha256 != sha256) {
-            return Err(bad(format!("{} has changed since it was verified", member.name)));
-        }
-        let _ = file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(member.modified));
-        set_mode(&path, member.mode | 0o600)?;
-        file.sync_all()?;
-        step(&member.name, bytes);
-        Ok(())
-    })?;
-    staged.commit(&target.suffix)
 }
 
 /// The text of one member, e.g. the configuration.
@@ -321,143 +284,6 @@ pub fn read(archive: &Path, name: &str, max: usize) -> io::Result<Option<String>
         Ok(())
     })?;
     Ok(found)
-}
-
-/// Each root beside its place; removed again unless committed.
-struct StagedRoots {
-    roots: Vec<(String, PathBuf, PathBuf)>,
-    /// Roots of the archive that go into one of the others.
-    inner: Vec<(String, PathBuf)>,
-}
-
-impl StagedRoots {
-    fn new(target: &Target) -> io::Result<StagedRoots> {
-        let mut roots: Vec<(String, PathBuf, PathBuf)> = Vec::new();
-        let mut inner = Vec::new();
-        let outermost =
-            |place: &Path| !target.roots.iter().any(|(_, other)| other != place && place.starts_with(other));
-        for (name, place) in target.roots.iter().filter(|(_, place)| outermost(place)) {
-            let beside = with_suffix(place, &format!(".restoring-{}", ids::new_entry_id()));
-            atomic::create_dirs(atomic::parent(place))?;
-            roots.push((name.clone(), place.clone(), beside));
-        }
-        for (name, place) in target.roots.iter().filter(|(_, place)| !outermost(place)) {
-            let around = roots.iter().find_map(|(_, outer, beside)| Some(beside.join(place.strip_prefix(outer).ok()?)));
-            inner.extend(around.map(|place| (name.clone(), place)));
-        }
-        Ok(StagedRoots { roots, inner })
-    }
-
-    /// Where a member is written for now; None when its root is not wanted.
-    fn path(&self, member: &str) -> Option<PathBuf> {
-        let outer = self.roots.iter().map(|(name, _, beside)| (name, beside));
-        // The longest name first: a file of the state may have a place of its own.
-        let mut known: Vec<(&String, &PathBuf)> =
-            self.inner.iter().map(|(name, place)| (name, place)).chain(outer).collect();
-        known.sort_by_key(|(name, _)| std::cmp::Reverse(name.len()));
-        known.into_iter().find_map(|(name, beside)| {
-            let rest = member.strip_prefix(name.as_str())?;
-            match rest.strip_prefix('/') {
-                Some(rest) => Some(beside.join(rest)),
-                None => rest.is_empty().then(|| beside.clone()),
-            }
-        })
-    }
-
-    fn commit(mut self, suffix: &str) -> io::Result<Vec<(PathBuf, Option<PathBuf>)>> {
-        for (_, _, beside) in &self.roots {
-            sync_tree(beside)?;
-        }
-        let mut done: Vec<(PathBuf, Option<PathBuf>)> = Vec::new();
-        for (_, place, beside) in std::mem::take(&mut self.roots) {
-            if fs::symlink_metadata(&beside).is_err() {
-                continue;
-            }
-            match swap_in(&place, &beside, suffix) {
-                Ok(kept) => done.push((place, kept)),
-                Err(error) => {
-                    remove(&beside);
-                    done.iter().rev().for_each(|(place, kept)| take_back(place, kept.as_deref()));
-                    return Err(error);
-                }
-            }
-        }
-        Ok(done)
-    }
-}
-
-/// All or nothing: what has been put in place goes again.
-fn take_back(place: &Path, kept: Option<&Path>) {
-    remove(place);
-    if let Some(kept) = kept {
-        let _ = fs::rename(kept, place);
-    }
-}
-
-impl Drop for StagedRoots {
-    fn drop(&mut self) {
-        for (_, _, beside) in &self.roots {
-            remove(beside);
-        }
-    }
-}
-
-/// The new in the old one's place; where the old one is now.
-fn swap_in(place: &Path, beside: &Path, suffix: &str) -> io::Result<Option<PathBuf>> {
-    let parent = atomic::parent(place);
-    let kept = with_suffix(place, suffix);
-    match fs::symlink_metadata(place) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            fs::rename(beside, place)?;
-            atomic::sync_directory(parent)?;
-            return Ok(None);
-        }
-        Err(error) => return Err(error),
-        Ok(_) => {}
-    }
-    match rename::exchange(beside, place) {
-        Ok(()) => fs::rename(beside, &kept)?,
-        // Two steps where the system has no swap; if the second fails the first is undone.
-        Err(error) if error.kind() == io::ErrorKind::Unsupported => {
-            fs::rename(place, &kept)?;
-            if let Err(error) = fs::rename(beside, place) {
-                fs::rename(&kept, place)?;
-                return Err(error);
-            }
-        }
-        Err(error) => return Err(named(place, &error)),
-    }
-    atomic::sync_directory(parent)?;
-    Ok(Some(kept))
-}
-
-/// Moves something aside: the new name.
-pub fn move_aside(path: &Path, suffix: &str) -> io::Result<PathBuf> {
-    let kept = with_suffix(path, suffix);
-    fs::rename(path, &kept)?;
-    atomic::sync_directory(atomic::parent(path))?;
-    Ok(kept)
-}
-
-fn sync_tree(path: &Path) -> io::Result<()> {
-    let Ok(metadata) = fs::symlink_metadata(path) else { return Ok(()) };
-    if !metadata.is_dir() {
-        return Ok(());
-    }
-    for entry in fs::read_dir(path)? {
-        sync_tree(&entry?.path())?;
-    }
-    atomic::sync_directory(path)
-}
-
-fn remove(path: &Path) {
-    let _ = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
-}
-
-fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    PathBuf::from(name)
 }
 
 fn since_1970(time: SystemTime) -> u64 {
@@ -474,21 +300,18 @@ fn mode_of(metadata: &fs::Metadata) -> u32 {
     if metadata.is_dir() { 0o700 } else { 0o600 }
 }
 
-#[cfg(unix)]
-fn set_mode(path: &Path, mode: u32) -> io::Result<()> {
-    fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(mode & 0o777))
+/// A part of a configuration that may be put beside it, wherever that is: nothing hidden, and nothing that another
+/// program takes for its own.
+pub fn is_include(relative: &str) -> bool {
+    let json = [".json", ".json5", ".jsonc"].iter().any(|end| relative.ends_with(end));
+    json && relative.split('/').all(|part| !part.is_empty() && !part.starts_with('.'))
 }
 
-#[cfg(not(unix))]
-fn set_mode(_path: &Path, _mode: u32) -> io::Result<()> {
-    Ok(())
-}
-
-fn bad(what: String) -> io::Error {
+pub(super) fn bad(what: String) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what)
 }
 
-fn named(path: &Path, error: &io::Error) -> io::Error {
+pub(super) fn named(path: &Path, error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }
 
@@ -498,7 +321,9 @@ mod tests {
 
     #[test]
     fn names_that_lead_elsewhere() {
-        for good in ["state", "state/a", "config/openclaw.json", "workspace/x y/é", "state/..a"] {
+        for good in
+            ["state", "state/a", "config", "workspace/x y/é", "state/..a", "credentials/.x", "include/a/b.json5"]
+        {
             assert!(check_name(good).is_ok(), "{good}");
         }
         for wrong in [
@@ -515,6 +340,12 @@ mod tests {
             "state\\x",
             "C:/x",
             "state/\0",
+            "config/x",
+            "include",
+            "include/a.sh",
+            "include/.ssh/a.json",
+            "include/../a.json",
+            "credentials/../x",
         ] {
             assert!(check_name(wrong).is_err(), "{wrong}");
         }

@@ -26,6 +26,7 @@ mod journal;
 mod lines;
 pub mod lock;
 pub mod message;
+pub mod restore;
 mod scan;
 pub mod secrets;
 pub mod sessions;

@@ -5,16 +5,7 @@ use std::path::Path;
 /// Bytes that this user may still write below `path`; None where the system cannot tell.
 #[cfg(unix)]
 pub fn free_bytes(path: &Path) -> Option<u64> {
-    use std::os::unix::ffi::OsStrExt as _;
-    let path = std::ffi::CString::new(path.as_os_str().as_bytes()).ok()?;
-    let mut stat = std::mem::MaybeUninit::<libc::statvfs>::uninit();
-    // SAFETY: the path ends with a zero byte; the kernel fills the structure when it answers 0.
-    let stat = unsafe {
-        if libc::statvfs(path.as_ptr(), stat.as_mut_ptr()) != 0 {
-            return None;
-        }
-        stat.assume_init()
-    };
+    let stat = statvfs(path)?;
     // The widths of the fields differ between systems.
     #[allow(clippy::unnecessary_cast)]
     Some((stat.f_bavail as u64).saturating_mul(stat.f_frsize as u64))
@@ -23,6 +14,38 @@ pub fn free_bytes(path: &Path) -> Option<u64> {
 #[cfg(not(unix))]
 pub fn free_bytes(_: &Path) -> Option<u64> {
     None
+}
+
+/// Whether a further file can be made below `path`; None where the system cannot tell, or does not count them.
+#[cfg(unix)]
+pub fn has_inodes(path: &Path) -> Option<bool> {
+    let stat = statvfs(path)?;
+    (stat.f_files > 0).then_some(stat.f_favail > 0)
+}
+
+#[cfg(not(unix))]
+pub fn has_inodes(_: &Path) -> Option<bool> {
+    None
+}
+
+#[cfg(unix)]
+fn statvfs(path: &Path) -> Option<libc::statvfs> {
+    use std::os::unix::ffi::OsStrExt as _;
+    let path = std::ffi::CString::new(path.as_os_str().as_bytes()).ok()?;
+    let mut stat = std::mem::MaybeUninit::<libc::statvfs>::uninit();
+    // SAFETY: the path ends with a zero byte; the kernel fills the structure when it answers 0.
+    unsafe { (libc::statvfs(path.as_ptr(), stat.as_mut_ptr()) == 0).then(|| stat.assume_init()) }
+}
+
+/// The file system that holds `path`; None where the system cannot tell.
+pub fn device(path: &Path) -> Option<u64> {
+    #[cfg(unix)]
+    return std::fs::metadata(path).ok().map(|meta| std::os::unix::fs::MetadataExt::dev(&meta));
+    #[cfg(not(unix))]
+    {
+        let _ = path;
+        None
+    }
 }
 
 /// Whether this user may write to `path`; true where the system cannot tell.
@@ -63,6 +86,8 @@ mod tests {
     fn answers() {
         assert!(free_bytes(&std::env::temp_dir()).is_some_and(|bytes| bytes > 0));
         assert_eq!(free_bytes(Path::new("/nonexistent")), None);
+        assert_ne!(has_inodes(&std::env::temp_dir()), Some(false));
+        assert_ne!(device(Path::new("/proc")), device(&std::env::temp_dir()));
         assert!(is_writable(&std::env::temp_dir()) && !is_writable(Path::new("/nonexistent")));
         assert_eq!(memory_card(Path::new("/proc")), None);
     }

@@ -132,6 +132,11 @@ pub fn inbound_budget() -> usize {
     share(limits().usable(), limits::INBOUND_MEMORY_FRACTION)
 }
 
+/// Bytes of conversations that only memory keeps.
+pub fn responses_bytes() -> usize {
+    limits::RESPONSES_BYTES.min(share(limits().usable(), limits::RESPONSES_MEMORY_FRACTION))
+}
+
 /// Size at which the log file turns over: 8 MiB, less on machines with less than 512 MiB.
 pub fn log_file_bytes() -> u64 {
     limits::LOG_FILE_BYTES.min(limits().usable() / limits::LOG_FILE_MEMORY_FRACTION)

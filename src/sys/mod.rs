@@ -5,6 +5,7 @@
 #![allow(unsafe_code)]
 
 pub mod ask;
+pub mod beneath;
 pub mod dir_watch;
 pub mod dirs;
 pub mod disk;

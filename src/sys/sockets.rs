@@ -59,6 +59,19 @@ pub fn listeners(port: u16) -> Vec<Listener> {
     }
 }
 
+/// Ports on which a process listens, in order; empty where the system does not tell.
+pub fn ports_of(pid: u32) -> Vec<u16> {
+    let tables = ["/proc/self/net/tcp", "/proc/self/net/tcp6"].map(|table| std::fs::read(table).unwrap_or_default());
+    let text = tables.iter().map(|table| String::from_utf8_lossy(table)).collect::<Vec<_>>().join("\n");
+    let rows: Vec<Row> = text.lines().filter_map(parse_row).collect();
+    let Ok(entries) = std::fs::read_dir(format!("/proc/{pid}/fd")) else { return Vec::new() };
+    let links = entries.flatten().filter_map(|entry| std::fs::read_link(entry.path()).ok());
+    let inode = |link: std::path::PathBuf| link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok();
+    let inodes: Vec<u64> = links.filter_map(inode).collect();
+    let own = rows.iter().filter(|row| inodes.contains(&row.inode)).map(|row| row.address.port());
+    own.collect::<std::collections::BTreeSet<_>>().into_iter().collect()
+}
+
 #[cfg(target_os = "linux")]
 fn listening_rows(port: u16) -> Option<Vec<Row>> {
     if let Ok(rows) = super::sock_diag::listening(port) {

@@ -127,8 +127,8 @@ fn where_nothing_at_all_can_be_written_it_serves_and_says_what_is_not_kept() {
     let tmp = "mount --bind /tmp /tmp && mount -o remount,ro,bind /tmp && ! touch \"$HOME/x\" /tmp/x 2>&1";
     let Some(mut gateway) = mounts::start(&home, &format!("{READ_ONLY} && {tmp}")) else { return };
     for what in ["cannot write the log file", "no lock file: ", "the last good configuration is not kept"] {
-        let said = gateway.output();
-        assert!(said.lines().any(|line| line.contains(what) && line.contains("Read-only")), "{what}: {said}");
+        let said = || gateway.output().lines().any(|line| line.contains(what) && line.contains("Read-only"));
+        wait_until(what, said);
     }
     assert_locked(&gateway, &home);
     assert_good_life(&mut gateway);

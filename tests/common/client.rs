@@ -11,6 +11,7 @@ use openclaw::protocol::roles::Role;
 use ring::signature::{Ed25519KeyPair, KeyPair};
 use serde_json::{Value, json};
 use tungstenite::client::IntoClientRequest;
+use tungstenite::handshake::client::Request;
 use tungstenite::{Message, WebSocket};
 
 use super::{TOKEN, patience};
@@ -88,8 +89,8 @@ impl Default for Hello {
     }
 }
 
-pub struct Client {
-    pub socket: WebSocket<TcpStream>,
+pub struct Client<S = TcpStream> {
+    pub socket: WebSocket<S>,
     next_id: u64,
     /// Frames that were read while something else was waited for.
     pending: VecDeque<Value>,
@@ -122,11 +123,7 @@ impl Client {
         let stream = TcpStream::connect(("127.0.0.1", port)).expect("the gateway accepts");
         stream.set_nodelay(true).expect("a socket");
         stream.set_read_timeout(Some(patience())).expect("a socket");
-        let (socket, _) = tungstenite::client(request, stream).expect("the upgrade");
-        let mut client = Client { socket, next_id: 0, pending: VecDeque::new(), challenge: Value::Null };
-        client.challenge = client.frame();
-        assert_eq!(client.challenge["event"], "connect.challenge", "{}", client.challenge);
-        client
+        Client::upgrade(request, stream)
     }
 
     /// Connected without a device: local, with the right token, so all scopes are kept.
@@ -140,6 +137,30 @@ impl Client {
         let answer = client.hello(hello, device);
         assert_eq!(answer["ok"], true, "connect was refused: {answer}");
         (client, answer["payload"].clone())
+    }
+
+    /// Everything that comes until nothing came for `quiet`.
+    pub fn drain(&mut self, quiet: Duration) -> Vec<Value> {
+        self.socket.get_ref().set_read_timeout(Some(quiet)).expect("a socket");
+        let mut frames = self.kept();
+        while let Ok(message) = self.socket.read() {
+            if let Message::Text(text) = message {
+                frames.push(serde_json::from_str(&text).expect("JSON"));
+            }
+        }
+        self.socket.get_ref().set_read_timeout(Some(patience())).expect("a socket");
+        frames
+    }
+}
+
+impl<S: Read + Write> Client<S> {
+    /// Upgrades on whatever is connected already and waits for the challenge.
+    pub fn upgrade(request: Request, stream: S) -> Client<S> {
+        let (socket, _) = tungstenite::client(request, stream).expect("the upgrade");
+        let mut client = Client { socket, next_id: 0, pending: VecDeque::new(), challenge: Value::Null };
+        client.challenge = client.frame();
+        assert_eq!(client.challenge["event"], "connect.challenge", "{}", client.challenge);
+        client
     }
 
     /// Sends `connect` and gives the answer.
@@ -264,19 +285,6 @@ impl Client {
     /// Frames that were read and not taken yet.
     pub fn kept(&mut self) -> Vec<Value> {
         self.pending.drain(..).collect()
-    }
-
-    /// Everything that comes until nothing came for `quiet`.
-    pub fn drain(&mut self, quiet: Duration) -> Vec<Value> {
-        self.socket.get_ref().set_read_timeout(Some(quiet)).expect("a socket");
-        let mut frames = self.kept();
-        while let Ok(message) = self.socket.read() {
-            if let Message::Text(text) = message {
-                frames.push(serde_json::from_str(&text).expect("JSON"));
-            }
-        }
-        self.socket.get_ref().set_read_timeout(Some(patience())).expect("a socket");
-        frames
     }
 
     /// The next frame, kept ones first, or the end.

@@ -9,6 +9,7 @@ pub mod model;
 #[cfg(target_os = "linux")]
 pub mod mounts;
 pub mod raw;
+pub mod tls;
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
@@ -206,7 +207,7 @@ impl Gateway {
             if let Some(status) = gateway.child.try_wait().expect("a child") {
                 panic!("the gateway ended with {status}:\n{}", gateway.output());
             }
-            gateway.output().contains("listening on ws://")
+            gateway.output().contains("listening on ws")
         });
         gateway
     }

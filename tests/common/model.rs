@@ -62,6 +62,7 @@ pub struct Model {
     plays: Arc<Mutex<Vec<Play>>>,
     asked: Arc<Mutex<Vec<Asked>>>,
     served: Arc<AtomicUsize>,
+    hung_up: Arc<AtomicUsize>,
     stop: Arc<AtomicBool>,
 }
 
@@ -75,17 +76,19 @@ impl Model {
             plays: Arc::new(Mutex::new(plays)),
             asked: Arc::default(),
             served: Arc::default(),
+            hung_up: Arc::default(),
             stop: Arc::default(),
         };
         let (plays, asked) = (model.plays.clone(), model.asked.clone());
         let (served, stop) = (model.served.clone(), model.stop.clone());
+        let hung_up = model.hung_up.clone();
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 if stop.load(Ordering::Relaxed) {
                     return;
                 }
                 let (plays, asked) = (plays.clone(), asked.clone());
-                let (served, stop) = (served.clone(), stop.clone());
+                let (served, stop, hung_up) = (served.clone(), stop.clone(), hung_up.clone());
                 thread::spawn(move || {
                     let Some(request) = read_request(&stream) else { return };
                     let play = {
@@ -95,7 +98,7 @@ impl Model {
                     let dialect = Dialect::of(&request.path);
                     asked.lock().expect("requests").push(request);
                     served.fetch_add(1, Ordering::SeqCst);
-                    perform(&stream, dialect, play, &stop);
+                    perform(&stream, dialect, play, &stop, &hung_up);
                 });
             }
         });
@@ -137,6 +140,11 @@ impl Model {
 
     pub fn asked(&self) -> Vec<Asked> {
         self.asked.lock().expect("requests").clone()
+    }
+
+    /// Connections that were closed on a model that had fallen silent.
+    pub fn hung_up(&self) -> usize {
+        self.hung_up.load(Ordering::SeqCst)
     }
 
     pub fn served(&self) -> usize {
@@ -271,7 +279,7 @@ fn sse(data: &Value) -> String {
     format!("event: {}\ndata: {data}\n\n", data["type"].as_str().unwrap_or("message"))
 }
 
-fn perform(mut out: &TcpStream, dialect: Dialect, play: Play, stop: &AtomicBool) {
+fn perform(mut out: &TcpStream, dialect: Dialect, play: Play, stop: &AtomicBool, hung_up: &AtomicUsize) {
     let head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n";
     let play_all = || match play {
         Play::Text(pieces, pause) => {
@@ -296,8 +304,12 @@ fn perform(mut out: &TcpStream, dialect: Dialect, play: Play, stop: &AtomicBool)
         Play::Raw(bytes) => out.write_all(format!("{head}{bytes}").as_bytes()),
         Play::Stall(pieces) => {
             stream_pieces(out, head, dialect, &pieces)?;
+            out.set_read_timeout(Some(Duration::from_millis(10)))?;
             while !stop.load(Ordering::Relaxed) {
-                thread::sleep(Duration::from_millis(10));
+                if matches!(out.read(&mut [0]), Ok(0)) {
+                    hung_up.fetch_add(1, Ordering::SeqCst);
+                    break;
+                }
             }
             Ok(())
         }

@@ -7,8 +7,8 @@ use openclaw::ids;
 
 use super::patience;
 
-pub struct Raw {
-    pub stream: TcpStream,
+pub struct Raw<S = TcpStream> {
+    pub stream: S,
     /// Read and not used yet.
     bytes: Vec<u8>,
 }
@@ -43,7 +43,7 @@ impl Raw {
         stream.set_nodelay(true).expect("a socket");
         stream.set_read_timeout(Some(patience())).expect("a socket");
         stream.set_write_timeout(Some(patience())).expect("a socket");
-        Raw { stream, bytes: Vec::new() }
+        Raw::over(stream)
     }
 
     /// A connection on which this has been said.
@@ -51,6 +51,13 @@ impl Raw {
         let mut raw = Raw::open(port);
         raw.send(text.as_bytes());
         raw
+    }
+}
+
+impl<S: Read + Write> Raw<S> {
+    /// On whatever is connected already.
+    pub fn over(stream: S) -> Raw<S> {
+        Raw { stream, bytes: Vec::new() }
     }
 
     /// Sends; a peer that has closed meanwhile is for the reading half to find out.
@@ -111,6 +118,34 @@ impl Raw {
 
     pub fn answer(&mut self) -> Answer {
         self.try_answer(true).expect("an answer")
+    }
+
+    /// The body of a chunked answer whose head was taken, to its last chunk.
+    pub fn chunks(&mut self) -> String {
+        let mut body = Vec::new();
+        loop {
+            let line = self.take_line();
+            let size = usize::from_str_radix(&line, 16).unwrap_or_else(|e| panic!("{e}: {line:?}"));
+            while self.bytes.len() < size + 2 {
+                assert!(self.more(), "the stream was cut behind {:?}", String::from_utf8_lossy(&body));
+            }
+            body.extend(self.bytes.drain(..size));
+            assert_eq!(self.bytes.drain(..2).collect::<Vec<_>>(), b"\r\n");
+            if size == 0 {
+                return String::from_utf8(body).expect("bodies are text");
+            }
+        }
+    }
+
+    fn take_line(&mut self) -> String {
+        let end = loop {
+            if let Some(at) = self.bytes.windows(2).position(|w| w == b"\r\n") {
+                break at;
+            }
+            assert!(self.more(), "the connection ended");
+        };
+        let line = String::from_utf8(self.bytes.drain(..end + 2).collect()).expect("lines are text");
+        line.trim_end().to_owned()
     }
 
     /// Reads to the end of the connection; what came before it, beside answers that were taken.

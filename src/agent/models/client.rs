@@ -443,20 +443,9 @@ impl<'a> Call<'a> {
         Failed { error, shown: self.shown, timed_out: false }
     }
 
-    /// The request did not get as far as an answer.
     fn transport(&self, error: &ureq::Error, endpoint: &Endpoint) -> Failed {
-        let host = host_of(&endpoint.base_url);
-        let (kind, text, timed_out) = match error {
-            ureq::Error::Timeout(what) => (Reason::Timeout, format!("no answer from {host} in time ({what})"), true),
-            ureq::Error::HostNotFound => (Reason::Timeout, format!("{host}: no such host"), false),
-            ureq::Error::Io(e) if is_timeout(e) => (Reason::Timeout, format!("no answer from {host} in time"), true),
-            ureq::Error::Io(e) => (Reason::Timeout, format!("connection to {host} failed: {e}"), false),
-            ureq::Error::BadUri(_) | ureq::Error::Http(_) => {
-                (Reason::Format, format!("the request for {host} cannot be sent: {error}"), false)
-            }
-            other => (Reason::Timeout, format!("connection to {host} failed: {other}"), false),
-        };
-        Failed { timed_out, ..self.fail(ModelError::new(kind, text)) }
+        let (error, timed_out) = transport_error(error, endpoint);
+        Failed { timed_out, ..self.fail(error) }
     }
 
     /// The answer began and broke.
@@ -468,6 +457,22 @@ impl<'a> Call<'a> {
         };
         Failed { timed_out, ..self.fail(ModelError::new(Reason::Timeout, text)) }
     }
+}
+
+/// The request did not get as far as an answer; true when one of our own deadlines passed.
+pub(super) fn transport_error(error: &ureq::Error, endpoint: &Endpoint) -> (ModelError, bool) {
+    let host = host_of(&endpoint.base_url);
+    let (kind, text, timed_out) = match error {
+        ureq::Error::Timeout(what) => (Reason::Timeout, format!("no answer from {host} in time ({what})"), true),
+        ureq::Error::HostNotFound => (Reason::Timeout, format!("{host}: no such host"), false),
+        ureq::Error::Io(e) if is_timeout(e) => (Reason::Timeout, format!("no answer from {host} in time"), true),
+        ureq::Error::Io(e) => (Reason::Timeout, format!("connection to {host} failed: {e}"), false),
+        ureq::Error::BadUri(_) | ureq::Error::Http(_) => {
+            (Reason::Format, format!("the request for {host} cannot be sent: {error}"), false)
+        }
+        other => (Reason::Timeout, format!("connection to {host} failed: {other}"), false),
+    };
+    (ModelError::new(kind, text), timed_out)
 }
 
 enum Parser {
@@ -524,7 +529,7 @@ fn url(endpoint: &Endpoint) -> String {
 }
 
 /// A header that the config sets replaces ours of the same name.
-fn headers(endpoint: &Endpoint) -> Vec<(String, String)> {
+pub(super) fn headers(endpoint: &Endpoint) -> Vec<(String, String)> {
     let mut out: Vec<(String, String)> = vec![("content-type".into(), "application/json".into())];
     let key = endpoint.key.as_ref().map(|k| k.expose()).unwrap_or_default();
     match endpoint.api {
@@ -597,7 +602,7 @@ fn http_error(endpoint: &Endpoint, status: u16, body: &[u8]) -> ModelError {
 }
 
 /// `retry-after-ms`, or `Retry-After` in seconds or as a date.
-fn retry_after(headers: &ureq::http::HeaderMap) -> Option<Duration> {
+pub(super) fn retry_after(headers: &ureq::http::HeaderMap) -> Option<Duration> {
     let text = |name: &str| headers.get(name).and_then(|v| v.to_str().ok()).map(str::trim);
     if let Some(ms) = text("retry-after-ms").and_then(|t| t.parse::<f64>().ok()) {
         return Duration::try_from_secs_f64(ms / 1000.0).ok();

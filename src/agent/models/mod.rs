@@ -4,6 +4,7 @@ pub mod anthropic;
 pub mod catalog;
 pub mod client;
 pub mod echo;
+pub mod embeddings;
 pub mod fault;
 pub mod lines;
 pub mod ollama;

@@ -168,13 +168,21 @@ pub fn unused_secrets(facts: &Facts, out: &mut Vec<Finding>) {
     let unused: Vec<String> = unused.filter_map(|w| Some(format!("{}: {}", w.path, w.inactive?))).collect();
     if !unused.is_empty() {
         let title = "References to secrets that are not in use";
-        out.push(Finding::new("config.unused-secrets", Severity::Info, title).detail(list(unused)));
+        out.push(
+            Finding::new("config.unused-secrets", Severity::Info, title)
+                .detail(list(unused))
+                .remedy("They may stay; each line says what would have to change for them to count."),
+        );
     }
 }
 
 pub fn newer(facts: &Facts, out: &mut Vec<Finding>) {
     let newer = facts.loaded.warnings.iter().find(|warning| warning.path == "meta.lastTouchedVersion");
-    out.extend(newer.map(|warning| Finding::new("config.newer", Severity::Info, warning.message.clone())));
+    out.extend(newer.map(|warning| {
+        Finding::new("config.newer", Severity::Info, warning.message.clone()).remedy(
+            "Update this program, or look at what doctor says of unknown keys: the newer one may have written some.",
+        )
+    }));
 }
 
 /// A configuration that was written for laxer defaults (DECISIONS 64).
@@ -219,14 +227,17 @@ pub fn going_back(facts: &Facts, out: &mut Vec<Finding>) {
     }
 }
 
-/// The short security check of `openclaw status`; files have their own checks here.
+/// What the configuration says in the security check; files have their own checks here. That no proxy is trusted is as it
+/// should be where there is none.
 pub fn audit(facts: &Facts, out: &mut Vec<Finding>) {
     if !facts.loaded.exists {
         return;
     }
-    let token = facts.loaded.config.gateway.auth.token.as_ref();
-    let seen = audit::Facts { token_chars: token.map(|t| t.expose().chars().count()), ..audit::Facts::default() };
-    for found in audit::look(&facts.loaded.config, &seen) {
+    let env = |name: &str| facts.loaded.var(&FsSource, name);
+    let seen = audit::Facts::of_config(&facts.cx.paths, &facts.loaded, facts.now_ms, &env);
+    let counts =
+        |found: &audit::Finding| found.severity != Severity::Info && found.check != "gateway.trusted_proxies_missing";
+    for found in audit::look(&seen).into_iter().filter(counts) {
         let finding = Finding::new("security.audit", found.severity, found.title).detail([found.detail]);
         out.push(Finding { remedy: found.fix, ..finding });
     }

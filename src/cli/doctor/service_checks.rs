@@ -5,11 +5,12 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use super::{Facts, Finding, Fix};
-use crate::agent::models::catalog::Catalog;
+use crate::agent::models::catalog::{Catalog, Unusable};
 use crate::agent::session;
 use crate::cli::audit::Severity;
 use crate::cli::context::env;
 use crate::cli::service;
+use crate::config::secret_ref;
 use crate::server::{lock, port_report};
 use crate::service::audit::{self, Expected};
 use crate::service::{Manager, Service, linger, scan};
@@ -153,9 +154,10 @@ pub fn port(facts: &Facts, out: &mut Vec<Finding>) {
     );
 }
 
-/// Whether the provider of the default model takes a connection; only with --deep, as it leaves this machine.
+/// Whether the default model can be used at all, and, with --deep, whether its provider takes a connection: that leaves
+/// this machine.
 pub fn model(facts: &Facts, out: &mut Vec<Finding>) {
-    if !facts.args.deep || !facts.loaded.valid() {
+    if !facts.loaded.valid() || facts.loaded.config.gateway.mode.as_deref() == Some("remote") {
         return;
     }
     let config = &facts.loaded.config;
@@ -164,15 +166,31 @@ pub fn model(facts: &Facts, out: &mut Vec<Finding>) {
     let dir = session::agent_dir(config, &facts.cx.paths, agent);
     let catalog = Catalog { config, env: &var, dev: false };
     let Some(model) = catalog.chain(agent, &dir).into_iter().next() else { return };
-    let Ok(endpoint) = catalog.endpoint(&model, &dir) else { return };
-    let Some((host, port)) = authority(&endpoint.base_url) else { return };
     let name = format!("{}/{}", model.provider, model.model);
+    let finding = |severity, title: String| Finding::new("model.reachable", severity, title);
+    let endpoint = match catalog.endpoint(&model, &dir) {
+        Ok(endpoint) => endpoint,
+        // A key that is a reference to a file or a program is there when the gateway asks; config.secrets looks after it.
+        Err(Unusable::NoKey(_)) if has_reference(facts, &model.provider) => return,
+        Err(why) => {
+            // A gateway without a model is one that is being set up.
+            let finding = finding(Severity::Info, format!("The default model {name} cannot be used"));
+            let own = why.text().lines().map(str::to_owned).collect::<Vec<_>>();
+            return out.push(finding.detail(own).remedy("openclaw configure --section model"));
+        }
+    };
+    let Some((host, port)) = authority(&endpoint.base_url).filter(|_| facts.args.deep) else { return };
     out.push(match reach(&host, port) {
-        Ok(()) => Finding::new("model.reachable", Severity::Info, format!("The provider of {name} takes connections.")),
-        Err(why) => Finding::new("model.reachable", Severity::Warn, format!("The provider of {name} is out of reach"))
+        Ok(()) => finding(Severity::Info, format!("The provider of {name} takes connections.")),
+        Err(why) => finding(Severity::Warn, format!("The provider of {name} is out of reach"))
             .detail([format!("{host}:{port}: {why}")])
             .remedy("Check the network, DNS, a proxy, and the provider's baseUrl in the configuration."),
     });
+}
+
+fn has_reference(facts: &Facts, provider: &str) -> bool {
+    let start = format!("models.providers.{provider}.");
+    secret_ref::wanted(&facts.loaded.effective).iter().any(|wanted| wanted.path.starts_with(&start))
 }
 
 /// Host and port of an address.

@@ -1,6 +1,5 @@
-//! Checks of the state directory, the machine and the running gateway. One walk over the directory, a bounded one.
+//! Checks of the state directory, the machine and the running gateway.
 
-use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
@@ -10,138 +9,24 @@ use super::config_checks::list;
 use super::{Facts, Finding, Fix};
 use crate::agent::{session, workspace as files};
 use crate::cli::audit::Severity;
-use crate::config::{Loaded, Paths};
-use crate::gateway::bootstrap;
-use crate::protocol::COMPAT_VERSION;
+use crate::cli::client::Deadline;
+pub use crate::cli::state_tree::Tree;
+use crate::cli::target::Trust;
+use crate::cli::wss::{Stream, Timed};
+use crate::protocol::compat_version_ms;
+use crate::server::certificate::Files;
+use crate::server::lock;
+use crate::store::atomic;
 use crate::store::source::FsSource;
-use crate::store::{atomic, lock};
-use crate::sys::{disk, process};
+use crate::sys::{disk, process, sockets};
 
-/// More entries than this are not looked at: what is wrong shows before.
-const MAX_ENTRIES: usize = 20_000;
 /// Below this much free space writes begin to fail soon.
 const LITTLE_SPACE: u64 = 64 * 1024 * 1024;
 const NO_SPACE: u64 = 8 * 1024 * 1024;
+/// Other machines' clocks, from which files come, are not better than this.
+const CLOCK_SLACK_MS: u64 = 24 * 60 * 60 * 1000;
 /// A gateway on this machine answers within this time or is in trouble.
 const PATIENCE: Duration = Duration::from_millis(1500);
-/// Directories of the state directory that hold secrets or conversations.
-const PRIVATE: [&str; 6] = ["credentials", "identity", "devices", "nodes", "cron", "agents"];
-
-/// What one walk over the state directory found.
-#[derive(Default)]
-pub struct Tree {
-    /// Open to others: path, mode, mode that it should have.
-    loose: Vec<(PathBuf, u32, u32)>,
-    /// Somebody else's.
-    foreign: Vec<PathBuf>,
-    /// Temporary files and locks of processes that are gone.
-    leftovers: Vec<PathBuf>,
-    /// Files that were set aside as damaged.
-    damaged: Vec<PathBuf>,
-    seen: usize,
-}
-
-impl Tree {
-    pub fn look(paths: &Paths, loaded: &Loaded) -> Tree {
-        let mut tree = Tree::default();
-        let state = &paths.state_dir;
-        tree.entry(state);
-        let config_dir = atomic::parent(&paths.config_path);
-        tree.entry(&paths.config_path);
-        for n in ["", ".1", ".2", ".3", ".4"] {
-            let mut backup = paths.config_path.clone().into_os_string();
-            backup.push(format!(".bak{n}"));
-            tree.entry(Path::new(&backup));
-        }
-        tree.entry(&bootstrap::last_good(paths));
-        tree.entry(&state.join(".env"));
-        for name in PRIVATE {
-            tree.walk(&state.join(name), 0);
-        }
-        if !paths.credentials_dir.starts_with(state) {
-            tree.walk(&paths.credentials_dir, 0);
-        }
-        for agent in loaded.config.agents.ids() {
-            let store = session::store_file(&loaded.config, paths, agent);
-            let dir = atomic::parent(&store);
-            if !dir.starts_with(state) {
-                tree.walk(dir, 0);
-            }
-        }
-        for dir in [state.as_path(), config_dir] {
-            tree.leftovers.extend(atomic::abandoned(dir));
-        }
-        tree.leftovers.sort();
-        tree.leftovers.dedup();
-        tree.damaged.extend(children(state).filter(|path| is_damaged(path)));
-        tree
-    }
-
-    fn walk(&mut self, dir: &Path, depth: usize) {
-        if !fs::symlink_metadata(dir).is_ok_and(|meta| meta.is_dir()) {
-            return;
-        }
-        self.entry(dir);
-        self.leftovers.extend(atomic::abandoned(dir));
-        for path in children(dir) {
-            self.seen += 1;
-            let Ok(meta) = fs::symlink_metadata(&path) else { continue };
-            if self.seen > MAX_ENTRIES || meta.is_symlink() {
-                continue;
-            }
-            if meta.is_dir() && depth < 4 {
-                self.walk(&path, depth + 1);
-            } else if meta.is_file() {
-                self.entry(&path);
-                self.look_at_name(&path);
-            }
-        }
-    }
-
-    fn look_at_name(&mut self, path: &Path) {
-        if is_damaged(path) {
-            self.damaged.push(path.to_owned());
-        }
-        let Some(file) = path.to_str().and_then(|text| text.strip_suffix(".lock")) else { return };
-        let stale = match Path::new(file).extension().and_then(|end| end.to_str()) {
-            Some("json") => lock::STORE_LOCK_STALE,
-            Some("jsonl") => lock::TRANSCRIPT_LOCK_STALE,
-            _ => return,
-        };
-        if !lock::is_held(Path::new(file), stale) {
-            self.leftovers.push(path.to_owned());
-        }
-    }
-
-    #[cfg(unix)]
-    fn entry(&mut self, path: &Path) {
-        use std::os::unix::fs::MetadataExt as _;
-        let Ok(meta) = fs::symlink_metadata(path) else { return };
-        if meta.is_symlink() || !meta.is_file() && !meta.is_dir() {
-            return;
-        }
-        let us = process::effective_uid();
-        if meta.uid() != us && us != 0 {
-            return self.foreign.push(path.to_owned());
-        }
-        let mode = meta.mode() & 0o777;
-        let wanted = if meta.is_dir() { 0o700 } else { 0o600 };
-        if mode & 0o077 != 0 {
-            self.loose.push((path.to_owned(), mode, wanted));
-        }
-    }
-
-    #[cfg(not(unix))]
-    fn entry(&mut self, _: &Path) {}
-}
-
-fn children(dir: &Path) -> impl Iterator<Item = PathBuf> {
-    fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path())
-}
-
-fn is_damaged(path: &Path) -> bool {
-    path.file_name().is_some_and(|name| name.to_string_lossy().contains(".corrupt-"))
-}
 
 pub fn directory(facts: &Facts, out: &mut Vec<Finding>) {
     let dir = &facts.cx.paths.state_dir;
@@ -280,13 +165,25 @@ pub fn workspace(facts: &Facts, out: &mut Vec<Finding>) {
 }
 
 pub fn disk(facts: &Facts, out: &mut Vec<Finding>) {
-    let dir = existing(&facts.cx.paths.state_dir);
-    let Some(free) = disk::free_bytes(&dir).filter(|free| *free < LITTLE_SPACE) else { return };
-    let severity = if free < NO_SPACE { Severity::Critical } else { Severity::Warn };
-    let title = format!("{} MiB are free below {}", free / (1024 * 1024), facts.cx.short(&dir));
-    out.push(
-        Finding::new("host.disk", severity, title).remedy("Make room: conversations and settings cannot be saved."),
-    );
+    let state = existing(&facts.cx.paths.state_dir);
+    let file = facts.loaded.config.logging.file.as_deref().map(|file| facts.cx.paths.expand(file));
+    let log = crate::log::todays_file(file.as_deref()).map(|log| existing(atomic::parent(&log)));
+    let log = log.filter(|dir| disk::device(dir) != disk::device(&state));
+    let places = [(Some(state), "conversations and settings cannot be saved"), (log, "the log stays empty")];
+    for (dir, why) in places.into_iter().filter_map(|(dir, why)| Some((dir?, why))) {
+        let mut say = |severity, what: String| {
+            let title = format!("{what} below {}", facts.cx.short(&dir));
+            out.push(Finding::new("host.disk", severity, title).remedy(format!("Make room: {why}.")));
+        };
+        match (disk::free_bytes(&dir), disk::has_inodes(&dir)) {
+            (Some(free), _) if free < LITTLE_SPACE => {
+                let severity = if free < NO_SPACE { Severity::Critical } else { Severity::Warn };
+                say(severity, format!("{} MiB are free", free / (1024 * 1024)));
+            }
+            (_, Some(false)) => say(Severity::Critical, "No further file can be made".into()),
+            _ => {}
+        }
+    }
 }
 
 pub fn memory_card(facts: &Facts, out: &mut Vec<Finding>) {
@@ -303,23 +200,32 @@ fn existing(dir: &Path) -> PathBuf {
     dir.ancestors().find(|dir| dir.is_dir()).unwrap_or(Path::new("/")).to_owned()
 }
 
-/// A clock before the day of this version has not been set: logins, dates of sessions and TLS go wrong.
+/// A clock before the day of this version has not been set; one before the gateway's own last writes went back. Logins,
+/// dates of sessions and TLS go wrong.
 pub fn clock(facts: &Facts, out: &mut Vec<Finding>) {
-    if let Some(built) = version_ms().filter(|built| facts.now_ms < *built) {
-        let date = |ms: u64| crate::store::transcript::iso_time(ms)[..10].to_owned();
-        let title = format!("The clock says {}, before this version was made ({})", date(facts.now_ms), date(built));
-        let remedy = "Set it, or let NTP set it: TLS and dates of conversations depend on it.";
-        out.push(Finding::new("host.clock", Severity::Warn, title).remedy(remedy));
-    }
+    let date = |ms: u64| crate::store::transcript::iso_time(ms)[..10].to_owned();
+    let remedy = "Set it, or let NTP set it: TLS and dates of conversations depend on it.";
+    let title = if let Some(built) = Some(compat_version_ms()).filter(|built| facts.now_ms < *built) {
+        format!("The clock says {}, before this version was made ({})", date(facts.now_ms), date(built))
+    } else if let Some((path, at)) = from_the_future(facts) {
+        format!("The clock says {}, and {} was written on {}", date(facts.now_ms), facts.cx.short(&path), date(at))
+    } else {
+        return;
+    };
+    out.push(Finding::new("host.clock", Severity::Warn, title).remedy(remedy));
 }
 
-/// `2026.3.13` → that day.
-fn version_ms() -> Option<u64> {
-    let mut parts = COMPAT_VERSION.split('.').map(|part| part.parse::<i16>().ok());
-    let (year, month, day) = (parts.next()??, parts.next()??, parts.next()??);
-    let date = jiff::civil::Date::new(year, month as i8, day as i8).ok()?;
-    let at = date.to_zoned(jiff::tz::TimeZone::UTC).ok()?;
-    u64::try_from(at.timestamp().as_millisecond()).ok()
+/// A file that the gateway writes, with a time that has not come yet.
+fn from_the_future(facts: &Facts) -> Option<(PathBuf, u64)> {
+    let paths = &facts.cx.paths;
+    let agent = facts.loaded.config.agents.default_id();
+    let sessions = session::store_file(&facts.loaded.config, paths, agent);
+    let written = [paths.config_path.clone(), crate::gateway::bootstrap::last_good(paths), sessions];
+    written.into_iter().find_map(|path| {
+        let modified = std::fs::metadata(&path).ok()?.modified().ok()?;
+        let at = u64::try_from(modified.duration_since(std::time::UNIX_EPOCH).ok()?.as_millis()).ok()?;
+        (at > facts.now_ms + CLOCK_SLACK_MS).then_some((path, at))
+    })
 }
 
 /// A note, whichever way: doctor is used while the gateway is down.
@@ -330,48 +236,77 @@ pub fn running(facts: &Facts, out: &mut Vec<Finding>) {
     }
     let port = facts.cx.paths.port(&FsSource, None, config.gateway.port).0;
     let finding = |severity, title: String| Finding::new("gateway.running", severity, title);
-    out.push(match health(port) {
+    let files = Files::of(&config.gateway.tls, &facts.cx.paths.state_dir);
+    let tls = config.gateway.tls.enabled.then_some(Trust::Certificate(files.cert));
+    let health = |port: u16| health(port, tls.as_ref());
+    let found = health(port);
+    let owner = lock::owner(&facts.cx.paths.config_path).filter(|owner| owner.alive);
+    // Started with --port, or the configuration has changed (or lost its port) since.
+    let elsewhere = owner.as_ref().filter(|_| found != Health::Good).and_then(|owner| {
+        let ports = sockets::ports_of(owner.pid);
+        let answering = ports.into_iter().find(|other| *other != port && health(*other) == Health::Good)?;
+        Some((owner.pid, answering))
+    });
+    if let Some((pid, other)) = elsewhere {
+        out.push(
+            finding(
+                Severity::Info,
+                format!("The gateway (pid {pid}) answers on port {other}; commands look for it on {port}."),
+            )
+            .remedy(format!(
+                "Tell them: {}, or give them OPENCLAW_GATEWAY_PORT={other}",
+                facts.cx.suggest(&format!("openclaw config set gateway.port {other}"))
+            )),
+        );
+    }
+    match found {
+        Health::None if elsewhere.is_some() => {}
         Health::None => {
             let start = facts.cx.suggest("openclaw gateway");
-            finding(Severity::Info, "Gateway not running.".into())
-                .remedy(format!("Nothing listens on port {port}. Start it with: {start}"))
+            out.push(
+                finding(Severity::Info, "Gateway not running.".into())
+                    .remedy(format!("Nothing listens on port {port}. Start it with: {start}")),
+            );
         }
-        Health::Good => finding(Severity::Info, format!("Gateway answers on port {port}.")),
-        Health::Strange => {
+        Health::Good => out.push(finding(Severity::Info, format!("Gateway answers on port {port}."))),
+        Health::Strange => out.push(
             finding(Severity::Warn, format!("Something on port {port} does not answer as a gateway does"))
-                .remedy(format!("See who it is: {}", facts.cx.suggest("openclaw gateway status --deep")))
-        }
-    });
+                .remedy(format!("See who it is: {}", facts.cx.suggest("openclaw gateway status --deep"))),
+        ),
+    }
+    if let Some(owner) = owner.filter(|owner| is_replaced(owner.pid)) {
+        let title = format!("The gateway (pid {}) still runs the program from before an update", owner.pid);
+        out.push(finding(Severity::Warn, title).remedy("openclaw gateway restart"));
+    }
 }
 
+/// Its file has been removed or another one has taken its name.
+fn is_replaced(pid: u32) -> bool {
+    process::exe(pid).is_some_and(|path| path.to_string_lossy().ends_with(" (deleted)"))
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Health {
     None,
     Good,
     Strange,
 }
 
-fn health(port: u16) -> Health {
+/// `tls`: what the gateway shows when it speaks TLS.
+fn health(port: u16, tls: Option<&Trust>) -> Health {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-    let Ok(mut stream) = TcpStream::connect_timeout(&address, PATIENCE) else { return Health::None };
+    let Ok(stream) = TcpStream::connect_timeout(&address, PATIENCE) else { return Health::None };
+    let timed = Timed { stream, deadline: Deadline::after(PATIENCE) };
+    let stream = match tls {
+        Some(trust) => Stream::secure(timed, "127.0.0.1", trust),
+        None => Ok(Stream::Plain(timed)),
+    };
+    let Ok(mut stream) = stream else { return Health::Strange };
     let request = format!("GET /health HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n\r\n");
     let mut answer = Vec::new();
-    let asked = stream
-        .set_read_timeout(Some(PATIENCE))
-        .and_then(|()| stream.set_write_timeout(Some(PATIENCE)))
-        .and_then(|()| stream.write_all(request.as_bytes()));
+    let asked = stream.write_all(request.as_bytes());
     let _ = asked.and_then(|()| stream.take(4096).read_to_end(&mut answer));
     let answer = String::from_utf8_lossy(&answer);
     let good = answer.starts_with("HTTP/1.1 200") && answer.contains("\"ok\":true");
     if good { Health::Good } else { Health::Strange }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_day_of_this_version() {
-        let day = crate::store::transcript::iso_time(version_ms().unwrap());
-        assert!(day.starts_with("2026-03-13T00:00"), "{day}");
-    }
 }

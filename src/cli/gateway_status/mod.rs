@@ -126,7 +126,7 @@ fn gather(cx: &Context, group: &Gateway, args: &GatewayStatus, timeout: u64) -> 
     let target = target.map(|target| if args.json { cx.absolute(target) } else { target });
     let probe_url = match &target {
         Ok(target) if target.source != SOURCE_FLAG => target.url.clone(),
-        _ => format!("ws://127.0.0.1:{port}"),
+        _ => format!("{}://127.0.0.1:{port}", if gateway.tls.enabled { "wss" } else { "ws" }),
     };
     let probe = match target {
         _ if args.no_probe => Probe::Skipped,

@@ -107,7 +107,7 @@ pub struct SecurityAudit {
     /// also ask the running gateway
     #[argh(switch)]
     pub deep: bool,
-    /// close files that others can read
+    /// close files that others can read and take back what opens the gateway to everybody
     #[argh(switch)]
     pub fix: bool,
     /// print JSON

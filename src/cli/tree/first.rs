@@ -74,7 +74,7 @@ pub struct BackupCreate {
     /// read the backup again and compare
     #[argh(switch)]
     pub verify: bool,
-    /// only the configuration file
+    /// only the configuration and what it includes
     #[argh(switch)]
     pub only_config: bool,
     /// without the agents' workspaces
@@ -243,7 +243,7 @@ pub struct Onboard {
     /// accepted: search is not asked for
     #[argh(switch)]
     pub skip_search: bool,
-    /// accepted: no gateway is started that could be asked
+    /// do not ask at the end whether the gateway answers
     #[argh(switch)]
     pub skip_health: bool,
     /// do not mention the dashboard

@@ -145,14 +145,19 @@ fn handle(exchange: Exchange<'_>) -> Answer {
     };
     let payload = if payload.is_object() || payload.is_array() { payload } else { json!({}) };
     let call = Call { request: exchange.request, payload: &payload, path: below(exchange.request) };
-    Answer::Now(match call.path {
+    let kind = if matches!(call.path, "wake" | "agent") { call.path } else { "mapped" };
+    let reply = match call.path {
         "wake" => Wake::of(&payload).map_or_else(|e| error(400, &e), |wake| call.wake(wake)),
         "agent" => {
             let turn = Turn::of(&payload, CHANNELS);
             turn.map_or_else(|e| error(400, &e), |turn| call.agent(&turn, KeyFrom::Request))
         }
         _ => call.mapped(),
-    })
+    };
+    if reply.status() < 300 {
+        call.ctx().metrics.webhooks.count(kind, "");
+    }
+    Answer::Now(reply)
 }
 
 /// One request that has passed the guard.

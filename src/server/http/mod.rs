@@ -3,26 +3,34 @@
 //! Everything here runs on the connection's thread, which may wait; an answer that a run makes comes from the hub
 //! through a [`Responder`].
 
-pub mod chat;
+pub mod canvas;
+pub mod compressed;
+pub mod control_ui;
 pub mod cors;
+pub mod files;
 pub mod hooks;
+pub mod metrics;
+pub mod openai;
 pub mod probes;
 pub mod responder;
+pub mod responses;
+pub mod tools;
 
 use std::cell::OnceCell;
+use std::io::Read;
 use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use serde_json::json;
 
-use self::responder::Responder;
+use self::responder::{Responder, Tally};
 use super::Doors;
 use super::input::Body;
 use super::sockets::Ticket;
 use crate::http::{Head, Reply, Shape};
 use crate::hub::outbox::Outbox;
-use crate::policy::auth::{self, AuthFailure, Authenticated};
+use crate::policy::auth::{self, AuthFailure, AuthMethod, Authenticated};
 use crate::policy::net;
 use crate::rpc::context::Live;
 
@@ -31,7 +39,7 @@ pub struct Route {
     /// For logs and figures.
     pub name: &'static str,
     pub claims: fn(path: &str, live: &Live) -> bool,
-    /// Others get 405. HEAD comes with GET. None at all: the guard says which.
+    /// Others get 405; empty: the guard looks at it. HEAD comes with GET.
     pub methods: &'static [&'static str],
     /// Says who may pass, before the body is read.
     pub guard: fn(&Request) -> Result<(), Reply>,
@@ -42,7 +50,18 @@ pub struct Route {
 }
 
 /// In the order in which they are asked.
-pub const ROUTES: &[&Route] = &[&hooks::HOOKS, &chat::COMPLETIONS, &probes::PROBES];
+pub const ROUTES: &[&Route] = &[
+    &hooks::HOOKS,
+    &tools::INVOKE,
+    &openai::chat::COMPLETIONS,
+    &openai::models::MODELS,
+    &openai::embeddings::EMBEDDINGS,
+    &responses::RESPONSES,
+    &metrics::PROMETHEUS,
+    &canvas::CANVAS,
+    &probes::PROBES,
+    &control_ui::CONTROL_UI,
+];
 
 /// Below these nothing but the APIs answers, whatever else is served at the root.
 const RESERVED: [&str; 7] = ["/v1", "/api", "/plugins", "/tools", "/hooks", "/__openclaw__", "/metrics"];
@@ -61,6 +80,7 @@ pub struct Request {
 pub struct Exchange<'a> {
     pub request: &'a Request,
     pub body: Body,
+    route: &'static str,
     outbox: &'a Arc<Outbox>,
     shape: &'a Shape,
 }
@@ -72,6 +92,15 @@ pub enum Answer {
     Run(Arc<str>),
     /// Somebody answers through the [`Responder`] and goes on when the client hangs up: it may ask for the same again.
     Owed,
+    /// Read while it is sent, by the connection's thread.
+    Stream(Stream),
+}
+
+/// A body that is too long to be held. When it turns out to be shorter the connection ends.
+pub struct Stream {
+    pub head: Reply,
+    pub length: u64,
+    pub body: Box<dyn Read>,
 }
 
 impl Request {
@@ -106,7 +135,9 @@ impl Request {
     /// The refusal of a request that does not get as far as its body.
     pub fn judge(&self, route: &Route) -> Result<(), Reply> {
         let method = self.head.method.as_str();
-        let known = route.methods.is_empty() || route.methods.contains(&method) || (method == "HEAD" && route.methods.contains(&"GET"));
+        let known = route.methods.is_empty()
+            || route.methods.contains(&method)
+            || (method == "HEAD" && route.methods.contains(&"GET"));
         if !known {
             let mut allow = route.methods.join(", ");
             if route.methods.contains(&"GET") && !route.methods.contains(&"HEAD") {
@@ -129,20 +160,38 @@ impl Request {
     /// The shared secret, or what the configured mode asks for in its place.
     pub fn authorize(&self) -> Result<Authenticated, AuthFailure> {
         let ctx = &self.doors.ctx;
-        auth::authorize_bearer(&self.live.auth, self.from(), self.caller(), &ctx.limiter, ctx.uptime_ms())
+        let passed =
+            auth::authorize_bearer(&self.live.auth, self.from(), self.caller(), &ctx.limiter, ctx.uptime_ms())?;
+        if !passed.by_shared_secret() {
+            self.judge_page(passed.method()).map_err(AuthFailure::ForeignPage)?;
+        }
+        Ok(passed)
+    }
+
+    /// What proves nothing by a secret may have been sent by any page that a browser on this machine or in the house
+    /// shows: across origins, or under a name that the page's owner has pointed at us (DNS rebinding).
+    fn judge_page(&self, method: AuthMethod) -> Result<(), &'static str> {
+        let (caller, rules, cors) = (self.caller(), &self.live.origins, &self.live.config.http.cors_origins);
+        // Behind a proxy that knows its users the name is the proxy's business.
+        if method == AuthMethod::None && self.head.header("host").is_some() {
+            let host = caller.host.as_ref().ok_or(net::HOST_REFUSED)?;
+            net::check_host(host, &rules.allowed, &crate::sys::host::hostname())?;
+        }
+        net::check_api_origin(caller, rules, cors)
     }
 }
 
 impl Exchange<'_> {
     /// Takes the answer along; the handler then returns [`Answer::Run`].
     pub fn responder(&self) -> Responder {
-        Responder::new(self.outbox.clone(), self.shape.clone())
+        let metrics = self.request.doors.ctx.metrics.clone();
+        Responder::new(self.outbox.clone(), self.shape.clone(), Tally { metrics, route: self.route })
     }
 }
 
 /// Runs the handler; one that panics answers 500 and nothing else happens.
 pub fn handle(request: &Request, route: &Route, body: Body, outbox: &Arc<Outbox>, shape: &Shape) -> Answer {
-    let exchange = Exchange { request, body, outbox, shape };
+    let exchange = Exchange { request, body, route: route.name, outbox, shape };
     let before = outbox.pieces();
     catch_unwind(AssertUnwindSafe(|| (route.handle)(exchange))).unwrap_or_else(|_| {
         log::error!(target: "gateway/http", "{} {}: internal error", request.head.method, request.head.path());
@@ -156,15 +205,26 @@ pub fn handle(request: &Request, route: &Route, body: Body, outbox: &Arc<Outbox>
 
 /// Guard of the APIs: the secret of the gateway as a bearer token.
 pub fn bearer(request: &Request) -> Result<(), Reply> {
-    request.authorize().map(drop).map_err(|failure| unauthorized(&failure))
+    request.authorize().map(drop).map_err(|failure| {
+        let (head, from) = (&request.head, request.caller().client.unwrap_or(request.peer));
+        log::warn!(target: "gateway/http", "{} {} from {from}: {}", head.method, head.path(), failure.reason());
+        unauthorized(&failure)
+    })
 }
 
-/// 401 or 429; the reason is for the log only.
+/// 401, 403 or 429; the reason of a 401 is for the log only.
 pub fn unauthorized(failure: &AuthFailure) -> Reply {
     match failure {
         AuthFailure::RateLimited(locked) => {
             let text = "Too many failed authentication attempts. Please try again later.";
             api_error(429, text, "rate_limited").header("Retry-After", locked.retry_after_seconds().to_string())
+        }
+        AuthFailure::ForeignPage(reason) => {
+            let text = format!(
+                "{reason}: use an IP address, localhost or this machine's name, or list the page's origin in \
+                 gateway.controlUi.allowedOrigins"
+            );
+            api_error(403, &text, "forbidden")
         }
         _ => api_error(401, "Unauthorized", "unauthorized"),
     }
@@ -185,6 +245,12 @@ pub fn refuse_api(status: u16) -> Reply {
         }
         _ => api_error(400, "the request body is broken", "invalid_request_error"),
     }
+}
+
+/// The path belongs to the APIs, whether any of them claims it or not; in whatever case it is written.
+pub fn is_reserved(path: &str) -> bool {
+    let path = path.to_ascii_lowercase();
+    RESERVED.iter().any(|prefix| is_below(&path, prefix))
 }
 
 /// `path` is `prefix` or below it.

@@ -1,0 +1,172 @@
+//! `POST /v1/responses` (http 4): an agent run behind the words of OpenAI's newer interface.
+
+mod events;
+pub mod past;
+pub mod request;
+
+use std::sync::Arc;
+
+use self::events::Words;
+use self::past::{Kept, Past, Scope, Turn};
+use self::request::ResponsesRequest;
+use super::openai::addresses::Addresses;
+use super::openai::answering::Answering;
+use super::openai::parse_body;
+use super::openai::request::text_of;
+use super::openai::target::{self, Target};
+use super::{Answer, Exchange, Request, Route, api_error, bearer, refuse_api};
+use crate::agent::models::wire::{AssistantPart, Message, ToolCall, ToolChoice, UserPart, parse_arguments};
+use crate::agent::runs::Ask;
+use crate::agent::world::Options;
+use crate::http::Reply;
+use crate::hub::run_events::Details;
+use crate::ids;
+use crate::rpc::context::wall_ms;
+
+/// First part of the ids of responses.
+const ID: &str = "resp_";
+
+pub const RESPONSES: Route = Route {
+    name: "/v1/responses",
+    claims: |path, live| path == "/v1/responses" && live.config.http.responses.enabled,
+    methods: &["POST"],
+    guard: bearer,
+    max_body: |live| live.config.http.responses.max_body_bytes,
+    refuse: refuse_api,
+    handle,
+};
+
+fn handle(exchange: Exchange<'_>) -> Answer {
+    match accept(&exchange) {
+        Ok((ask, answering)) => answering.ask(&exchange, ask),
+        Err(reply) => Answer::Now(reply),
+    }
+}
+
+/// What is asked, and who answers.
+fn accept(exchange: &Exchange<'_>) -> Result<(Ask, Answering<Words>), Reply> {
+    let request = exchange.request;
+    let refuse = |text: String| api_error(400, &text, "invalid_request_error");
+    let body = parse_body(&exchange.body.bytes)?;
+    let model = request::model(&body).map_err(refuse)?;
+    let user = text_of(&body, "user");
+    let mut target = Target::of(request, &exchange.body.bytes, &model, user.as_deref(), "openresponses", ID)?;
+    let scope = scope(request, &target);
+    let previous = text_of(&body, "previous_response_id")
+        .and_then(|id| request.doors.past.get(&id, &scope).map(|kept| (id, kept)));
+    let (previous, turns) = match previous {
+        Some((id, Kept::Session(key))) => {
+            target.session_key = key.to_string();
+            target.ephemeral = false;
+            (Some(id), Vec::new())
+        }
+        Some((id, Kept::Turns(turns))) => (Some(id), turns),
+        None => (None, Vec::new()),
+    };
+
+    let rules = &request.live.config.http.responses;
+    let before: Vec<Message> = turns.iter().flat_map(|turn| turn.messages.iter().cloned()).collect();
+    let known = before.len();
+    let fence = ids::hex(&ids::random_bytes::<8>());
+    let mut addresses =
+        Addresses::of_both(&rules.images, &rules.files, rules.max_url_parts).until_stop(&request.doors.ctx);
+    let mut fetch = |kind, url: &str| addresses.read(kind, url);
+    let asked = request::responses_request(&body, before, rules, &fence, &mut fetch).map_err(refuse)?;
+    let stream = body["stream"].as_bool().unwrap_or(false);
+    let store = body["store"].as_bool().unwrap_or(true);
+    drop(body);
+
+    let id = target.once.clone().unwrap_or_else(|| format!("{ID}{}", ids::new_uuid()).into());
+    let must_call = !asked.tools.is_empty() && matches!(asked.tool_choice, ToolChoice::Required | ToolChoice::Named(_));
+    let words = Words::new(&id, wall_ms() / 1000, &model, previous);
+    let mut answering = Answering::new(exchange, &id, words, stream, must_call);
+    if store {
+        let told = if target.ephemeral { Told::of(&asked, known, turns.clone()) } else { Told::session(&target) };
+        let (past, id) = (request.doors.past.clone(), id.clone());
+        answering = answering.on_done(move |text, details| told.keep(&past, &id, scope, text, details));
+    }
+    Ok((ask(&id, asked, &turns, target, target::channel(&request.head)), answering))
+}
+
+fn scope(request: &Request, target: &Target) -> Scope {
+    Scope {
+        // The guard has let it pass; only a proxy knows names.
+        user: request.authorize().ok().and_then(|who| who.user().map(str::to_owned)),
+        agent: target.agent.clone(),
+        session: target::given(&request.head, "x-openclaw-session-key").map(str::to_owned),
+    }
+}
+
+fn ask(id: &str, asked: ResponsesRequest, turns: &[Arc<Turn>], target: Target, channel: Option<String>) -> Ask {
+    let files = turns.iter().filter_map(|turn| turn.files.clone());
+    let system: Vec<String> = asked.system.into_iter().chain(files).chain(asked.files).collect();
+    Ask {
+        run_id: id.to_owned(),
+        agent: target.agent_of_key(),
+        session_key: target.session_key,
+        message: asked.message,
+        images: asked.images,
+        thinking: None,
+        extra_system_prompt: (!system.is_empty()).then(|| system.join("\n\n")),
+        timeout: None,
+        options: Options {
+            ephemeral: target.ephemeral,
+            history: asked.history,
+            continues: asked.continues,
+            tools: asked.tools,
+            tool_choice: asked.tool_choice,
+            sampling: asked.sampling,
+            model: target.model,
+            once: target.once.is_some(),
+            channel,
+        },
+    }
+}
+
+/// What the next request needs that names this response.
+enum Told {
+    Session(Arc<str>),
+    Turn { before: Vec<Arc<Turn>>, messages: Vec<Message>, files: Option<String> },
+}
+
+impl Told {
+    fn session(target: &Target) -> Told {
+        Told::Session(target.session_key.as_str().into())
+    }
+
+    /// The first `known` messages of the history are those of `before`.
+    fn of(asked: &ResponsesRequest, known: usize, before: Vec<Arc<Turn>>) -> Told {
+        let mut messages: Vec<Message> = asked.history[known..].to_vec();
+        if !asked.continues {
+            let images = asked.images.iter().map(|image| {
+                let (mime, data) = (image.mime.clone(), image.data.clone());
+                UserPart::Image { mime, data }
+            });
+            messages
+                .push(Message::User(std::iter::once(UserPart::Text(asked.message.clone())).chain(images).collect()));
+        }
+        Told::Turn { before, messages: past::without_too_much(messages), files: asked.files.clone() }
+    }
+
+    fn keep(self, past: &Past, id: &Arc<str>, scope: Scope, text: &str, details: &Details) {
+        let kept = match self {
+            Told::Session(key) => Kept::Session(key),
+            Told::Turn { before, mut messages, files } => {
+                messages.extend(answer(text, details));
+                past.with_turn(before, messages, files)
+            }
+        };
+        past.put(id, scope, kept);
+    }
+}
+
+/// What the agent said, as a message.
+fn answer(text: &str, details: &Details) -> Option<Message> {
+    let words = (!text.is_empty()).then(|| AssistantPart::Text(text.to_owned()));
+    let calls = details.calls.iter().map(|call| {
+        let arguments = parse_arguments(&call.arguments).unwrap_or_default();
+        AssistantPart::ToolCall(ToolCall { id: call.id.clone(), name: call.name.clone(), arguments })
+    });
+    let parts: Vec<AssistantPart> = words.into_iter().chain(calls).collect();
+    (!parts.is_empty()).then_some(Message::Assistant(parts))
+}
