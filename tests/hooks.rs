@@ -99,7 +99,14 @@ fn every_status_as_recorded() {
                     hooks.allowRequestSessionKey=true to enable\"}";
     let now = "{\"ok\":true,\"mode\":\"now\"}";
     for (method, path, lines, body, status, want) in [
-        ("POST", "/hooks/wake", &*right, "{\"text\":\"hello\",\"mode\":\"next-heartbeat\"}", 200, "{\"ok\":true,\"mode\":\"next-heartbeat\"}"),
+        (
+            "POST",
+            "/hooks/wake",
+            &*right,
+            "{\"text\":\"hello\",\"mode\":\"next-heartbeat\"}",
+            200,
+            "{\"ok\":true,\"mode\":\"next-heartbeat\"}",
+        ),
         ("POST", "/hooks/wake", &*own, "{\"text\":\"hello\"}", 200, now),
         ("POST", "/hooks/wake", &*right, "{\"text\":\"hello\",\"mode\":\"zzz\"}", 200, now),
         ("POST", "/hooks/wake", &*right, "{}", 400, "{\"ok\":false,\"error\":\"text required\"}"),
@@ -122,10 +129,38 @@ fn every_status_as_recorded() {
         ("POST", "/hooksx", &*right, "{}", 404, "Not Found"),
         ("POST", "/hooks/agent", &*right, "{\"name\":\"Email\"}", 400, "{\"ok\":false,\"error\":\"message required\"}"),
         ("POST", "/hooks/agent", &*right, "{\"message\":\"x\",\"sessionKey\":\"hook:a\"}", 400, disabled),
-        ("POST", "/hooks/agent", &*right, "{\"message\":\"x\",\"channel\":\"fax\"}", 400, "{\"ok\":false,\"error\":\"channel must be last\"}"),
-        ("POST", "/hooks/agent", &*right, "{\"message\":\"x\",\"model\":\"\"}", 400, "{\"ok\":false,\"error\":\"model required\"}"),
-        ("POST", "/hooks/agent", &*right, "{\"message\":\"x\",\"model\":\"nosuch\"}", 400, "{\"ok\":false,\"error\":\"unknown model \\\"nosuch\\\"\"}"),
-        ("POST", "/hooks/agent", &*right, "{\"message\":\"x\",\"agentId\":\"zz\"}", 400, "{\"ok\":false,\"error\":\"unknown agentId \\\"zz\\\"\"}"),
+        (
+            "POST",
+            "/hooks/agent",
+            &*right,
+            "{\"message\":\"x\",\"channel\":\"fax\"}",
+            400,
+            "{\"ok\":false,\"error\":\"channel must be last\"}",
+        ),
+        (
+            "POST",
+            "/hooks/agent",
+            &*right,
+            "{\"message\":\"x\",\"model\":\"\"}",
+            400,
+            "{\"ok\":false,\"error\":\"model required\"}",
+        ),
+        (
+            "POST",
+            "/hooks/agent",
+            &*right,
+            "{\"message\":\"x\",\"model\":\"nosuch\"}",
+            400,
+            "{\"ok\":false,\"error\":\"unknown model \\\"nosuch\\\"\"}",
+        ),
+        (
+            "POST",
+            "/hooks/agent",
+            &*right,
+            "{\"message\":\"x\",\"agentId\":\"zz\"}",
+            400,
+            "{\"ok\":false,\"error\":\"unknown agentId \\\"zz\\\"\"}",
+        ),
     ] {
         let body = if method == "HEAD" { "" } else { body };
         let text = format!(
@@ -233,7 +268,10 @@ fn a_turn_that_fails_is_told_as_well() {
     let text = wait_event(&mut client, "Hook");
     assert!(text.starts_with("Hook Hook (error): "), "{text}");
     model.set(vec![Play::Stall(vec!["so far".into()])]);
-    assert_eq!(post(&gateway, "/hooks/agent", &json!({"message": "x", "name": "Slow", "timeoutSeconds": 1})).status, 200);
+    assert_eq!(
+        post(&gateway, "/hooks/agent", &json!({"message": "x", "name": "Slow", "timeoutSeconds": 1})).status,
+        200
+    );
     assert_eq!(wait_event(&mut client, "Hook Slow"), "Hook Slow (error): stopped (timeout)");
 }
 
@@ -278,7 +316,10 @@ fn sessions_and_agents_are_those_that_the_operator_allows() {
         (json!({"agentId": "main"}), not_allowed),
         (json!({"agentId": "nosuch"}), not_allowed),
         (json!({"sessionKey": "agent:secret:x"}), not_allowed),
-        (json!({"sessionKey": "agent:secret:x", "agentId": "work"}), "agentId \"work\" does not match the agent of sessionKey"),
+        (
+            json!({"sessionKey": "agent:secret:x", "agentId": "work"}),
+            "agentId \"work\" does not match the agent of sessionKey",
+        ),
         (json!({"sessionKey": "main"}), "sessionKey must start with one of: hook:, agent:"),
         (json!({"sessionKey": "agent::x"}), "sessionKey is malformed"),
     ] {
@@ -291,7 +332,11 @@ fn sessions_and_agents_are_those_that_the_operator_allows() {
     let body = json!({"message": "first", "agentId": "Work", "sessionKey": "hook:Kept"});
     assert_eq!(post(&gateway, "/hooks/agent", &body).status, 200);
     wait_event(&mut client, "Hook Hook: summary");
-    assert_eq!(post(&gateway, "/hooks/agent", &json!({"message": "second", "agentId": "work", "sessionKey": "hook:kept"})).status, 200);
+    assert_eq!(
+        post(&gateway, "/hooks/agent", &json!({"message": "second", "agentId": "work", "sessionKey": "hook:kept"}))
+            .status,
+        200
+    );
     assert!(asked(&model, 2).contains("second"));
     let history = model.requests()[1].to_string();
     assert!(history.contains("first"), "a session with a key is kept: {history}");
@@ -347,7 +392,10 @@ fn transforms_are_programs_with_limits() {
     let (home, model) = (Home::new(), words());
     let mut mappings = Vec::new();
     for (name, text) in [
-        ("fields", "cat > \"$0.in\"; env > \"$0.env\"; pwd > \"$0.pwd\"; echo '{\"text\":\"from the transform\",\"mode\":\"next-heartbeat\"}'"),
+        (
+            "fields",
+            "cat > \"$0.in\"; env > \"$0.env\"; pwd > \"$0.pwd\"; echo '{\"text\":\"from the transform\",\"mode\":\"next-heartbeat\"}'",
+        ),
         ("null", "echo null"),
         ("deaf", "echo '{}'"),
         ("crash", "echo '{}'; exit 3"),
@@ -368,7 +416,9 @@ fn transforms_are_programs_with_limits() {
     symlink(outside, dir.join("link")).unwrap();
     symlink(dir.join("null"), dir.join("inner")).unwrap();
     for name in ["link", "inner", "missing"] {
-        mappings.push(json!({"match": {"path": name}, "action": "wake", "textTemplate": "own", "transform": {"command": name}}));
+        mappings.push(
+            json!({"match": {"path": name}, "action": "wake", "textTemplate": "own", "transform": {"command": name}}),
+        );
     }
     home.write_config(&config(&model, json!({"hooks": {"mappings": mappings}})).to_string());
     let gateway = Gateway::start_with(&home, &[], |command| {
@@ -384,7 +434,11 @@ fn transforms_are_programs_with_limits() {
     assert_eq!((&seen["path"], &seen["query"]), (&json!("fields"), &json!({"q": "1"})));
     assert_eq!(seen["payload"]["big"].as_str().map(str::len), Some(100_000));
     assert!(seen["headers"]["host"].is_string() && !file("fields.in").contains(HOOK), "the token stays here");
-    assert!(!file("fields.env").contains("sesame") && !file("fields.env").contains("OPENCLAW"), "{}", file("fields.env"));
+    assert!(
+        !file("fields.env").contains("sesame") && !file("fields.env").contains("OPENCLAW"),
+        "{}",
+        file("fields.env")
+    );
     assert!(file("fields.pwd").trim().ends_with("hooks/transforms"), "{}", file("fields.pwd"));
     for name in ["null", "inner"] {
         let skipped = run(name);
@@ -404,7 +458,11 @@ fn transforms_are_programs_with_limits() {
         ("missing", "~/.openclaw/hooks/transforms/missing: there is no such file"),
     ] {
         let answer = run(name);
-        assert_eq!((answer.status, answer.body.as_str()), (500, "{\"ok\":false,\"error\":\"hook mapping failed\"}"), "{name}");
+        assert_eq!(
+            (answer.status, answer.body.as_str()),
+            (500, "{\"ok\":false,\"error\":\"hook mapping failed\"}"),
+            "{name}"
+        );
         gateway.wait_line(line);
     }
     let begun = Instant::now();
@@ -448,7 +506,10 @@ fn starts_that_are_refused() {
     for (hooks, line) in [
         (json!({"token": ""}), "hooks.token: hooks.enabled requires hooks.token"),
         (json!({"path": "/"}), "Gateway failed to start: Error: hooks.path may not be '/'"),
-        (json!({"token": TOKEN}), "Gateway failed to start: Error: Invalid config: hooks.token must not match gateway auth token."),
+        (
+            json!({"token": TOKEN}),
+            "Gateway failed to start: Error: Invalid config: hooks.token must not match gateway auth token.",
+        ),
         (
             json!({"defaultSessionKey": "x", "allowedSessionKeyPrefixes": ["hook:"]}),
             "hooks.defaultSessionKey must match hooks.allowedSessionKeyPrefixes",
@@ -488,4 +549,100 @@ fn starts_that_are_refused() {
     let doctor = home.run(&["doctor", "--non-interactive"]);
     let said = stdout(&doctor).split_whitespace().collect::<Vec<_>>().join(" ");
     assert!(said.contains("this gateway cannot run JavaScript"), "{said}");
+}
+
+/// A command that must end with this code: what it wrote.
+fn command(home: &Home, code: i32, args: &[&str]) -> String {
+    let output = home.run(args);
+    assert_eq!(output.status.code(), Some(code), "{args:?}: {}{}", stdout(&output), stderr(&output));
+    stdout(&output) + &stderr(&output)
+}
+
+#[test]
+fn commands_show_what_there_is_and_what_a_request_would_do() {
+    let (home, model) = (Home::new(), words());
+    script(&home, "null", "echo null");
+    script(&home, "bad", "exit 1");
+    let more = json!({"gateway": {"port": 4711}, "hooks": {"presets": ["gmail", "nope"], "mappings": [
+        {"id": "door", "match": {"path": "door"}, "action": "wake", "textTemplate": "Door: {{state}} {{query.q}} {{headers.x-a}}"},
+        {"id": "gone", "match": {"path": "gone"}, "messageTemplate": "x", "agentId": "ghost", "transform": {"command": "missing"}},
+        {"id": "again", "match": {"path": "door"}, "messageTemplate": "x"},
+        {"id": "skip", "match": {"path": "skip"}, "transform": {"command": "null"}},
+        {"id": "bad", "match": {"path": "bad"}, "transform": {"command": "bad"}},
+    ]}});
+    home.write_config(&config(&model, more).to_string());
+    let parsed = |text: String| serde_json::from_str::<Value>(&text).unwrap_or_else(|e| panic!("{e}: {text}"));
+
+    let list = command(&home, 0, &["hooks", "list"]);
+    for text in
+        ["Webhooks (6/8 ready)", "✓ ready", "× broken", "/hooks/door", "gmail", "Tells the main session", "built in"]
+    {
+        assert!(list.contains(text), "{text}: {list}");
+    }
+    let list = parsed(command(&home, 0, &["hooks", "list", "--eligible", "--json"]));
+    let names: Vec<&str> =
+        list["hooks"].as_array().unwrap().iter().map(|hook| hook["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["wake", "agent", "door", "skip", "bad", "gmail"]);
+    assert_eq!((&list["enabled"], &list["url"]), (&json!(true), &json!("http://127.0.0.1:4711/hooks")));
+
+    let info = command(&home, 0, &["hooks", "info", "door"]);
+    assert!(info.contains("URL: http://127.0.0.1:4711/hooks/door\n") && info.contains("-d @payload.json '"), "{info}");
+    assert!(
+        !info.contains(HOOK) && command(&home, 1, &["hooks", "info", "x"]).starts_with("There is no webhook \"x\"")
+    );
+
+    let check = parsed(command(&home, 1, &["hooks", "check", "--json"]));
+    let problems: Vec<String> = check["problems"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|p| format!("{}: {}", p["hook"].as_str().unwrap(), p["problem"].as_str().unwrap()))
+        .collect();
+    assert_eq!(
+        problems,
+        [
+            "hooks: there is no preset \"nope\" (there is gmail)",
+            "gone: ~/.openclaw/hooks/transforms/missing: there is no such file",
+            "gone: there is no agent \"ghost\"",
+            "again: is never reached: door takes its requests",
+        ]
+    );
+
+    let payload = home.path().join("p.json");
+    fs::write(&payload, "{\"state\":\"open\"}").unwrap();
+    let payload = payload.display().to_string();
+    let door = ["hooks", "test", "door", "--payload", &payload, "--header", "X-A: b", "--query", "q=1", "--json"];
+    let door = parsed(command(&home, 0, &door));
+    assert_eq!(
+        (&door["hook"], &door["status"], &door["text"]),
+        (&json!("door"), &json!(200), &json!("Door: open 1 b"))
+    );
+    let skip = parsed(command(&home, 0, &["hooks", "test", "skip", "--json"]));
+    assert_eq!((&skip["status"], &skip["action"]), (&json!(204), &json!("nothing")));
+    let bad = parsed(command(&home, 1, &["hooks", "test", "bad", "--json"]));
+    assert_eq!((&bad["status"], &bad["error"]), (&json!(500), &json!("transform bad failed: exit status: 1")));
+    assert!(command(&home, 1, &["hooks", "test", "nobody"]).contains("Answer: 404 \"Not Found\"\nRefused: no mapping"));
+    let gmail = command(&home, 0, &["hooks", "test", "gmail", "--payload", &payload]);
+    assert!(
+        gmail.contains("session hook:gmail: (kept)") && gmail.contains("Source: Email\n---\nNew email from"),
+        "{gmail}"
+    );
+    assert!(
+        command(&home, 1, &["hooks", "test", "wake", "--payload", "/nonexistent"]).contains("--payload /nonexistent: ")
+    );
+
+    for (args, text) in [
+        (&["hooks", "enable", "boot-md"][..], "no hooks that run inside it"),
+        (&["hooks", "disable", "boot-md"], "nothing was changed"),
+        (&["hooks", "install", "pack", "--pin"], "Packs of hooks are JavaScript"),
+        (&["hooks", "update", "--all"], "transform.command"),
+        (&["webhooks", "gmail", "setup", "--account", "a@example.com"], "http://127.0.0.1:4711/hooks/gmail"),
+        (&["webhooks", "gmail", "run"], "Listening to Gmail is not part of this gateway"),
+    ] {
+        let said = command(&home, 1, args);
+        assert!(said.contains(text), "{args:?}: {said}");
+    }
+    let gmail = parsed(command(&home, 1, &["webhooks", "gmail", "setup", "--account", "a@example.com", "--json"]));
+    assert_eq!(gmail["ok"], false);
+    assert_eq!(model.served(), 0, "nothing was done");
 }

@@ -111,7 +111,11 @@ impl HookMapping {
         HookMapping {
             id: at.at("id").string().unwrap_or_else(|| format!("mapping-{}", index + 1)),
             preset: None,
-            path: at.at("match.path").text().map(|path| path.trim().trim_matches('/').to_owned()).filter(|p| !p.is_empty()),
+            path: at
+                .at("match.path")
+                .text()
+                .map(|path| path.trim().trim_matches('/').to_owned())
+                .filter(|p| !p.is_empty()),
             source: at.at("match.source").string(),
             wake: at.at("action").text() == Some("wake"),
             next_heartbeat: at.at("wakeMode").text() == Some("next-heartbeat"),
@@ -191,9 +195,15 @@ mod tests {
         for (text, want) in [("", "/hooks"), ("/", "/"), ("///", "/"), ("x", "/x"), ("/x/y/", "/x/y")] {
             assert_eq!(base_path(text), want, "{text}");
         }
-        for (path, below) in
-            [("a", true), ("a/b.sh", true), ("./a", true), ("", false), ("/a", false), ("../a", false), ("a/../../b", false)]
-        {
+        for (path, below) in [
+            ("a", true),
+            ("a/b.sh", true),
+            ("./a", true),
+            ("", false),
+            ("/a", false),
+            ("../a", false),
+            ("a/../../b", false),
+        ] {
             assert_eq!(stays_below(path), below, "{path}");
         }
     }

@@ -102,12 +102,12 @@ impl Schema {
                     out.names = name.strip_prefix("*~").and_then(pattern);
                 }
                 Some(name) => {
-                    out.keys.push(Key { name, required: !REPLACEABLE.contains(&(path, name)), kind });
+                    out.keys.push(Key { name, required: !is_replaceable(path, name), kind });
                 }
                 None => out.keys.push(Key { name, required: false, kind }),
             }
         }
-        for (_, name, kind) in EXTRA_KEYS.iter().filter(|(parent, ..)| *parent == path) {
+        for (_, name, kind) in EXTRA_KEYS.iter().filter(|(parent, ..)| is_place(path, parent)) {
             out.keys.push(Key { name, required: false, kind: parse(kind) });
         }
         out
@@ -256,6 +256,16 @@ pub fn push_step(path: &mut String, step: &str) {
         path.push('.');
     }
     path.push_str(step);
+}
+
+/// Whether a path, written with `[]`, with positions or with `*`, is this place of the schema.
+fn is_place(path: &str, place: &str) -> bool {
+    let same = |(here, wanted): (&str, &str)| here == wanted || (wanted == "[]" && is_position(here));
+    steps(path).count() == steps(place).count() && steps(path).zip(steps(place)).all(same)
+}
+
+fn is_replaceable(path: &str, name: &str) -> bool {
+    REPLACEABLE.iter().any(|(place, key)| *key == name && is_place(path, place))
 }
 
 /// Appends a list position.

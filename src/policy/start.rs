@@ -67,8 +67,17 @@ pub fn check_auth(facts: &StartFacts) -> Result<Vec<&'static str>, StartRefusal>
 /// Step 13, before the bind; the line goes behind `Gateway failed to start: Error: `.
 pub fn check_runtime(facts: &StartFacts) -> Result<(), StartRefusal> {
     type Check = fn(&StartFacts) -> Result<(), String>;
-    let checks: [Check; 9] =
-        [both_secrets, hooks, hooks_token, bind_plan, secret_is_there, tailscale, open_to_all, control_ui, trusted_proxy];
+    let checks: [Check; 9] = [
+        both_secrets,
+        hooks,
+        hooks_token,
+        bind_plan,
+        secret_is_there,
+        tailscale,
+        open_to_all,
+        control_ui,
+        trusted_proxy,
+    ];
     checks.iter().try_for_each(|check| check(facts)).map_err(|line| StartRefusal { lines: vec![line] })
 }
 

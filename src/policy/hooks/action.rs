@@ -96,8 +96,17 @@ impl Turn {
     /// What two requests must have in common to be the same one.
     pub fn fingerprint(&self) -> Value {
         json!([
-            self.message, self.name, self.agent_id, self.session_key, self.next_heartbeat, self.deliver, self.channel, self.to,
-            self.model, self.thinking, self.timeout_seconds
+            self.message,
+            self.name,
+            self.agent_id,
+            self.session_key,
+            self.next_heartbeat,
+            self.deliver,
+            self.channel,
+            self.to,
+            self.model,
+            self.thinking,
+            self.timeout_seconds
         ])
     }
 }
@@ -170,7 +179,13 @@ mod tests {
         ] {
             assert_eq!(Turn::of(&payload, &["telegram"]).err().unwrap_or_default(), want, "{payload}");
         }
-        for (value, want) in [(json!(0.5), None), (json!(-1), None), (json!("5"), None), (json!(1), Some(1)), (json!(1e300), Some(u64::MAX))] {
+        for (value, want) in [
+            (json!(0.5), None),
+            (json!(-1), None),
+            (json!("5"), None),
+            (json!(1), Some(1)),
+            (json!(1e300), Some(u64::MAX)),
+        ] {
             assert_eq!(seconds(&value), want, "{value}");
         }
         assert_eq!(Turn { name: Some("\n\u{202e}".into()), ..Turn::default() }.shown_name(), "Hook");

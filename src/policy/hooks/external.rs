@@ -41,7 +41,8 @@ pub fn wrap(content: &str, envelope: &Envelope<'_>) -> String {
 /// For a place where one line is expected: no control or invisible characters, no markers, not too long.
 pub fn one_line(text: &str, chars: usize) -> String {
     let text = neutralise(text);
-    let spaced = text.chars().filter(|c| !is_invisible(*c)).map(|c| if c.is_control() || is_break(c) { ' ' } else { c });
+    let spaced =
+        text.chars().filter(|c| !is_invisible(*c)).map(|c| if c.is_control() || is_break(c) { ' ' } else { c });
     let words = spaced.collect::<String>();
     let mut line = words.split_whitespace().collect::<Vec<_>>().join(" ");
     if let Some((at, _)) = line.char_indices().nth(chars) {
@@ -144,9 +145,7 @@ fn looks_like(c: char) -> char {
     match c {
         'a'..='z' => c.to_ascii_uppercase(),
         // Full width.
-        '\u{ff01}'..='\u{ff5e}' => {
-            char::from_u32(u32::from(c) - 0xfee0).map_or(c, |ascii| ascii.to_ascii_uppercase())
-        }
+        '\u{ff01}'..='\u{ff5e}' => char::from_u32(u32::from(c) - 0xfee0).map_or(c, |ascii| ascii.to_ascii_uppercase()),
         // Letters of mathematics: thirteen alphabets of 52 letters each.
         '\u{1d400}'..='\u{1d6a3}' => {
             char::from(b'A' + u8::try_from((u32::from(c) - 0x1d400) % 26).expect("a remainder of 26"))
@@ -168,8 +167,10 @@ fn looks_like(c: char) -> char {
         'Υ' | 'υ' | 'Ս' | 'ս' | 'ᴜ' => 'U',
         'Χ' | 'Х' | 'χ' | 'х' | 'Ⅹ' | 'ⅹ' => 'X',
         'ʀ' => 'R',
-        '‹' | '\u{2329}' | '\u{3008}' | '⟨' | '❬' | '❮' | '❰' | '﹤' | '˂' | '≪' | '«' | '《' | '⟪' | '⧼' | '᚜' | '⋘' | '⪡' => '<',
-        '›' | '\u{232a}' | '\u{3009}' | '⟩' | '❭' | '❯' | '❱' | '﹥' | '˃' | '≫' | '»' | '》' | '⟫' | '⧽' | '᚛' | '⋙' | '⪢' => '>',
+        '‹' | '\u{2329}' | '\u{3008}' | '⟨' | '❬' | '❮' | '❰' | '﹤' | '˂' | '≪' | '«' | '《' | '⟪' | '⧼' | '᚜'
+        | '⋘' | '⪡' => '<',
+        '›' | '\u{232a}' | '\u{3009}' | '⟩' | '❭' | '❯' | '❱' | '﹥' | '˃' | '≫' | '»' | '》' | '⟫' | '⧽' | '᚛'
+        | '⋙' | '⪢' => '>',
         '‿' | '⁀' | '﹍' | '﹎' | '﹏' | '‗' | 'ˍ' | '﹘' | '–' | '—' | '‐' | '‑' | '−' => '_',
         '\u{a0}' | '\u{2000}'..='\u{200a}' | '\u{202f}' | '\u{205f}' | '\u{3000}' => ' ',
         '⁄' | '∕' | '⧸' => '/',
@@ -230,7 +231,8 @@ mod tests {
 
     #[test]
     fn no_text_panics_or_keeps_a_marker() {
-        let pieces = ["<<<", "END", "_", "EXTERNAL", "UNTRUSTED", "CONTENT", ">>>", "\u{200b}", "é", " ", "\n", "ЕХТ", "𝐄"];
+        let pieces =
+            ["<<<", "END", "_", "EXTERNAL", "UNTRUSTED", "CONTENT", ">>>", "\u{200b}", "é", " ", "\n", "ЕХТ", "𝐄"];
         let mut state = 7_u64;
         for _ in 0..20_000 {
             let mut text = String::new();

@@ -51,7 +51,10 @@ pub fn act(mapping: &HookMapping, facts: &Facts<'_>, said: Option<&Map<String, V
         session_key: field("sessionKey", &mapping.session_key),
         next_heartbeat: next("wakeMode"),
         deliver: flag("deliver", mapping.deliver),
-        channel: text("channel").map(str::to_owned).or_else(|| mapping.channel.clone()).map(|c| c.trim().to_lowercase()),
+        channel: text("channel")
+            .map(str::to_owned)
+            .or_else(|| mapping.channel.clone())
+            .map(|c| c.trim().to_lowercase()),
         to: field("to", &mapping.to),
         model: field("model", &mapping.model),
         thinking: field("thinking", &mapping.thinking),
@@ -80,7 +83,12 @@ mod tests {
 
     #[test]
     fn the_first_that_fits() {
-        let all = [mapping(Some("a/b"), None), mapping(Some("a"), Some("s")), mapping(None, Some("s")), mapping(Some("z"), None)];
+        let all = [
+            mapping(Some("a/b"), None),
+            mapping(Some("a"), Some("s")),
+            mapping(None, Some("s")),
+            mapping(Some("z"), None),
+        ];
         for (path, payload, want) in [
             ("a/b", json!({}), Some(0)),
             ("/a/b/", json!({}), Some(0)),
@@ -90,7 +98,11 @@ mod tests {
             ("other", json!({"source": "S"}), None),
             ("A/B", json!({}), None),
         ] {
-            assert_eq!(find(&all, path, &payload).map(|m| &m.id), want.map(|at: usize| &all[at].id), "{path} {payload}");
+            assert_eq!(
+                find(&all, path, &payload).map(|m| &m.id),
+                want.map(|at: usize| &all[at].id),
+                "{path} {payload}"
+            );
         }
         assert!(find(&[mapping(None, None)], "whatever", &json!({})).is_some(), "without a match it takes everything");
     }
@@ -102,10 +114,13 @@ mod tests {
         let facts = Facts { path: "p", payload: &payload, headers: &none, query: &none, now: "n" };
         let agent = mapping(None, None);
         let wake = HookMapping { wake: true, ..agent.clone() };
-        let empty = HookMapping { message_template: " {{nope}} ".into(), text_template: String::new(), ..agent.clone() };
+        let empty =
+            HookMapping { message_template: " {{nope}} ".into(), text_template: String::new(), ..agent.clone() };
         let shown = |mapping: &HookMapping, said: Value| match act(mapping, &facts, said.as_object()) {
             Ok(Action::Wake(w)) => format!("wake {} {}", w.text, w.mode()),
-            Ok(Action::Agent(t)) => format!("agent {} {:?} {}", t.message, t.name, super::super::action::mode(t.next_heartbeat)),
+            Ok(Action::Agent(t)) => {
+                format!("agent {} {:?} {}", t.message, t.name, super::super::action::mode(t.next_heartbeat))
+            }
             Err(e) => e,
         };
         for (mapping, said, want) in [
@@ -114,7 +129,11 @@ mod tests {
             (&agent, json!({"kind": "wake", "text": "t"}), "wake t now"),
             (&agent, json!({"kind": "wake"}), "hook mapping requires text"),
             (&wake, json!(null), "wake T ada next-heartbeat"),
-            (&wake, json!({"kind": "agent", "message": "m", "wakeMode": "next-heartbeat"}), "agent m Some(\"ada\") next-heartbeat"),
+            (
+                &wake,
+                json!({"kind": "agent", "message": "m", "wakeMode": "next-heartbeat"}),
+                "agent m Some(\"ada\") next-heartbeat",
+            ),
             (&wake, json!({"kind": "agent"}), "hook mapping requires message"),
             (&wake, json!({"text": 5}), "wake T ada next-heartbeat"),
             (&empty, json!(null), "hook mapping requires message"),

@@ -89,9 +89,7 @@ pub fn session_key(hooks: &Hooks, asked: Option<&str>, from: KeyFrom, id: &str) 
 /// Whether hooks may name this agent (canonical id).
 pub fn check_agent(hooks: &Hooks, agent: &str) -> Result<(), String> {
     match &hooks.allowed_agent_ids {
-        Some(ids) if !ids.iter().any(|id| id == agent) => {
-            Err("agentId is not allowed by hooks.allowedAgentIds".into())
-        }
+        Some(ids) if !ids.iter().any(|id| id == agent) => Err("agentId is not allowed by hooks.allowedAgentIds".into()),
         _ => Ok(()),
     }
 }
@@ -172,8 +170,7 @@ mod tests {
         let open = Hooks { allow_request_session_key: true, ..hooks() };
         let narrow = Hooks { allowed_session_key_prefixes: prefixes(&["hook:", "b:"]), ..open.clone() };
         let default = Hooks { default_session_key: Some("hook:all".into()), ..hooks() };
-        let disabled =
-            "sessionKey is disabled for external /hooks/agent payloads; set hooks.allowRequestSessionKey=true to enable";
+        let disabled = "sessionKey is disabled for external /hooks/agent payloads; set hooks.allowRequestSessionKey=true to enable";
         let prefix = "sessionKey must start with one of: hook:, b:";
         for (hooks, asked, from, want) in [
             (&hooks(), None, Request, Ok(("hook:id", true))),
@@ -194,10 +191,17 @@ mod tests {
 
     #[test]
     fn an_empty_list_of_agents_is_nobody() {
-        for (list, agent, allowed) in
-            [(None, "any", true), (Some(vec![]), "main", false), (prefixes(&["a"]), "a", true), (prefixes(&["a"]), "b", false)]
-        {
-            assert_eq!(check_agent(&Hooks { allowed_agent_ids: list.clone(), ..hooks() }, agent).is_ok(), allowed, "{list:?}");
+        for (list, agent, allowed) in [
+            (None, "any", true),
+            (Some(vec![]), "main", false),
+            (prefixes(&["a"]), "a", true),
+            (prefixes(&["a"]), "b", false),
+        ] {
+            assert_eq!(
+                check_agent(&Hooks { allowed_agent_ids: list.clone(), ..hooks() }, agent).is_ok(),
+                allowed,
+                "{list:?}"
+            );
         }
     }
 }

@@ -201,7 +201,13 @@ mod tests {
     fn what_it_makes_is_bounded() {
         let template = "{{payload}}é".repeat(100_000);
         let payload = Value::String("x".repeat(1000));
-        let facts = Facts { path: "", payload: &json!({"payload": payload}), headers: &Map::new(), query: &Map::new(), now: "" };
+        let facts = Facts {
+            path: "",
+            payload: &json!({"payload": payload}),
+            headers: &Map::new(),
+            query: &Map::new(),
+            now: "",
+        };
         let out = render(&template, &facts);
         assert!(out.len() <= limits::HOOK_TEXT_BYTES && out.len() > limits::HOOK_TEXT_BYTES - 4);
     }

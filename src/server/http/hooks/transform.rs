@@ -43,7 +43,8 @@ pub fn run(
     stop: Option<&AtomicBool>,
 ) -> Result<Said, String> {
     let program = find(paths, transforms_dir, command)?;
-    let question = json!({"payload": facts.payload, "headers": facts.headers, "path": facts.path, "query": facts.query});
+    let question =
+        json!({"payload": facts.payload, "headers": facts.headers, "path": facts.path, "query": facts.query});
     let env = VARIABLES.iter().filter_map(|name| Some(((*name).to_owned(), std::env::var_os(name)?)));
     let question = Question {
         program: &program,

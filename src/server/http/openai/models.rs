@@ -4,8 +4,8 @@ use serde_json::{Value, json};
 
 use super::target::{MODEL, agent_of_model};
 use crate::config::Config;
-use crate::http::query::percent_decoded;
 use crate::http::Reply;
+use crate::http::query::percent_decoded;
 use crate::limits::LINGER_BYTES;
 use crate::rpc::context::wall_ms;
 use crate::server::http::{Answer, Exchange, Route, api_error, bearer, is_below, refuse_api};
