@@ -44,8 +44,8 @@ pub const WRITER_IDLE: Duration = Duration::from_secs(30);
 /// Unread input discarded after a close frame or a refusing answer, in bytes and time.
 pub const LINGER_BYTES: usize = 64 * 1024;
 pub const LINGER_TIME: Duration = Duration::from_secs(1);
-/// Behind the last HTTP answer each `LINGER_BYTES` buy another `LINGER_TIME`, up to these: many clients only look for
-/// the refusal of a body when they have sent all of it.
+/// Behind a body that was refused each `LINGER_BYTES` buy another `LINGER_TIME`, up to these: many clients only look
+/// for the refusal when they have sent all of it.
 pub const LINGER_UPLOAD_BYTES: usize = 32 * 1024 * 1024;
 pub const LINGER_UPLOAD_TIME: Duration = Duration::from_secs(10);
 /// Close reasons are cut here, on a UTF-8 boundary.

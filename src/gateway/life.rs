@@ -144,12 +144,12 @@ impl Life {
             incoming: InboundBudget::new(memory::inbound_budget()),
             handshake_timeout: boot.handshake_timeout,
             ws_log: WsLogger { detail: boot.ws_log },
-            hooks: Default::default(),
             compressed: Compressed::default(),
             ui_root: ui_root(boot, &config),
             replays: Arc::default(),
             past: Arc::default(),
             tls: settings.tls.as_ref().map(InForce::new),
+            hooks: Default::default(),
         });
         let acceptor = Acceptor::start(&bound.listeners, doors.clone()).map_err(|e| failed("accept thread", e))?;
         let threads = vec![("hub", hub_thread)];

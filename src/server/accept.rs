@@ -16,6 +16,8 @@ use crate::sys::poll::{self, WakePipe};
 
 /// Longest wait without a look around.
 const LOOK: Duration = Duration::from_secs(10);
+/// So many connections at once are a crowd.
+const CROWD: usize = 64;
 /// A burst of connects is taken in rounds, so that the stop flag is seen in between.
 const ROUND: usize = 64;
 
@@ -84,6 +86,10 @@ fn accept_until_stopped(listeners: &[TcpListener], doors: &Arc<Doors>, shared: &
         if crowd && !ready.listener {
             // The threads that are idle have ended, and what they used lies scattered over the heap.
             memory::trim();
+            if std::mem::take(&mut troubles.accepted) >= CROWD {
+                // Those who stay only wait: what let them in is read again when the next ones come.
+                memory::release_code();
+            }
         }
         crowd = ready.listener;
         for listener in listeners {
@@ -98,6 +104,8 @@ struct Troubles {
     last_said: Option<Instant>,
     /// There was nothing to accept with the last time, either.
     starved: bool,
+    /// Connections since it was quiet.
+    accepted: usize,
 }
 
 fn accept_round(listener: &TcpListener, doors: &Arc<Doors>, shared: &Shared, troubles: &mut Troubles) {
@@ -108,6 +116,7 @@ fn accept_round(listener: &TcpListener, doors: &Arc<Doors>, shared: &Shared, tro
         match listener.accept() {
             Ok((stream, peer)) => {
                 troubles.starved = false;
+                troubles.accepted += 1;
                 // Accepted sockets inherit nothing on Linux, everything on BSD.
                 if stream.set_nonblocking(false).is_ok() {
                     take_in(Arc::new(stream), peer.ip(), doors, &mut troubles.last_said);

@@ -39,6 +39,7 @@ pub fn serve(doors: &Arc<Doors>, stream: Arc<TcpStream>, mut ticket: Ticket) {
     let only_canvas = doors.only_canvas(link.tcp());
     // What HTTP needed is gone before a WebSocket begins, which may live for months.
     let Some(upgrade) = speak_http(doors, &link, &mut ticket, only_canvas) else { return };
+    crate::sys::memory::release_stack();
     let served = match http::canvas::is_socket(&upgrade.head.target) {
         true => live_reload::serve(doors, upgrade, &mut ticket),
         false if only_canvas => Err(Refused(Reply::text(404, "Not Found"))),
@@ -47,7 +48,7 @@ pub fn serve(doors: &Arc<Doors>, stream: Arc<TcpStream>, mut ticket: Ticket) {
     if let Err(Refused(reply)) = served {
         let (outbox, mut input) = ends(doors, &link, &ticket);
         answer(&outbox, &mut Printer::default(), reply, &last_shape(doors));
-        close(&outbox, &mut input, false);
+        close(&outbox, || input.linger());
     }
 }
 
@@ -74,7 +75,7 @@ fn speak_http(doors: &Arc<Doors>, link: &Link, ticket: &mut Ticket, only_canvas:
             }
             Err(refusal) => {
                 answer(&outbox, &mut printer, status_reply(refusal.0), &last_shape(doors));
-                close(&outbox, &mut input, false);
+                close(&outbox, || input.linger());
                 return None;
             }
         };
@@ -89,7 +90,7 @@ fn speak_http(doors: &Arc<Doors>, link: &Link, ticket: &mut Ticket, only_canvas:
         let request = Request::new(doors, head, ticket);
         let route = request.route().filter(|route| !only_canvas || route.name == http::canvas::CANVAS.name);
         if !exchange(request, route, &mut input, link, (&outbox, &mut printer), ticket) {
-            close(&outbox, &mut input, true);
+            close(&outbox, || input.linger_over_body());
             return None;
         }
         patience = limits::HTTP_KEEPALIVE;
@@ -294,8 +295,8 @@ fn answer(outbox: &Arc<Outbox>, printer: &mut Printer, reply: Reply, shape: &Sha
 }
 
 /// Closes so that the answer arrives: the sending half first, then a little of what still comes is read away.
-fn close(outbox: &Outbox, input: &mut Input, upload: bool) {
+fn close(outbox: &Outbox, linger: impl FnOnce()) {
     outbox.wait_sent(Instant::now() + limits::WRITE_STALL);
     outbox.finish();
-    input.linger(upload);
+    linger();
 }

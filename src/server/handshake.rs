@@ -52,6 +52,7 @@ pub struct Peer {
 /// Runs the handshake to its end. `deadline` is absolute, from the end of the upgrade.
 ///
 /// `proven` is called when the peer has shown who it is, before it hears so: from then on no newcomer may take its place.
+#[inline(never)]
 pub fn run(
     ctx: &Arc<Context>,
     peer: &Peer,

@@ -156,19 +156,26 @@ impl Input {
     }
 
     /// Reads a little of what still comes away, so that the last answer arrives: a reset would eat it.
-    /// Of a body that is refused more is taken (`upload`): many clients look for the answer when all of it has left.
-    pub fn linger(&mut self, upload: bool) {
+    pub fn linger(&mut self) {
+        self.read_away(limits::LINGER_BYTES, limits::LINGER_TIME);
+    }
+
+    /// The same behind a body that was refused and may be under way: more of it, as long as it comes fast.
+    pub fn linger_over_body(&mut self) {
+        self.read_away(limits::LINGER_UPLOAD_BYTES, limits::LINGER_UPLOAD_TIME);
+    }
+
+    /// Each [`limits::LINGER_BYTES`] buy another [`limits::LINGER_TIME`].
+    fn read_away(&mut self, most: usize, longest: Duration) {
         let begun = Instant::now();
-        let (mut read, mut bought) = (0, 1);
-        let most = if upload { limits::LINGER_UPLOAD_BYTES } else { limits::LINGER_BYTES };
+        let mut read = 0;
         while read < most {
             self.bytes.clear();
-            let deadline = begun + (limits::LINGER_TIME * bought).min(limits::LINGER_UPLOAD_TIME);
-            match self.read_some(deadline) {
+            let bought = 1 + (read / limits::LINGER_BYTES) as u32;
+            match self.read_some(begun + (limits::LINGER_TIME * bought).min(longest)) {
                 Ok(0) | Err(_) => return,
                 Ok(n) => read += n,
             }
-            bought = 1 + (read / limits::LINGER_BYTES) as u32;
         }
     }
 

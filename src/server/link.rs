@@ -26,6 +26,7 @@ impl Link {
     }
 
     /// A fresh connection, after its handshake where TLS is spoken. None: there is nobody to be served.
+    #[inline(never)]
     pub fn open(tcp: Arc<TcpStream>, tls: Option<&InForce>) -> Option<Link> {
         let Some(tls) = tls else { return Some(Link::plain(tcp)) };
         match Session::accept(&tcp, tls.config()) {
@@ -34,7 +35,7 @@ impl Link {
                 log::debug!(target: "gateway", "TLS handshake failed: {error}");
                 // A reset would eat the alert that says why.
                 let _ = tcp.shutdown(Shutdown::Write);
-                Input::new(Link::plain(tcp)).linger(false);
+                Input::new(Link::plain(tcp)).linger();
                 None
             }
             Err(Failed::NoTls | Failed::Gone) => None,

@@ -16,6 +16,7 @@ use crate::policy::net::{OriginRules, check_origin};
 use crate::ws::follow::Limits;
 
 /// Serves the socket to its end. Err: refused as an ordinary HTTP answer, before any upgrade.
+#[inline(never)]
 pub fn serve(doors: &Arc<Doors>, upgrade: Upgrade, ticket: &mut Ticket) -> Result<(), Refused> {
     let Upgrade { link, early, head } = upgrade;
     let request = Request::new(doors, head, ticket);

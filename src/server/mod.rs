@@ -60,9 +60,9 @@ pub struct Doors {
     pub replays: Arc<Replays>,
     /// Responses that may be gone on with.
     pub past: Arc<Past>,
+    pub hooks: http::hooks::Door,
     /// None: clients come without TLS.
     pub tls: Option<InForce>,
-    pub hooks: http::hooks::Door,
 }
 
 impl Doors {

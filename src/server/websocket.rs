@@ -29,6 +29,7 @@ pub struct Upgrade {
 }
 
 /// Answers the upgrade and serves the socket to its end. Err: refused as an ordinary HTTP answer.
+#[inline(never)]
 pub fn serve(doors: &Arc<Doors>, upgrade: Upgrade, ticket: &mut Ticket) -> Result<(), Refused> {
     let answer = switching_protocols(&upgrade.head)?;
     if !ticket.upgrade() {

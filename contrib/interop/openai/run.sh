@@ -42,9 +42,9 @@ node=''
 mkdir "$work/node"
 if ! command -v node >/dev/null || ! command -v npm >/dev/null; then
   skip 'the Node package' 'there is no node with npm'
-elif ! (cd "$work/node" && npm_config_cache=$work/npm fetch npm install --silent --no-audit --no-fund \
+elif ! (cd "$work/node" && npm_config_cache=$work/npm fetch npm install --loglevel error --no-audit --no-fund \
   --fetch-retries 0 --fetch-timeout 20000 openai); then
-  skip 'the Node package' "npm cannot install openai: $(tail -1 "$work/install.log")"
+  skip 'the Node package' "npm cannot install openai: $(grep -m1 -v "^$" "$work/install.log")"
 else
   node=$(command -v node)
   printf 'openai interop: Node package %s, node %s\n' \

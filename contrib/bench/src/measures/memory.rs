@@ -115,15 +115,15 @@ pub fn growth(bench: &Bench, table: &mut Table) -> Result<()> {
     Ok(())
 }
 
-/// RSS in kB when neither it nor the number of threads has changed for 3 s; at the latest after 20 s.
+/// Anonymous memory in kB when neither it nor the number of threads has changed for 3 s; at the latest after 20 s.
 fn settled(server: &Server) -> Result<f64> {
     let end = Instant::now() + Duration::from_secs(20);
     let mut since = Instant::now();
-    let mut seen = (server.memory()?.rss, server.threads()?);
+    let mut seen = (server.memory()?.anonymous, server.threads()?);
     // Threads of a pool wait for work before they end, so a quiet second says nothing yet.
     while since.elapsed() < Duration::from_secs(3) && Instant::now() < end {
         std::thread::sleep(Duration::from_millis(100));
-        let now = (server.memory()?.rss, server.threads()?);
+        let now = (server.memory()?.anonymous, server.threads()?);
         if now != seen {
             (seen, since) = (now, Instant::now());
         }
