@@ -253,6 +253,7 @@ fn notes_are_no_reason_to_fail() {
     let home = Home::new();
     home.configure(json!({
         "gateway": {"maxBufferedBytes": 1_000_000}, "tools": {"profile": "coding"},
+        "hooks": {"mappings": [{"transform": {"command": "x"}}]},
         "meta": {"lastTouchedVersion": "2027.1.1"},
     }));
     report(&home, &["--fix"]);
@@ -264,7 +265,10 @@ fn notes_are_no_reason_to_fail() {
     {
         assert_eq!(finding(&seen, id)["severity"], "info", "{id}");
     }
-    assert_eq!(finding(&seen, "config.going-back")["detail"], json!(["gateway.maxBufferedBytes"]));
+    assert_eq!(
+        finding(&seen, "config.going-back")["detail"],
+        json!(["gateway.maxBufferedBytes", "hooks.mappings.0.transform.command"])
+    );
     let idle = finding(&seen, "config.without-effect")["detail"].as_array().expect("lines");
     assert!(idle.contains(&json!("tools.profile")) && !idle.contains(&json!("gateway.mode")), "{idle:?}");
 }

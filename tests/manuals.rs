@@ -172,6 +172,8 @@ fn json_has_the_keys_of_the_pages() {
     let gateway = Gateway::spawn_args(&home, port, &["gateway", "--dev"], |_| {});
     gateway.wait_line("listening on ws://");
     let backup = home.path().join("b.tar").display().to_string();
+    let payload = home.path().join("payload.json").display().to_string();
+    fs::write(&payload, "{\"text\":\"x\",\"message\":\"y\"}").expect("a payload");
     // Somebody to look at.
     let (list, _) = ends(&home, "devices list --json", 0);
     let list: Value = serde_json::from_str(&list).expect("JSON");
@@ -199,6 +201,11 @@ fn json_has_the_keys_of_the_pages() {
         "devices clear --yes --json",
         "system event --text x --json",
         "system presence",
+        "hooks list --json",
+        "hooks info wake --json",
+        "hooks check --json",
+        "hooks test wake --payload PAYLOAD --json",
+        "hooks test agent --payload PAYLOAD --json",
         "config validate --json",
         "config schema gateway.port --json",
         "security audit --json",
@@ -214,7 +221,7 @@ fn json_has_the_keys_of_the_pages() {
         "onboard --non-interactive --accept-risk --json",
     ];
     for line in runs {
-        let line = line.replace("DEVICE", &device).replace("BACKUP", &backup);
+        let line = line.replace("DEVICE", &device).replace("BACKUP", &backup).replace("PAYLOAD", &payload);
         let (out, _) = ends(&home, &line, 0);
         let objects = line.starts_with("logs");
         let out = if objects { out.lines().last().unwrap_or_default().to_owned() } else { out };

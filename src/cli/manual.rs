@@ -61,6 +61,7 @@ pages! {
     ("openclaw-devices", "1"),
     ("openclaw-doctor", "8"),
     ("openclaw-gateway", "8"),
+    ("openclaw-hooks", "1"),
     ("openclaw-http", "7"),
     ("openclaw-protocol", "7"),
     ("openclaw-security", "1"),

@@ -29,6 +29,7 @@ pub mod doctor;
 pub mod gateway_status;
 pub mod health;
 pub mod help;
+pub mod hooks;
 pub mod logs;
 pub mod manual;
 pub mod mdoc;
@@ -114,6 +115,8 @@ fn command(top: Top) -> Result<u8> {
         Command::Models(args) => models::run(cx()?, &args),
         Command::Devices(args) => devices::run(cx()?, &args),
         Command::System(args) => system::run(cx()?, &args),
+        Command::Hooks(args) => hooks::run(cx()?, &args),
+        Command::Webhooks(args) => hooks::gmail(cx()?, &args),
         Command::Config(args) => config::run(cx()?, &args),
         Command::Setup(args) => setup::run(cx()?, &args),
         Command::Doctor(args) => doctor::run(&globals, &args),

@@ -10,6 +10,7 @@ mod agents;
 mod care;
 mod first;
 mod gateway;
+mod hooks;
 mod operate;
 mod watch;
 
@@ -17,6 +18,7 @@ pub use agents::*;
 pub use care::*;
 pub use first::*;
 pub use gateway::*;
+pub use hooks::*;
 pub use operate::*;
 pub use watch::*;
 
@@ -91,6 +93,8 @@ pub enum Command {
     Models(Models),
     Devices(Devices),
     System(System),
+    Hooks(Hooks),
+    Webhooks(Webhooks),
     Config(Config),
     Setup(Setup),
     Doctor(Doctor),

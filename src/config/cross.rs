@@ -603,6 +603,20 @@ mod tests {
                 json!({"tools":{"byProvider":{"p":both}}}),
                 format!("tools.byProvider.p: tools.byProvider policy cannot set both allow and alsoAllow in the same scope {merge}"),
             ),
+            (
+                json!({"hooks":{"enabled":true,"token":"x","transformsDir":"a/../../b"}}),
+                "hooks.transformsDir: must be a directory below hooks/transforms beside the configuration, without \"..\"".into(),
+            ),
+            (
+                json!({"hooks":{"mappings":[{"transform":{"export":"f"}}]}}),
+                "hooks.mappings.0.transform.module: Invalid input: expected string, received undefined".into(),
+            ),
+            (
+                json!({"hooks":{"mappings":[{},{"transform":{"command":"/bin/sh"}}]}}),
+                "hooks.mappings.1.transform.command: must be the path of a program below hooks/transforms beside the \
+                 configuration, without \"..\""
+                    .into(),
+            ),
             (json!({"hooks":{"enabled":true}}), "hooks.token: hooks.enabled requires hooks.token".into()),
             (
                 json!({"browser":{"profiles":{"work":{"color":"#00ff00"}}}}),

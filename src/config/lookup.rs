@@ -372,6 +372,9 @@ mod tests {
             )
         );
         assert!(text("cron.enabled").unwrap().ends_with("\n  Accepted, without effect in this version."));
+        for path in ["hooks.mappings[].transform.command", "hooks.mappings.3.transform.command"] {
+            assert!(text(path).unwrap().ends_with("refuses a file that has it."), "{path}");
+        }
         assert!(text("gateway.maxBufferedBytes").unwrap().ends_with("refuses a file that has it."));
         assert!(
             text("models.providers.*.models[]")

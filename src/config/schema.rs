@@ -24,6 +24,7 @@ pub const EXTRA_KEYS: &[(&str, &str, &str)] = &[
 ];
 /// Line of `@-`: an object with no keys but extra ones.
 const EMPTY: usize = usize::MAX;
+
 /// Required by the reference, but one of ours may stand in its place; `cross` wants either.
 const REPLACEABLE: &[(&str, &str)] = &[("hooks.mappings[].transform", "module")];
 
@@ -101,12 +102,12 @@ impl Schema {
                     out.names = name.strip_prefix("*~").and_then(pattern);
                 }
                 Some(name) => {
-                    out.keys.push(Key { name, required: !REPLACEABLE.contains(&(path, name)), kind });
+                    out.keys.push(Key { name, required: !is_replaceable(path, name), kind });
                 }
                 None => out.keys.push(Key { name, required: false, kind }),
             }
         }
-        for (_, name, kind) in EXTRA_KEYS.iter().filter(|(parent, ..)| *parent == path) {
+        for (_, name, kind) in EXTRA_KEYS.iter().filter(|(parent, ..)| is_place(path, parent)) {
             out.keys.push(Key { name, required: false, kind: parse(kind) });
         }
         out
@@ -117,13 +118,10 @@ impl Schema {
         let mut here = vec![self.root()];
         let mut walked = String::new();
         for step in steps(path) {
-            let (mut next, mut walked_step) = (Vec::new(), step);
+            let mut next = Vec::new();
             for kind in here.iter().flat_map(flatten) {
                 match kind {
-                    Type::List(item, _) if is_position(step) => {
-                        walked_step = "[]";
-                        next.push((**item).clone());
-                    }
+                    Type::List(item, _) if is_position(step) => next.push((**item).clone()),
                     Type::Object(line) => {
                         let object = self.object(*line, &walked);
                         let listed = object.keys.into_iter().find(|k| k.name == step).map(|k| k.kind);
@@ -133,7 +131,7 @@ impl Schema {
                     _ => {}
                 }
             }
-            push_step(&mut walked, walked_step);
+            push_step(&mut walked, step);
             here = next;
         }
         here.iter().flat_map(flatten).cloned().collect()
@@ -258,6 +256,16 @@ pub fn push_step(path: &mut String, step: &str) {
         path.push('.');
     }
     path.push_str(step);
+}
+
+/// Whether a path, written with `[]`, with positions or with `*`, is this place of the schema.
+fn is_place(path: &str, place: &str) -> bool {
+    let same = |(here, wanted): (&str, &str)| here == wanted || (wanted == "[]" && is_position(here));
+    steps(path).count() == steps(place).count() && steps(path).zip(steps(place)).all(same)
+}
+
+fn is_replaceable(path: &str, name: &str) -> bool {
+    REPLACEABLE.iter().any(|(place, key)| *key == name && is_place(path, place))
 }
 
 /// Appends a list position.

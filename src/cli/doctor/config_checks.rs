@@ -1,9 +1,11 @@
 //! Checks of the configuration file. They read facts and find; nothing is changed here.
 
+use serde_json::Value;
+
 use super::{Facts, Finding, Fix};
 use crate::cli::audit::{self, Severity};
 use crate::cli::setup;
-use crate::config::schema::EXTRA_KEYS;
+use crate::config::schema::{EXTRA_KEYS, steps};
 use crate::config::{Issue, get_path, keys, redact};
 use crate::store::secrets as secret_store;
 use crate::store::source::FsSource;
@@ -214,10 +216,28 @@ pub fn without_effect(facts: &Facts, out: &mut Vec<Finding>) {
     }
 }
 
+/// The places that a path of the schema names and that are there; `[]` is each position of a list.
+fn collect(value: &Value, path: &[&str], so_far: String, out: &mut Vec<String>) {
+    let below = |step: &str| if so_far.is_empty() { step.to_owned() } else { format!("{so_far}.{step}") };
+    match (path, value) {
+        ([], _) => out.push(so_far),
+        (["[]", rest @ ..], Value::Array(items)) => {
+            items.iter().enumerate().for_each(|(at, item)| collect(item, rest, below(&at.to_string()), out));
+        }
+        ([step, rest @ ..], Value::Object(map)) => {
+            map.get(*step).into_iter().for_each(|item| collect(item, rest, below(step), out));
+        }
+        _ => {}
+    }
+}
+
 /// Keys that only this program knows (DECISIONS 74).
 pub fn going_back(facts: &Facts, out: &mut Vec<Finding>) {
-    let paths = EXTRA_KEYS.iter().map(|(parent, name, _)| format!("{parent}.{name}"));
-    let ours: Vec<String> = paths.filter(|path| get_path::lookup(&facts.loaded.resolved, path).is_some()).collect();
+    let mut ours = Vec::new();
+    for (parent, name, _) in EXTRA_KEYS {
+        let path = format!("{parent}.{name}");
+        collect(&facts.loaded.resolved, &steps(&path).collect::<Vec<_>>(), String::new(), &mut ours);
+    }
     if !ours.is_empty() {
         out.push(
             Finding::new("config.going-back", Severity::Info, "Before going back to OpenClaw on Node")

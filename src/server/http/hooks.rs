@@ -1,40 +1,35 @@
 //! Webhooks (http 6): `/hooks/wake`, `/hooks/agent` and mapped `/hooks/<name>`, behind a token of their own. What they mean
 //! is decided in `policy::hooks`; here they are read, carried out and answered.
 
+pub mod plan;
 pub mod transform;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
+use self::plan::{Incoming, Plan, Refused, Run};
 use super::{Answer, Exchange, Request, Route, is_below};
 use crate::agent::keys;
-use crate::agent::models::catalog::{Catalog, ModelRef};
-use crate::agent::models::wire::Thinking;
 use crate::agent::runs::Ask;
 use crate::agent::world::Options;
 use crate::config::RateLimit;
-use crate::config::hooks::{HookMapping, Hooks};
 use crate::http::{Head, Reply, query};
 use crate::hub::run_events::{EndKind, Finish, Follow};
 use crate::hub::system_events::SystemEvents;
 use crate::ids;
 use crate::limits;
 use crate::policy::auth::bearer;
-use crate::policy::hooks::action::{Action, Turn, Wake};
-use crate::policy::hooks::external::{self, Envelope};
+use crate::policy::hooks::action::Wake;
+use crate::policy::hooks::external;
 use crate::policy::hooks::replay::Replays;
-use crate::policy::hooks::template::{Facts, cut};
-use crate::policy::hooks::{self as rules, KeyFrom, mapping};
+use crate::policy::hooks::template::Facts;
 use crate::policy::rate_limit::{RateKey, RateLimiter, RateScope};
 use crate::protocol::ErrorShape;
-use crate::rpc::Context;
-use crate::rpc::context::{Live, wall_ms};
+use crate::rpc::context::wall_ms;
 use crate::store::transcript::iso_time;
-
-use self::transform::Said;
 
 pub const HOOKS: Route = Route {
     name: "/hooks",
@@ -51,10 +46,6 @@ pub const HOOKS: Route = Route {
     handle,
 };
 
-/// Channels that a turn's answer can go to.
-const CHANNELS: &[&str] = &[];
-/// Headers that carry a secret: neither templates nor transforms see them.
-const SECRET_HEADERS: [&str; 4] = ["authorization", "proxy-authorization", "x-openclaw-token", "cookie"];
 /// Distance of two lines in the log about wrong tokens.
 const LOG_EVERY: Duration = Duration::from_secs(10);
 
@@ -135,203 +126,103 @@ fn below(request: &Request) -> &str {
 }
 
 fn handle(exchange: Exchange<'_>) -> Answer {
-    let bytes = &exchange.body.bytes;
-    let payload = match bytes.iter().all(u8::is_ascii_whitespace) {
-        true => Value::Null,
-        false => match serde_json::from_slice(bytes) {
-            Ok(payload) => payload,
-            Err(e) => return Answer::Now(error(400, &format!("the body is not JSON: {e}"))),
-        },
+    let payload = match plan::payload(&exchange.body.bytes) {
+        Ok(payload) => payload,
+        Err(text) => return Answer::Now(error(400, &text)),
     };
-    let payload = if payload.is_object() || payload.is_array() { payload } else { json!({}) };
-    let call = Call { request: exchange.request, payload: &payload, path: below(exchange.request) };
-    Answer::Now(match call.path {
-        "wake" => Wake::of(&payload).map_or_else(|e| error(400, &e), |wake| call.wake(wake)),
-        "agent" => {
-            let turn = Turn::of(&payload, CHANNELS);
-            turn.map_or_else(|e| error(400, &e), |turn| call.agent(&turn, KeyFrom::Request))
-        }
-        _ => call.mapped(),
-    })
-}
-
-/// One request that has passed the guard.
-struct Call<'a> {
-    request: &'a Request,
-    payload: &'a Value,
-    /// Below `hooks.path`.
-    path: &'a str,
-}
-
-impl Call<'_> {
-    fn ctx(&self) -> &Context {
-        &self.request.doors.ctx
-    }
-
-    fn live(&self) -> &Live {
-        &self.request.live
-    }
-
-    fn hooks(&self) -> &Hooks {
-        &self.live().config.hooks
-    }
-
-    /// There are no heartbeats yet: also with mode `now` the text waits for the next turn of the main session.
-    fn wake(&self, mut wake: Wake) -> Reply {
-        cut(&mut wake.text, limits::HOOK_EVENT_BYTES);
-        self.ctx().system_events.push(&self.main_session(), &wake.text, wall_ms());
-        Reply::json(200, &json!({"ok": true, "mode": wake.mode()}))
-    }
-
-    fn main_session(&self) -> String {
-        let config = &self.live().config;
-        keys::main_of(config.agents.default_id(), config).key
-    }
-
-    fn mapped(&self) -> Reply {
-        let Some(found) = mapping::find(&self.hooks().mappings, self.path, self.payload) else {
-            return Reply::text(404, "Not Found");
-        };
-        let (headers, query) = (headers(&self.request.head), query_map(&self.request.head.target));
-        let now = iso_time(wall_ms());
-        let path = self.path.trim_end_matches('/');
-        let facts = Facts { path, payload: self.payload, headers: &headers, query: &query, now: &now };
-        let fields = match self.transformed(found, &facts) {
-            Ok(Some(Said::Skip)) => return Reply::empty(204),
-            Ok(Some(Said::Fields(fields))) => Some(fields),
-            Ok(None) => None,
-            Err(reply) => return reply,
-        };
-        match mapping::act(found, &facts, fields.as_ref()) {
-            Err(text) => error(400, &text),
-            Ok(Action::Wake(wake)) => self.wake(wake),
-            Ok(Action::Agent(turn)) => match turn.check_channel(CHANNELS) {
-                Err(text) => error(400, &text),
-                Ok(()) => self.agent(&turn, KeyFrom::Mapping),
-            },
-        }
-    }
-
-    fn transformed(&self, found: &HookMapping, facts: &Facts<'_>) -> Result<Option<Said>, Reply> {
-        let Some(command) = found.transform.as_ref().and_then(|t| t.command.as_deref()) else { return Ok(None) };
-        let running = &self.request.doors.hooks.transforms;
-        let _slot = Slot::take(running).ok_or_else(|| busy("too many transforms at once; try again later"))?;
-        let dir = self.hooks().transforms_dir.as_deref();
-        transform::run(&self.ctx().paths, dir, command, facts, Some(&self.ctx().draining)).map(Some).map_err(|why| {
-            log::warn!(target: "hooks", "hook mapping failed: {}: {why}", found.id);
+    let request = exchange.request;
+    let (ctx, live) = (&request.doors.ctx, &request.live);
+    let env = |name: &str| live.var(name);
+    let incoming = Incoming {
+        config: &live.config,
+        env: &env,
+        dev: ctx.dev,
+        payload: &payload,
+        path: below(request),
+        headers: plan::headers(request.head.headers()),
+        query: plan::query_of(&request.head.target),
+        now: iso_time(wall_ms()),
+    };
+    let run = |command: &str, facts: &Facts<'_>| {
+        let slot = Slot::take(&request.doors.hooks.transforms);
+        let _slot = slot.ok_or_else(|| Refused::Busy("too many transforms at once; try again later".into()))?;
+        let dir = live.config.hooks.transforms_dir.as_deref();
+        transform::run(&ctx.paths, dir, command, facts, Some(&ctx.draining)).map_err(Refused::Failed)
+    };
+    let reply = match incoming.plan(&run) {
+        Ok(Plan::Nothing) => Reply::empty(204),
+        Ok(Plan::Wake(wake)) => tell(request, &wake),
+        Ok(Plan::Run(run)) => begin(request, *run, &incoming),
+        Err(Refused::NotFound) => Reply::text(404, "Not Found"),
+        Err(Refused::Bad(text)) => error(400, &text),
+        Err(Refused::Busy(text)) => busy(&text),
+        Err(Refused::Failed(why)) => {
+            let id = incoming.mapping().map_or("", |mapping| mapping.id.as_str());
+            log::warn!(target: "hooks", "hook mapping failed: {id}: {why}");
             error(500, "hook mapping failed")
-        })
+        }
+    };
+    if reply.status() < 300 {
+        let kind = if matches!(incoming.path, "wake" | "agent") { incoming.path } else { "mapped" };
+        ctx.metrics.webhooks.count(kind, "");
     }
+    Answer::Now(reply)
+}
 
-    /// Starts a turn; its answer becomes a line for the main session.
-    fn agent(&self, turn: &Turn, from: KeyFrom) -> Reply {
-        let (config, ctx) = (&self.live().config, self.ctx());
-        let id = ids::new_uuid();
-        let (session, agent) = match self.session(turn, from, &id) {
-            Ok(session) => session,
-            Err(text) => return error(400, &text),
-        };
-        let model = match turn.model.as_deref().map(|text| self.model(text)).transpose() {
-            Ok(model) => model,
-            Err(text) => return error(400, &text),
-        };
-        if ctx.is_draining() {
-            return busy("the gateway is restarting");
-        }
-        if ctx.runs.queued() >= limits::HOOK_RUNS_WAITING {
-            return busy("too many turns wait; try again later");
-        }
-        let run_id = ids::new_uuid();
-        if let Some(key) = self.idempotency_key() {
-            let token = config.hooks.token.as_ref().map(|token| token.expose());
-            let known = json!([token, self.path, key, turn.fingerprint()]).to_string();
-            let known = ids::sha256_hex(known.as_bytes());
-            if let Some(before) = self.request.doors.hooks.replays.seen(&known, &run_id, ctx.uptime_ms()) {
-                return Reply::json(200, &json!({"ok": true, "runId": before}));
-            }
-        }
-        let name = turn.shown_name();
-        let email = session.key.to_lowercase().starts_with("hook:gmail:");
-        let message = match turn.allow_unsafe_external_content {
-            // Never the first word: that could be a command.
-            true => format!("[hook:{id} {name}] {}", turn.message),
-            false => external::wrap(
-                &turn.message,
-                &Envelope {
-                    name: &name,
-                    job_id: &id,
-                    received: &iso_time(wall_ms()),
-                    source: if email { "Email" } else { "Webhook" },
-                    marker: &ids::hex(&ids::random_bytes::<8>()),
-                },
-            ),
-        };
-        log::info!(target: "hooks", "hook {name}: run {run_id} in session {} of agent {agent}", session.key);
-        let ask = Ask {
-            run_id: run_id.clone(),
-            session_key: session.key,
-            agent: Some(agent),
-            message,
-            images: Vec::new(),
-            thinking: turn.thinking.as_deref().and_then(Thinking::parse),
-            extra_system_prompt: None,
-            timeout: turn.timeout_seconds.map(Duration::from_secs),
-            // Nobody can go on with a session that was made for one turn.
-            options: Options { ephemeral: session.fresh, model, ..Options::default() },
-        };
-        let outcome =
-            Outcome { name, main: self.main_session(), events: ctx.system_events.clone(), run_id: run_id.clone() };
-        ctx.runs.ask(ask, Box::new(outcome));
-        Reply::json(200, &json!({"ok": true, "runId": run_id}))
-    }
+/// There are no heartbeats yet: also with mode `now` the text waits for the next turn of the main session.
+fn tell(request: &Request, wake: &Wake) -> Reply {
+    request.doors.ctx.system_events.push(&main_session(request), &wake.text, wall_ms());
+    Reply::json(200, &json!({"ok": true, "mode": wake.mode()}))
+}
 
-    /// The session key, and the agent it belongs to. A key that names an agent is judged like `agentId`.
-    fn session(&self, turn: &Turn, from: KeyFrom, id: &str) -> Result<(rules::SessionKey, String), String> {
-        let config = &self.live().config;
-        let named = turn.agent_id.as_deref().map(keys::agent_id);
-        if let Some(agent) = &named {
-            rules::check_agent(&config.hooks, agent)?;
-            if !config.agents.knows(agent) {
-                return Err(format!("unknown agentId \"{}\"", turn.agent_id.as_deref().unwrap_or_default()));
-            }
-        }
-        let session = rules::session_key(&config.hooks, turn.session_key.as_deref(), from, id)?;
-        let malformed = |_| "sessionKey is malformed".to_owned();
-        let of_key = keys::canonical(&session.key, config).map_err(malformed)?.agent;
-        let names_agent = session.key.trim().to_lowercase().starts_with("agent:");
-        match named {
-            Some(agent) if names_agent && agent != of_key => {
-                Err(format!("agentId \"{agent}\" does not match the agent of sessionKey"))
-            }
-            Some(agent) => Ok((session, agent)),
-            None => {
-                if names_agent {
-                    rules::check_agent(&config.hooks, &of_key)?;
-                }
-                match config.agents.knows(&of_key) {
-                    true => Ok((session, of_key)),
-                    false => Err(format!("unknown agentId \"{of_key}\"")),
-                }
-            }
+/// Starts a turn; its answer becomes a line for the main session.
+fn begin(request: &Request, run: Run, incoming: &Incoming<'_>) -> Reply {
+    let ctx = &request.doors.ctx;
+    if ctx.is_draining() {
+        return busy("the gateway is restarting");
+    }
+    if ctx.runs.queued() >= limits::HOOK_RUNS_WAITING {
+        return busy("too many turns wait; try again later");
+    }
+    let run_id = ids::new_uuid();
+    if let Some(key) = idempotency_key(&request.head, incoming.payload) {
+        let token = request.live.config.hooks.token.as_ref().map(|token| token.expose());
+        let known = json!([token, incoming.path, key, run.fingerprint]).to_string();
+        let known = ids::sha256_hex(known.as_bytes());
+        if let Some(before) = request.doors.hooks.replays.seen(&known, &run_id, ctx.uptime_ms()) {
+            return Reply::json(200, &json!({"ok": true, "runId": before}));
         }
     }
+    let Run { name, agent, session, model, thinking, timeout, message, .. } = run;
+    log::info!(target: "hooks", "hook {name}: run {run_id} in session {} of agent {agent}", session.key);
+    let ask = Ask {
+        run_id: run_id.clone(),
+        session_key: session.key,
+        agent: Some(agent),
+        message,
+        images: Vec::new(),
+        thinking,
+        extra_system_prompt: None,
+        timeout,
+        // Nobody can go on with a session that was made for one turn.
+        options: Options { ephemeral: session.fresh, model, ..Options::default() },
+    };
+    let events = ctx.system_events.clone();
+    let outcome = Outcome { name, main: main_session(request), events, run_id: run_id.clone() };
+    ctx.runs.ask(ask, Box::new(outcome));
+    Reply::json(200, &json!({"ok": true, "runId": run_id}))
+}
 
-    fn model(&self, text: &str) -> Result<ModelRef, String> {
-        let env = |name: &str| self.live().var(name);
-        let catalog = Catalog { config: &self.live().config, env: &env, dev: self.ctx().dev };
-        let found = catalog.find(text).filter(|id| catalog.names_a_model(text, id));
-        let found = found.ok_or_else(|| format!("unknown model \"{text}\""))?;
-        catalog.allowed(&found).map_err(|_| format!("model \"{text}\" is not allowed by agents.defaults.models"))?;
-        Ok(found)
-    }
+fn main_session(request: &Request) -> String {
+    let config = &request.live.config;
+    keys::main_of(config.agents.default_id(), config).key
+}
 
-    /// Longer keys than allowed count as none.
-    fn idempotency_key(&self) -> Option<&str> {
-        let head = &self.request.head;
-        let named = ["idempotency-key", "x-openclaw-idempotency-key"].into_iter().find_map(|name| head.header(name));
-        let key = named.or_else(|| self.payload["idempotencyKey"].as_str())?.trim();
-        (!key.is_empty() && key.chars().count() <= limits::HOOK_KEY_CHARS).then_some(key)
-    }
+/// Longer keys than allowed count as none.
+fn idempotency_key<'a>(head: &'a Head, payload: &'a Value) -> Option<&'a str> {
+    let named = ["idempotency-key", "x-openclaw-idempotency-key"].into_iter().find_map(|name| head.header(name));
+    let key = named.or_else(|| payload["idempotencyKey"].as_str())?.trim();
+    (!key.is_empty() && key.chars().count() <= limits::HOOK_KEY_CHARS).then_some(key)
 }
 
 /// One of the few transforms that may run at once.
@@ -385,29 +276,6 @@ impl Follow for Outcome {
     fn refuse(self: Box<Self>, error: &ErrorShape) {
         self.tell(true, &error.message);
     }
-}
-
-/// The headers as templates and transforms see them; several of one name are joined.
-fn headers(head: &Head) -> Map<String, Value> {
-    let mut out = Map::new();
-    for (name, value) in head.headers() {
-        let name = name.to_lowercase();
-        if SECRET_HEADERS.contains(&name.as_str()) {
-            continue;
-        }
-        match out.get_mut(&name) {
-            Some(Value::String(before)) => {
-                before.push_str(", ");
-                before.push_str(value);
-            }
-            _ => drop(out.insert(name, json!(value))),
-        }
-    }
-    out
-}
-
-fn query_map(target: &str) -> Map<String, Value> {
-    query::pairs(target).into_iter().map(|(name, value)| (name, json!(value))).collect()
 }
 
 fn error(status: u16, text: &str) -> Reply {

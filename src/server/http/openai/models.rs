@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::target::{MODEL, agent_of_model};
 use crate::config::Config;
 use crate::http::Reply;
+use crate::http::query::percent_decoded;
 use crate::limits::LINGER_BYTES;
 use crate::rpc::context::wall_ms;
 use crate::server::http::{Answer, Exchange, Route, api_error, bearer, is_below, refuse_api};
@@ -58,33 +59,4 @@ fn one(id: &str, config: &Config, created: u64) -> Reply {
 
 fn model(id: &str, created: u64) -> Value {
     json!({"id": id, "object": "model", "created": created, "owned_by": MODEL, "permission": []})
-}
-
-/// `%2F` and the like; what is no escape stays as it is.
-fn percent_decoded(text: &str) -> String {
-    let bytes = text.as_bytes();
-    let mut out = Vec::with_capacity(bytes.len());
-    let mut at = 0;
-    while at < bytes.len() {
-        let escaped =
-            bytes.get(at + 1..at + 3).filter(|hex| bytes[at] == b'%' && hex.iter().all(u8::is_ascii_hexdigit));
-        let byte = escaped.and_then(|hex| u8::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok());
-        out.push(byte.unwrap_or(bytes[at]));
-        at += if byte.is_some() { 3 } else { 1 };
-    }
-    String::from_utf8_lossy(&out).into_owned()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_in_paths() {
-        for (text, want) in
-            [("openclaw%2Fmain", "openclaw/main"), ("a%zz%4", "a%zz%4"), ("%C3%A9", "é"), ("%+1", "%+1")]
-        {
-            assert_eq!(percent_decoded(text), want);
-        }
-    }
 }
