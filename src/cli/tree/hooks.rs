@@ -102,7 +102,7 @@ pub struct HooksTest {
 
 #[derive(Debug, Default, PartialEq, FromArgs, ArgsInfo)]
 /// For hooks of OpenClaw that run inside its gateway; there are none here.
-#[argh(subcommand, name = "enable", help_triggers("-h", "--help"))]
+#[argh(subcommand, name = "enable", help_triggers("-h", "--help"), example = "openclaw config set hooks.enabled true")]
 pub struct HooksEnable {
     /// name of the hook
     #[argh(positional)]
@@ -111,7 +111,12 @@ pub struct HooksEnable {
 
 #[derive(Debug, Default, PartialEq, FromArgs, ArgsInfo)]
 /// For hooks of OpenClaw that run inside its gateway; there are none here.
-#[argh(subcommand, name = "disable", help_triggers("-h", "--help"))]
+#[argh(
+    subcommand,
+    name = "disable",
+    help_triggers("-h", "--help"),
+    example = "openclaw config set hooks.enabled false"
+)]
 pub struct HooksDisable {
     /// name of the hook
     #[argh(positional)]
@@ -120,7 +125,7 @@ pub struct HooksDisable {
 
 #[derive(Debug, Default, PartialEq, FromArgs, ArgsInfo)]
 /// For packs of hooks of OpenClaw, which are JavaScript; they cannot be installed here.
-#[argh(subcommand, name = "install", help_triggers("-h", "--help"))]
+#[argh(subcommand, name = "install", help_triggers("-h", "--help"), example = "openclaw help hooks")]
 pub struct HooksInstall {
     /// directory or package
     #[argh(positional, arg_name = "path-or-spec")]
@@ -135,7 +140,7 @@ pub struct HooksInstall {
 
 #[derive(Debug, Default, PartialEq, FromArgs, ArgsInfo)]
 /// For packs of hooks of OpenClaw, which are JavaScript; there are none here.
-#[argh(subcommand, name = "update", help_triggers("-h", "--help"))]
+#[argh(subcommand, name = "update", help_triggers("-h", "--help"), example = "openclaw help hooks")]
 pub struct HooksUpdate {
     /// the pack
     #[argh(positional)]
@@ -164,7 +169,7 @@ pub enum WebhooksCommand {
 
 #[derive(Debug, PartialEq, FromArgs, ArgsInfo)]
 /// News from Gmail. Not part of this gateway: mails come through the preset gmail, sent by another program.
-#[argh(subcommand, name = "gmail", help_triggers("-h", "--help"))]
+#[argh(subcommand, name = "gmail", help_triggers("-h", "--help"), example = "openclaw webhooks gmail setup")]
 pub struct WebhooksGmail {
     #[argh(subcommand)]
     pub command: WebhooksGmailCommand,
@@ -179,7 +184,7 @@ pub enum WebhooksGmailCommand {
 
 #[derive(Debug, Default, PartialEq, FromArgs, ArgsInfo)]
 /// Not part of this gateway; says how mails reach it. Takes the options of OpenClaw.
-#[argh(subcommand, name = "setup", help_triggers("-h", "--help"))]
+#[argh(subcommand, name = "setup", help_triggers("-h", "--help"), example = "openclaw hooks info gmail")]
 pub struct WebhooksGmailSetup {
     /// address of the mailbox
     #[argh(option, arg_name = "email")]
@@ -242,7 +247,7 @@ pub struct WebhooksGmailSetup {
 
 #[derive(Debug, Default, PartialEq, FromArgs, ArgsInfo)]
 /// Not part of this gateway; says how mails reach it. Takes the options of OpenClaw.
-#[argh(subcommand, name = "run", help_triggers("-h", "--help"))]
+#[argh(subcommand, name = "run", help_triggers("-h", "--help"), example = "openclaw hooks info gmail")]
 pub struct WebhooksGmailRun {
     /// address of the mailbox
     #[argh(option, arg_name = "email")]
