@@ -46,8 +46,17 @@ impl Home {
 
     /// As many turns at once.
     pub fn set_lanes(&self, lanes: usize) -> Result<()> {
+        self.change(|config| config["agents"]["defaults"]["maxConcurrent"] = lanes.into())
+    }
+
+    /// With a certificate that the gateway makes.
+    pub fn set_tls(&self) -> Result<()> {
+        self.change(|config| config["gateway"]["tls"] = json!({"enabled": true}))
+    }
+
+    fn change(&self, what: impl FnOnce(&mut serde_json::Value)) -> Result<()> {
         let mut config: serde_json::Value = serde_json::from_slice(&fs::read(self.config())?)?;
-        config["agents"]["defaults"]["maxConcurrent"] = lanes.into();
+        what(&mut config);
         Ok(fs::write(self.config(), serde_json::to_vec_pretty(&config)?)?)
     }
 

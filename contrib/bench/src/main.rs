@@ -11,6 +11,7 @@ mod model;
 mod process;
 mod swarm;
 mod table;
+mod tls;
 mod ws;
 
 use std::path::PathBuf;

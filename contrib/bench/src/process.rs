@@ -89,6 +89,20 @@ impl Server {
         }
     }
 
+    /// Tries until `work` succeeds.
+    pub fn wait_for(&self, work: impl Fn(&Door) -> Result<()>) -> Result<()> {
+        loop {
+            match work(&self.door) {
+                Ok(()) => return Ok(()),
+                Err(_) if !alive(self.pid()) => return fail(format!("the server ended at once{}", self.last_words())),
+                Err(error) if self.started.elapsed() > PATIENCE => {
+                    return fail(format!("the server does not answer: {error}{}", self.last_words()));
+                }
+                Err(_) => std::thread::sleep(Duration::from_millis(5)),
+            }
+        }
+    }
+
     fn last_words(&self) -> String {
         let text = self.console.as_ref().and_then(|path| fs::read_to_string(path).ok()).unwrap_or_default();
         let from = text.len().saturating_sub(600);

@@ -79,8 +79,8 @@ fn large_config() -> String {
         });
         let _ = write!(providers, "    // provider {number}\n    \"p{number}\": {provider:#},\n");
         let _ = write!(agents, "    /* agent {number} */\n    {agent:#},\n");
-        let _ = write!(groups, "    '-100{number}': {group:#}, // group {number}\n");
-        let _ = write!(bindings, "    {binding:#},\n");
+        let _ = writeln!(groups, "    '-100{number}': {group:#}, // group {number}");
+        let _ = writeln!(bindings, "    {binding:#},");
         number += 1;
     }
     let _ = write!(out, "  models: {{ providers: {{\n{providers}  }} }},\n  agents: {{ list: [\n{agents}  ] }},\n");

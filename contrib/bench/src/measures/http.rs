@@ -7,10 +7,13 @@ use std::time::{Duration, Instant};
 use super::{TURN, TURNS, median, millis, per_second};
 use crate::process::Server;
 use crate::table::{Table, Target, Unit};
+use crate::tls::{self, TlsStream};
 use crate::ws::{Door, PATIENCE};
 use crate::{Bench, Result, fail};
 
 const STREAMS: usize = 64;
+/// In kB.
+const MOST_FOR_A_STREAM: Target = Target::AtMost(32.0);
 
 pub fn http(bench: &Bench, table: &mut Table) -> Result<()> {
     let home = bench.home("http", 0)?;
@@ -30,12 +33,24 @@ pub fn http(bench: &Bench, table: &mut Table) -> Result<()> {
     }
     let own = chat_cost(bench, &ours)?;
     table.row("chat completion, 200 chunks: own cost, p50", Unit::Millis, own, None, Target::AtMost(3.0));
-    table.row("memory for each of 64 open streams", Unit::Memory, stream_memory(&ours)?, None, Target::AtMost(32.0));
+    table.row(
+        "memory for each of 64 open streams",
+        Unit::Memory,
+        stream_memory(&ours, Page::open)?,
+        None,
+        MOST_FOR_A_STREAM,
+    );
+    let home = bench.home("tls", 0)?;
+    home.set_tls()?;
+    let secure = Server::spawn(&bench.ours(&home))?;
+    secure.wait_for(|door| Page::open_tls(door)?.get_health())?;
+    let memory = stream_memory(&secure, Page::open_tls)?;
+    table.row("  over TLS", Unit::Memory, memory, None, Target::AtMost(96.0));
     // With a lane for each, every stream has a turn with a connection to its model behind it.
     let home = bench.home("lanes", 0)?;
     home.set_lanes(STREAMS)?;
     let (ours, _) = Server::start(&bench.ours(&home))?;
-    table.row("  all with a turn at work", Unit::Memory, stream_memory(&ours)?, None, Target::None);
+    table.row("  all with a turn at work", Unit::Memory, stream_memory(&ours, Page::open)?, None, Target::None);
     Ok(())
 }
 
@@ -62,32 +77,48 @@ fn chat_cost(bench: &Bench, server: &Server) -> Result<f64> {
 }
 
 /// Resident memory of one stream that has begun and waits for its model, in kB.
-fn stream_memory(server: &Server) -> Result<f64> {
+fn stream_memory<P: Pipe>(server: &Server, open: impl Fn(&Door) -> Result<Page<P>>) -> Result<f64> {
     std::thread::sleep(Duration::from_secs(4));
     let before = server.memory()?.anonymous;
     let mut pages = Vec::new();
     for _ in 0..STREAMS {
-        let mut page = Page::open(&server.door)?;
+        let mut page = open(&server.door)?;
         page.ask("hold:")?;
         pages.push(page);
     }
     // Those that have a turn have begun by then.
     std::thread::sleep(Duration::from_secs(3));
-    let (mut first, mut byte) = (0, [0]);
-    for page in &pages {
-        let stream = page.read.get_ref();
-        stream.set_nonblocking(true)?;
-        first += usize::from(stream.peek(&mut byte).is_ok_and(|read| read > 0));
+    let (mut begun, mut byte) = (0, [0]);
+    for page in &mut pages {
+        page.read.get_ref().socket().set_nonblocking(true)?;
+        begun += usize::from(page.read.get_mut().read(&mut byte).is_ok_and(|read| read > 0));
     }
-    if first == 0 {
+    if begun == 0 {
         return fail("no stream has begun");
     }
     Ok((server.memory()?.anonymous as f64 - before as f64) / STREAMS as f64)
 }
 
+/// Plain or encrypted.
+trait Pipe: Read + Write {
+    fn socket(&self) -> &TcpStream;
+}
+
+impl Pipe for TcpStream {
+    fn socket(&self) -> &TcpStream {
+        self
+    }
+}
+
+impl Pipe for TlsStream {
+    fn socket(&self) -> &TcpStream {
+        self.get_ref()
+    }
+}
+
 /// A kept-alive HTTP connection.
-struct Page {
-    read: BufReader<TcpStream>,
+struct Page<P: Pipe = TcpStream> {
+    read: BufReader<P>,
     door: Door,
     line: String,
     body: Vec<u8>,
@@ -95,10 +126,26 @@ struct Page {
 
 impl Page {
     fn open(door: &Door) -> Result<Page> {
-        let stream = TcpStream::connect_timeout(&door.addr, PATIENCE)?;
-        stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        Ok(Page { read: BufReader::new(stream), door: door.clone(), line: String::new(), body: Vec::new() })
+        Ok(Page::over(connect(door)?, door))
+    }
+}
+
+impl Page<TlsStream> {
+    fn open_tls(door: &Door) -> Result<Page<TlsStream>> {
+        Ok(Page::over(tls::over(connect(door)?)?, door))
+    }
+}
+
+fn connect(door: &Door) -> Result<TcpStream> {
+    let stream = TcpStream::connect_timeout(&door.addr, PATIENCE)?;
+    stream.set_nodelay(true)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    Ok(stream)
+}
+
+impl<P: Pipe> Page<P> {
+    fn over(pipe: P, door: &Door) -> Page<P> {
+        Page { read: BufReader::new(pipe), door: door.clone(), line: String::new(), body: Vec::new() }
     }
 
     fn get_health(&mut self) -> Result<()> {
