@@ -19,6 +19,8 @@ pub struct Client {
     /// The device's epoch by which it was let in.
     pub device_epoch: u64,
     pub presence_key: Option<String>,
+    /// It was told to close. It stays until its reader has seen that, which may be after it was cut.
+    pub ending: bool,
 }
 
 #[derive(Default)]
@@ -53,13 +55,13 @@ impl Clients {
     /// Sends an event to everybody who may see it.
     pub fn broadcast(&mut self, event: &'static str, frame: &EventFrame, now: Instant) {
         let kind = events::find(event).expect("only events of the table are sent");
-        for client in self.clients.values() {
+        for client in self.clients.values_mut() {
             if !kind.visible_to(client.role, &client.scopes) {
                 continue;
             }
             let sent = client.outbox.event(frame);
             self.skipped += u64::from(sent == Sent::Skipped);
-            if sent == Sent::Closed && !self.closing.iter().any(|(_, outbox)| Arc::ptr_eq(outbox, &client.outbox)) {
+            if sent == Sent::Closed && !std::mem::replace(&mut client.ending, true) {
                 self.slow += u64::from(say_if_slow(client));
                 self.closing.push((now + limits::LINGER_TIME, client.outbox.clone()));
             }
@@ -75,12 +77,13 @@ impl Clients {
     pub fn revoke(&mut self, device_id: &str, role: Option<Role>, epoch: u64, close: &Close, now: Instant) {
         let current = self.epochs.entry(device_id.to_owned()).or_default();
         *current = epoch.max(*current);
-        let hit = |c: &&Client| {
+        let hit = |c: &&mut Client| {
             c.device_id.as_deref() == Some(device_id)
                 && role.is_none_or(|role| c.role == role)
                 && c.device_epoch < epoch
         };
-        for client in self.clients.values().filter(hit) {
+        for client in self.clients.values_mut().filter(hit) {
+            client.ending = true;
             client.outbox.close(close);
             self.closing.push((now + limits::LINGER_TIME, client.outbox.clone()));
         }
@@ -101,12 +104,13 @@ impl Clients {
     pub fn close_fattest(&mut self, excess: usize, now: Instant) {
         let mut freed: usize = self.closing.iter().map(|(_, outbox)| outbox.unsent()).sum();
         while freed < excess {
-            let open = self.clients.values().filter(|c| c.outbox.is_open());
+            let open = self.clients.values_mut().filter(|c| c.outbox.is_open());
             let Some((unsent, client)) = open.map(|c| (c.outbox.unsent(), c)).max_by_key(|(n, _)| *n) else { return };
             if unsent == 0 {
                 return;
             }
             freed += unsent;
+            client.ending = true;
             client.outbox.close_now(&Close::policy(SLOW_CONSUMER));
             self.slow += u64::from(say_if_slow(client));
             self.closing.push((now + limits::LINGER_TIME, client.outbox.clone()));
@@ -163,8 +167,25 @@ mod tests {
             device_id: None,
             device_epoch: 0,
             presence_key: None,
+            ending: false,
         };
         (client, memory)
+    }
+
+    #[test]
+    fn a_client_that_is_cut_but_still_there_is_counted_once() {
+        let mut clients = Clients::default();
+        let now = Instant::now();
+        let (client, _memory) = client("slow", &Budget::new(usize::MAX), 0);
+        clients.insert(client);
+        let large = event(&"x".repeat(800_000));
+        let later = now + limits::LINGER_TIME * 2;
+        for at in [now, now, now, later, later] {
+            clients.broadcast("chat", &large, at);
+            clients.cut_overdue(at);
+        }
+        assert_eq!((clients.take_losses(), clients.next_cut()), ((0, 1), None));
+        assert!(clients.remove("slow").is_some());
     }
 
     #[test]

@@ -428,6 +428,7 @@ impl Hub {
             device_id: r.device_id,
             device_epoch: r.device_epoch,
             presence_key,
+            ending: false,
         });
     }
 
