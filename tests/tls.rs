@@ -292,7 +292,7 @@ fn sighup_reads_the_certificate_in_any_case() {
     for name in ["gateway-cert.pem", "gateway-key.pem"] {
         fs::remove_file(dir.join(name)).expect("a file");
     }
-    gateway.wait_line("the old one stays: Gateway failed to start: Error: gateway tls: cert/key missing");
+    gateway.wait_line("tls certificate not renewed, the old one stays: cert/key missing");
     assert!(!dir.join("gateway-cert.pem").exists());
     assert_eq!(tls::fingerprint(gateway.port), before);
     gateway.signal(Sig::Hup);
@@ -620,6 +620,12 @@ fn a_gateway_elsewhere_is_believed_by_its_fingerprint() {
     let plain = format!("ws://127.0.0.1:{}", gateway.port);
     let plain = stderr(&here(json!({"url": plain, "token": TOKEN, "tlsFingerprint": pin})));
     assert!(plain.contains("gateway tls fingerprint requires wss:// gateway url"), "{plain}");
+    let plain = format!("ws://127.0.0.1:{}", gateway.port);
+    let plain = stderr(&here(json!({"url": plain, "token": TOKEN})));
+    assert!(
+        plain.contains("Fix: if the gateway there has gateway.tls.enabled, its address begins with wss://."),
+        "{plain}"
+    );
     // And a gateway without TLS at an address that promises it.
     let home = Home::new();
     home.configure(json!({}));

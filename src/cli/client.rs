@@ -538,7 +538,13 @@ fn upgrade(target: &Target, stream: TcpStream, deadline: Deadline) -> Result<Web
             Err(abnormal(Some(format!("answered, but not as a gateway (HTTP {})", response.status().as_u16()))))
         }
         Err(HandshakeError::Failure(tungstenite::Error::Io(_))) => Err(abnormal(None)),
-        Err(HandshakeError::Failure(_)) => Err(abnormal(Some("answered, but not as a gateway".into()))),
+        Err(HandshakeError::Failure(_)) => {
+            let mut failure = abnormal(Some("answered, but not as a gateway".into()));
+            if let (false, Failure::Closed { fix, .. }) = (target.secure(), &mut failure) {
+                *fix = "Fix: if the gateway there has gateway.tls.enabled, its address begins with wss://.".into();
+            }
+            Err(failure)
+        }
     }
 }
 

@@ -36,7 +36,7 @@ use crate::rpc::jobs::{JobThreads, Jobs};
 use crate::rpc::{Context, Live, restart};
 use crate::server::Doors;
 use crate::server::accept::Acceptor;
-use crate::server::certificate::{Files, InForce};
+use crate::server::certificate::{self, Files, InForce};
 use crate::server::http::compressed::Compressed;
 use crate::server::listen::Bound;
 use crate::server::pool::Pool;
@@ -180,7 +180,10 @@ impl Life {
             false => files.read(wall_ms()),
         };
         let loaded = loaded
-            .inspect_err(|e| log::warn!(target: "gateway", "tls certificate not renewed, the old one stays: {e}"))
+            .inspect_err(|e| {
+                let why = certificate::reason(e);
+                log::warn!(target: "gateway", "tls certificate not renewed, the old one stays: {why}");
+            })
             .ok()?;
         let other = tls.replace(&loaded);
         if other || asked {

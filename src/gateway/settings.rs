@@ -168,6 +168,7 @@ impl Settings {
         Mode::parse(&self.tailscale_mode).map(|mode| Plan {
             mode,
             port: self.port,
+            tls: self.config.gateway.tls.enabled,
             reset_on_exit: self.tailscale_reset_on_exit,
             base_path: self.config.gateway.control_ui.base_path.clone(),
         })

@@ -286,8 +286,15 @@ fn others_can_read(_: &Path) -> Option<String> {
     None
 }
 
+const FAILED: &str = "Gateway failed to start: Error: gateway tls: ";
+
 fn failed(what: String) -> Error {
-    Error::new(format!("Gateway failed to start: Error: gateway tls: {what}"))
+    Error::new(format!("{FAILED}{what}"))
+}
+
+/// What a start ends with, for those who do not start: without its first words.
+pub fn reason(error: &Error) -> &str {
+    error.message.strip_prefix(FAILED).unwrap_or(&error.message)
 }
 
 #[cfg(test)]

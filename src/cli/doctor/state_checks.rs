@@ -14,7 +14,7 @@ pub use crate::cli::state_tree::Tree;
 use crate::cli::target::Trust;
 use crate::cli::wss::{Stream, Timed};
 use crate::protocol::compat_version_ms;
-use crate::server::certificate::Files;
+use crate::server::certificate::{self, Files};
 use crate::server::lock;
 use crate::store::atomic;
 use crate::store::source::FsSource;
@@ -239,7 +239,7 @@ pub fn certificate(facts: &Facts, out: &mut Vec<Finding>) {
     let loaded = match files.read(facts.now_ms) {
         Ok(loaded) => loaded,
         Err(e) => {
-            let why = e.message.rsplit_once("gateway tls: ").map_or(e.message.as_str(), |(_, why)| why);
+            let why = certificate::reason(&e);
             let remedy = e.hints.first().map_or("", |hint| hint.trim_start_matches("Fix: "));
             let title = format!("The gateway's certificate cannot be used: {why}");
             return out.push(finding(Severity::Critical, title).remedy(remedy));
