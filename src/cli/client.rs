@@ -119,6 +119,13 @@ impl Failure {
             return Some(fix.clone());
         }
         let detail = |key: &str| refusal.as_ref()?.details.get(key)?.as_str();
+        if detail("authReason").is_some_and(|reason| reason.starts_with("trusted_proxy_")) {
+            return Some(
+                "Fix: this gateway believes only what its proxy says of users (gateway.auth.mode is trusted-proxy), and \
+                 commands do not come through it: change its settings with openclaw config, which needs no gateway."
+                    .into(),
+            );
+        }
         match (detail("code"), detail("requestId")) {
             (Some("PAIRING_REQUIRED"), Some(request)) => {
                 Some(format!("Fix: approve this device on the gateway's machine: openclaw devices approve {request}"))
