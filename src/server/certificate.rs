@@ -44,7 +44,9 @@ impl Files {
 
     /// There is no pair, and the next start makes one.
     pub fn to_be_made(&self) -> bool {
-        self.may_generate && !self.cert.exists() && !self.key.exists()
+        // A link that leads nowhere is somebody's, too.
+        let free = |path: &PathBuf| std::fs::symlink_metadata(path).is_err();
+        self.may_generate && free(&self.cert) && free(&self.key)
     }
 
     /// Reads and checks the files; makes a pair first where there is none and that is wanted. `now_ms` is the clock.
@@ -264,7 +266,12 @@ fn is_encrypted(pem: &[u8]) -> bool {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, String> {
-    let bytes = atomic::read_limited(path, limits::TLS_FILE_BYTES).map_err(|e| format!("{}: {e}", path.display()))?;
+    let shown = path.display();
+    // A pipe would be waited for, by `main`.
+    if std::fs::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
+        return Err(format!("{shown}: no regular file"));
+    }
+    let bytes = atomic::read_limited(path, limits::TLS_FILE_BYTES).map_err(|e| format!("{shown}: {e}"))?;
     // Editors of Windows begin files with a mark.
     Ok(bytes.strip_prefix(b"\xef\xbb\xbf").map(<[u8]>::to_vec).unwrap_or(bytes))
 }
@@ -327,6 +334,9 @@ mod tests {
         let never = Files { may_generate: false, ..files.clone() };
         assert!(message(never.load(NOW)).ends_with("gateway tls: cert/key missing"));
         assert!(!files.cert.exists());
+        std::os::unix::fs::symlink(dir.0.join("nowhere"), &files.cert).unwrap();
+        assert!(message(files.load(NOW)).ends_with("gateway tls: cert/key missing"));
+        assert!(!files.key.exists());
     }
 
     #[test]
@@ -369,6 +379,7 @@ mod tests {
             (&one.cert, &locked, "locked.pem: the key has a passphrase; take it off: openssl pkey -in "),
             (&one.cert, &old_lock, "the key has a passphrase"),
             (&behind, &one.key, "the certificate of the key has to be the first"),
+            (&PathBuf::from("/dev/zero"), &one.key, "/dev/zero: no regular file"),
             (&der, &one.key, "der.pem: DER in place of PEM; convert it: openssl x509 -inform DER"),
         ] {
             let files = Files { cert: cert.clone(), key: key.clone(), ..one.clone() };
