@@ -79,6 +79,8 @@ pub enum Control {
     RestartAt(Instant, &'static str),
     /// The configuration was read.
     Reading,
+    /// The files of the certificate have changed.
+    Certificate,
 }
 
 /// Once per process; every life of the gateway borrows it.
@@ -271,12 +273,7 @@ fn bind(paths: &Paths, settings: &Settings) -> Result<Bound> {
 /// Starts a life and says so.
 fn begin(boot: &Boot, settings: &Settings, bound: &Bound) -> Result<Life> {
     if let Some(tls) = &settings.tls {
-        for (warn, line) in &tls.notes {
-            match warn {
-                true => log::warn!(target: "gateway", "{line}"),
-                false => log::info!(target: "gateway", "{line}"),
-            }
-        }
+        tls.log_notes();
         log::info!(target: "gateway", "tls certificate fingerprint sha256:{}", tls.fingerprint);
     }
     for warning in settings.warnings.iter().chain(&bound.warnings) {

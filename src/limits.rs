@@ -346,6 +346,8 @@ pub const TAILSCALE_STATUS: Duration = Duration::from_secs(5);
 pub const TAILSCALE_RESET: Duration = Duration::from_secs(3);
 /// A connection that comes while no life of the gateway runs gets its 503 within this.
 pub const CLOSED_DOOR: Duration = Duration::from_millis(200);
+/// The same for its TLS handshake.
+pub const CLOSED_DOOR_TLS: Duration = Duration::from_secs(1);
 /// After this, memory that only the start needed is given back; the clients that waited for the start come first.
 pub const LIFE_SETTLES: Duration = Duration::from_secs(1);
 pub const RESTART_DRAIN: Duration = Duration::from_secs(90);
@@ -394,6 +396,8 @@ pub const TLS_PIECE_BYTES: usize = 16 * 1024;
 pub const TLS_SESSIONS: usize = 256;
 /// A certificate with its chain, or a key.
 pub const TLS_FILE_BYTES: u64 = 1024 * 1024;
+/// A certificate is said to end soon in its last days, or in the last third of a shorter life.
+pub const TLS_ENDS_SOON_DAYS: i64 = 30;
 
 // ── backups ────────────────────────────────────────────────────────────────────────────────────────────
 /// List of sums in a backup.

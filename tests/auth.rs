@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use serde_json::{Value, json};
 
 use crate::common::client::{ALL_SCOPES, Client, Device, End, Hello};
-use crate::common::{Gateway, Home, TOKEN, wait_until};
+use crate::common::{Gateway, Home, TOKEN, finish, stderr, wait_until};
 
 const ORIGIN_REFUSED: &str = "origin not allowed (open the Control UI from the gateway host or allow it in \
                               gateway.controlUi.allowedOrigins)";
@@ -227,7 +227,7 @@ fn a_trusted_proxy_vouches_for_users_not_for_scopes() {
             "userHeader": "X-Auth-User", "requiredHeaders": ["X-Proxy"], "allowUsers": ["ann"]}},
         "controlUi": {"allowedOrigins": ["https://gw.example"]},
     }});
-    let (_home, gateway) = gateway(config);
+    let (home, gateway) = gateway(config);
     let via = [("X-Forwarded-For", "192.0.2.9"), ("X-Proxy", "1"), ("Host", "gw.example")];
     let with = |more: &[(&'static str, &'static str)]| [&via[..], more].concat();
     let hello = Hello { token: None, ..Hello::default() };
@@ -244,6 +244,11 @@ fn a_trusted_proxy_vouches_for_users_not_for_scopes() {
                    "details": details("AUTH_UNAUTHORIZED", reason, "review_auth_configuration")})
         );
     }
+    // A command comes without a proxy, and is told so.
+    let mut command = home.command(&["gateway", "call", "health"]);
+    command.env("OPENCLAW_GATEWAY_PORT", gateway.port.to_string());
+    let said = stderr(&finish(command));
+    assert!(said.contains("unauthorized") && said.contains("gateway.auth.mode is trusted-proxy"), "{said}");
     let ann = with(&[("X-Auth-User", "ann")]);
     let mut client = admitted(gateway.port, &ann, &hello, None);
     assert!(!has_scopes(&mut client), "R7: a program behind a proxy has no scopes of its own saying");

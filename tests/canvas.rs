@@ -9,6 +9,7 @@ use tungstenite::{Message, WebSocket};
 use crate::common::client::{Client, Device, Hello};
 use crate::common::raw::{KEY, Raw, upgrade_head};
 use crate::common::{Gateway, Home, TOKEN, free_port, patience, wait_until};
+use crate::metrics;
 use crate::static_files::{ask, get};
 
 const PAGE: &str = "/__openclaw__/canvas/";
@@ -37,6 +38,7 @@ fn the_usual_place_is_made_with_a_page_that_reloads() {
         assert!(got.text().contains("openclawSendUserAction") && got.text().contains(SOCKET), "{path}");
     }
     let mut page = socket(gateway.port, SOCKET);
+    assert_eq!(metrics::samples(&gateway)["openclaw_gateway_live_reload_clients"], 1.0);
     // Whatever a page says is read away.
     page.send(Message::text("hello?")).expect("a message");
     fs::write(&file, "<body>one</body>").expect("a page");

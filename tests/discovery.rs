@@ -14,6 +14,7 @@ use openclaw::discovery::wire::{self, Data, PTR, Packet, Question, Record};
 use openclaw::sys::process::Sig;
 use serde_json::{Value, json};
 
+use crate::common::tls;
 use crate::common::{Gateway, Home, finish, patience, stderr, stdout, wait_for, wait_until};
 
 const ANNOUNCED: &str = "[discovery] announced as _openclaw-gw._tcp.local on port ";
@@ -82,6 +83,27 @@ fn a_gateway_that_announces_itself_is_found_until_it_stops() {
         let (text, _) = discover(&home, &address, &["--timeout", "200"]);
         assert!(text.contains("Found 0"), "{text}");
     }
+}
+
+#[test]
+fn a_renewed_certificate_is_announced_with_its_fingerprint() {
+    let (home, address) = (Home::new(), free_address());
+    home.configure(json!({"discovery": {"mdns": {"mode": "minimal"}}, "gateway": {"tls": {"enabled": true}}}));
+    let gateway = Gateway::start_with(&home, &[], |c| {
+        c.env("OPENCLAW_MDNS_ADDRESS", &address);
+    });
+    gateway.wait_line(ANNOUNCED);
+    let said = || {
+        let (text, _) = discover(&home, &address, &["--timeout", "500", "--json"]);
+        let found: Value = serde_json::from_str(&text).unwrap();
+        found["beacons"][0]["gatewayTlsFingerprintSha256"].as_str().unwrap_or_default().to_owned()
+    };
+    wait_until("the first fingerprint", || said() == tls::fingerprint(gateway.port));
+    let [cert, key] = tls::pair(90);
+    let dir = home.state().join("gateway").join("tls");
+    std::fs::write(dir.join("gateway-cert.pem"), &cert).unwrap();
+    std::fs::write(dir.join("gateway-key.pem"), key).unwrap();
+    wait_until("the next one", || said() == tls::fingerprint_of(&cert));
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
+use crate::common::tls;
 use crate::common::{Gateway, Home, TOKEN, finish, free_port, stderr, stdout};
 
 /// A home with nothing to find but that no gateway runs.
@@ -436,4 +437,44 @@ fn a_person_is_asked_and_nobody_else() {
     assert_eq!(asked("y", "--non-interactive"), (false, false));
     assert_eq!(asked("y", "--check"), (false, false));
     assert_eq!(asked("n", "--fix --non-interactive"), (false, true));
+}
+
+#[test]
+fn a_certificate_that_ends_or_cannot_be_used() {
+    let home = healthy();
+    let (cert, key) = (home.path().join("fullchain.pem"), home.path().join("privkey.pem"));
+    let set = |path: &str, value: &str| assert!(home.run(&["config", "set", path, value]).status.success(), "{path}");
+    set("gateway.tls.enabled", "true");
+    assert_eq!(wrong(&report(&home, &[])), [""; 0], "the next start makes one");
+    set("gateway.tls.certPath", cert.to_str().expect("UTF-8"));
+    set("gateway.tls.keyPath", key.to_str().expect("UTF-8"));
+    let said = |severity: &str, words: &[&str]| {
+        let report = report(&home, &[]);
+        let found = finding(&report, "gateway.certificate");
+        let text = found.to_string();
+        assert!(found["severity"] == severity && words.iter().all(|word| text.contains(word)), "{text}");
+    };
+    said("critical", &["cannot be used: cert/key missing", "fullchain.pem"]);
+    for (days, severity, word) in [(-1, "critical", "expired on 20"), (20, "warn", "expires on 20")] {
+        let [cert_text, key_text] = tls::pair(days);
+        fs::write(&cert, cert_text).expect("a file");
+        fs::write(&key, key_text).expect("a file");
+        set_mode(&key, 0o600);
+        said(severity, &[word, "fullchain.pem", "Renew it"]);
+    }
+    let [good, good_key] = tls::pair(90);
+    fs::write(&cert, good).expect("a file");
+    said("critical", &["cannot be used: failed to load cert (the key ", "belong together"]);
+    fs::write(&key, good_key).expect("a file");
+    assert_eq!(wrong(&report(&home, &[])), [""; 0]);
+    // Its own pair is looked at, too.
+    let own = home.state().join("gateway").join("tls");
+    fs::create_dir_all(&own).expect("a directory");
+    let [cert_text, key_text] = tls::pair(-1);
+    fs::write(own.join("gateway-cert.pem"), cert_text).expect("a file");
+    fs::write(own.join("gateway-key.pem"), key_text).expect("a file");
+    let unset = |path: &str| assert!(home.run(&["config", "unset", path]).status.success(), "{path}");
+    unset("gateway.tls.certPath");
+    unset("gateway.tls.keyPath");
+    said("critical", &["expired on 20", "it makes a new pair"]);
 }

@@ -7,10 +7,11 @@ use serde_json::json;
 use crate::common::client::Client;
 use crate::common::model::{Model, Play};
 use crate::common::raw::{Answer, Raw};
+use crate::common::tls;
 use crate::common::{Gateway, Home, TOKEN, wait_until};
 
 /// Samples by their whole name with labels.
-type Samples = BTreeMap<String, f64>;
+pub type Samples = BTreeMap<String, f64>;
 
 fn ask(gateway: &Gateway) -> Answer {
     let request =
@@ -18,7 +19,7 @@ fn ask(gateway: &Gateway) -> Answer {
     Raw::saying(gateway.port, &request).answer()
 }
 
-fn samples(gateway: &Gateway) -> Samples {
+pub fn samples(gateway: &Gateway) -> Samples {
     let answer = ask(gateway);
     assert_eq!(answer.status, 200);
     parse(&answer.body)
@@ -240,4 +241,20 @@ fn a_restart_in_the_process_counts_on() {
     wait_until("the next life", || gateway.get("/ready").0 == 200);
     let after = samples(&gateway);
     assert_eq!((after[status], after["openclaw_gateway_ws_clients{role=\"operator\"}"]), (1.0, 0.0));
+}
+
+#[test]
+fn whether_the_certificate_ends_soon_can_be_watched() {
+    let home = Home::new();
+    home.configure(json!({"gateway": {"tls": {"enabled": true}}}));
+    let gateway = Gateway::start(&home, &[]);
+    let mut raw = tls::raw(gateway.port);
+    raw.send(
+        format!("GET /api/diagnostics/prometheus HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {TOKEN}\r\n\r\n")
+            .as_bytes(),
+    );
+    let expiry = parse(&raw.answer().body)["openclaw_gateway_tls_certificate_expiry_seconds"];
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("a clock").as_secs_f64();
+    let years = (expiry - now) / (365.0 * 24.0 * 3600.0);
+    assert!((9.9..10.1).contains(&years), "{years}");
 }

@@ -84,6 +84,17 @@ fn serve_and_funnel_are_published_and_reset_on_exit() {
 }
 
 #[test]
+fn a_port_that_speaks_tls_is_forwarded_to_as_one() {
+    let config = |tls: bool| json!({"gateway": {"tailscale": {"mode": "serve"}, "tls": {"enabled": tls}}});
+    let stage = Stage::new(config(true));
+    let gateway = stage.start(&[]);
+    let port = gateway.port;
+    stage.wait_asked(&format!("tailscale serve --bg --yes https+insecure://127.0.0.1:{port}"));
+    stage.home.configure(config(false));
+    stage.wait_asked(&format!("tailscale serve --bg --yes {port}"));
+}
+
+#[test]
 fn what_tailscale_cannot_do_is_a_warning_and_the_gateway_runs() {
     // Not there at all.
     let home = Home::new();

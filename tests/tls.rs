@@ -3,11 +3,13 @@
 
 use std::fs;
 use std::io::{Read, Write};
+use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use openclaw::ids;
+use openclaw::server::listen;
 use openclaw::sys::process::Sig;
 use serde_json::{Value, json};
 
@@ -209,27 +211,145 @@ fn a_certificate_is_made_once_for_the_owner_alone() {
     assert!(!gateway.output().contains("made a certificate"), "{}", gateway.output());
 }
 
+/// Files as certbot keeps them: links into an archive, which are put anew one after the other.
+struct Live {
+    dir: std::path::PathBuf,
+    versions: usize,
+}
+
+impl Live {
+    fn new(home: &Home) -> Live {
+        let dir = home.path().join("letsencrypt");
+        fs::create_dir_all(dir.join("live")).expect("a directory");
+        fs::create_dir_all(dir.join("archive")).expect("a directory");
+        Live { dir, versions: 0 }
+    }
+
+    fn path(&self, name: &str) -> std::path::PathBuf {
+        self.dir.join("live").join(name)
+    }
+
+    fn config(&self) -> Value {
+        json!({"gateway": {"tls": {"certPath": self.path("fullchain.pem"), "keyPath": self.path("privkey.pem")}}})
+    }
+
+    /// The fingerprint of the new certificate.
+    fn renew(&mut self) -> String {
+        let [cert, key] = tls::pair(90);
+        self.versions += 1;
+        for (name, text) in [("fullchain", &cert), ("privkey", &key)] {
+            let file = format!("{name}{}.pem", self.versions);
+            fs::write(self.dir.join("archive").join(&file), text).expect("a file");
+            let link = self.path(&format!("{name}.pem"));
+            let _ = fs::remove_file(&link);
+            std::os::unix::fs::symlink(Path::new("../archive").join(&file), link).expect("a link");
+        }
+        tls::fingerprint_of(&cert)
+    }
+}
+
 #[test]
-fn sighup_takes_a_renewed_certificate_and_a_broken_one_changes_nothing() {
+fn a_renewal_takes_effect_by_itself_and_nobody_is_disconnected() {
+    let home = Home::new();
+    let mut live = Live::new(&home);
+    let first = live.renew();
+    configure(&home, live.config());
+    let gateway = Gateway::start(&home, &[]);
+    assert_eq!(tls::fingerprint(gateway.port), first);
+    let mut client = tls::client(gateway.port);
+    for _ in 0..2 {
+        let renewed = live.renew();
+        gateway.wait_line(&format!("tls certificate read; fingerprint sha256:{renewed}"));
+        assert_eq!(tls::fingerprint(gateway.port), renewed);
+        let mut command = home.command(&["health"]);
+        command.env("OPENCLAW_GATEWAY_PORT", gateway.port.to_string());
+        let health = finish(command);
+        assert!(health.status.success(), "{}", stderr(&health));
+    }
+    assert_eq!(client.call("health", json!({}))["ok"], true, "who is connected notices nothing");
+    // Nothing but a new date is not worth a word.
+    let read = gateway.count_lines("tls certificate read");
+    let same = fs::read(live.path("fullchain.pem")).expect("a file");
+    fs::write(live.path("fullchain.pem"), same).expect("a file");
+    // What cannot be used changes nothing, and what comes behind it counts.
+    let shown = tls::fingerprint(gateway.port);
+    fs::write(live.path("privkey.pem"), "rubbish").expect("a file");
+    gateway.wait_line("tls certificate not renewed, the old one stays: ");
+    assert_eq!((tls::fingerprint(gateway.port), gateway.count_lines("tls certificate read")), (shown, read));
+    let renewed = live.renew();
+    gateway.wait_line(&format!("tls certificate read; fingerprint sha256:{renewed}"));
+    assert_eq!(client.call("health", json!({}))["ok"], true);
+}
+
+#[test]
+fn sighup_reads_the_certificate_in_any_case() {
     let (home, gateway) = secured(json!({}));
     let dir = home.state().join("gateway").join("tls");
-    let other = Home::new();
-    configure(&other, json!({}));
-    let renewed = tls::fingerprint(Gateway::start(&other, &[]).port);
     let before = tls::fingerprint(gateway.port);
-    let mut client = tls::client(gateway.port);
+    gateway.signal(Sig::Hup);
+    gateway.wait_line(&format!("tls certificate read; fingerprint sha256:{before}"));
+    // A pair that is gone is not made anew while clients know the old one, unless somebody asks.
     for name in ["gateway-cert.pem", "gateway-key.pem"] {
-        fs::copy(other.state().join("gateway").join("tls").join(name), dir.join(name)).expect("a copy");
+        fs::remove_file(dir.join(name)).expect("a file");
     }
+    gateway.wait_line("tls certificate not renewed, the old one stays: cert/key missing");
+    assert!(!dir.join("gateway-cert.pem").exists());
     assert_eq!(tls::fingerprint(gateway.port), before);
     gateway.signal(Sig::Hup);
-    gateway.wait_line(&format!("tls certificate read; fingerprint sha256:{renewed}"));
-    assert_eq!(tls::fingerprint(gateway.port), renewed);
-    fs::write(dir.join("gateway-key.pem"), "rubbish").expect("a file");
-    gateway.signal(Sig::Hup);
-    gateway.wait_line("tls certificate not renewed, the old one stays");
-    assert_eq!(tls::fingerprint(gateway.port), renewed);
-    assert_eq!(client.call("health", json!({}))["ok"], true, "who is connected notices nothing");
+    wait_until("the new one", || tls::fingerprint(gateway.port) != before);
+    // A configuration that cannot be read does not keep a renewal from taking effect.
+    home.write_config("{ broken");
+    let [cert, key] = tls::pair(90);
+    fs::write(dir.join("gateway-cert.pem"), &cert).expect("a file");
+    fs::write(dir.join("gateway-key.pem"), &key).expect("a file");
+    wait_until("the next one", || tls::fingerprint(gateway.port) == tls::fingerprint_of(&cert));
+}
+
+#[test]
+fn a_certificate_that_is_over_is_warned_of_and_served() {
+    let (home, dir) = (Home::new(), Home::new());
+    let (cert, key) = (dir.path().join("c.pem"), dir.path().join("k.pem"));
+    configure(&home, json!({"gateway": {"tls": {"certPath": cert, "keyPath": key}}}));
+    for (days, said) in [(-3, "expired on "), (10, "expires on "), (300, "")] {
+        let [cert_text, key_text] = tls::pair(days);
+        fs::write(&cert, &cert_text).expect("a file");
+        fs::write(&key, key_text).expect("a file");
+        let mut gateway = Gateway::start(&home, &[]);
+        assert_eq!(tls::fingerprint(gateway.port), tls::fingerprint_of(&cert_text));
+        assert_eq!(gateway.stop(), Some(0));
+        let warned = gateway.output().contains(" tls: the certificate ");
+        assert!(gateway.output().contains(said) && warned != said.is_empty(), "{}", gateway.output());
+    }
+}
+
+#[test]
+fn while_a_restart_has_failed_everybody_is_told_so_over_tls() {
+    let home = Home::new();
+    configure(&home, json!({}));
+    let mut gateway = Gateway::start(&home, &[]);
+    let port = gateway.port;
+    let shown = tls::fingerprint(port);
+    // The same port on all addresses, of which somebody else has one.
+    let foreign = listen::open(SocketAddr::from(([127, 0, 0, 2], port))).expect("an address");
+    configure(&home, json!({"gateway": {"bind": "lan"}}));
+    gateway.wait_line("Process will stay alive; fix the issue and restart.");
+    let mut raw = tls::raw(port);
+    raw.send(HEALTH);
+    let answer = raw.answer();
+    assert_eq!((answer.status, answer.header("retry-after")), (503, Some("5")), "{answer:?}");
+    assert_eq!(raw.stream.read(&mut [0; 8]).expect("a goodbye"), 0);
+    assert_eq!(tls::fingerprint(port), shown);
+    // Who speaks no TLS, or says nothing, holds nobody up for long.
+    assert_eq!(tls::says_to(port, HEALTH), b"");
+    let _silent = std::net::TcpStream::connect(("127.0.0.1", port)).expect("a place");
+    let mut raw = tls::raw(port);
+    raw.send(HEALTH);
+    assert_eq!(raw.answer().status, 503);
+    drop(foreign);
+    configure(&home, json!({}));
+    wait_until("the next life", || gateway.count_lines("] listening on wss://") == 2);
+    assert_serves(&gateway);
+    assert_eq!(gateway.stop(), Some(0));
 }
 
 #[test]
@@ -500,6 +620,12 @@ fn a_gateway_elsewhere_is_believed_by_its_fingerprint() {
     let plain = format!("ws://127.0.0.1:{}", gateway.port);
     let plain = stderr(&here(json!({"url": plain, "token": TOKEN, "tlsFingerprint": pin})));
     assert!(plain.contains("gateway tls fingerprint requires wss:// gateway url"), "{plain}");
+    let plain = format!("ws://127.0.0.1:{}", gateway.port);
+    let plain = stderr(&here(json!({"url": plain, "token": TOKEN})));
+    assert!(
+        plain.contains("Fix: if the gateway there has gateway.tls.enabled, its address begins with wss://."),
+        "{plain}"
+    );
     // And a gateway without TLS at an address that promises it.
     let home = Home::new();
     home.configure(json!({}));

@@ -74,6 +74,11 @@ impl Watch {
         Some(Subscription { watch: self.clone(), id })
     }
 
+    /// Pages that are told now.
+    pub fn pages(&self) -> usize {
+        self.pages.lock().open.len()
+    }
+
     /// Ends the thread, whoever is there.
     pub fn close(&self) {
         self.pages.lock().closed = true;

@@ -119,6 +119,13 @@ impl Failure {
             return Some(fix.clone());
         }
         let detail = |key: &str| refusal.as_ref()?.details.get(key)?.as_str();
+        if detail("authReason").is_some_and(|reason| reason.starts_with("trusted_proxy_")) {
+            return Some(
+                "Fix: this gateway believes only what its proxy says of users (gateway.auth.mode is trusted-proxy), and \
+                 commands do not come through it: change its settings with openclaw config, which needs no gateway."
+                    .into(),
+            );
+        }
         match (detail("code"), detail("requestId")) {
             (Some("PAIRING_REQUIRED"), Some(request)) => {
                 Some(format!("Fix: approve this device on the gateway's machine: openclaw devices approve {request}"))
@@ -538,7 +545,13 @@ fn upgrade(target: &Target, stream: TcpStream, deadline: Deadline) -> Result<Web
             Err(abnormal(Some(format!("answered, but not as a gateway (HTTP {})", response.status().as_u16()))))
         }
         Err(HandshakeError::Failure(tungstenite::Error::Io(_))) => Err(abnormal(None)),
-        Err(HandshakeError::Failure(_)) => Err(abnormal(Some("answered, but not as a gateway".into()))),
+        Err(HandshakeError::Failure(_)) => {
+            let mut failure = abnormal(Some("answered, but not as a gateway".into()));
+            if let (false, Failure::Closed { fix, .. }) = (target.secure(), &mut failure) {
+                *fix = "Fix: if the gateway there has gateway.tls.enabled, its address begins with wss://.".into();
+            }
+            Err(failure)
+        }
     }
 }
 

@@ -16,7 +16,8 @@ use rustls::{
 use super::client::Deadline;
 use super::target::Trust;
 use crate::ids;
-use crate::server::certificate::{fingerprint_of, subject_public_key};
+use crate::server::certificate::fingerprint_of;
+use crate::server::x509::subject_public_key;
 
 const MISMATCH: &str = "gateway tls fingerprint mismatch";
 
@@ -144,8 +145,7 @@ fn fault(error: &io::Error, trust: &Trust) -> Fault {
             Trust::Certificate(path) => said(
                 MISMATCH,
                 &format!(
-                    "Fix: another program has the port, or {} has changed since the gateway started: openclaw gateway \
-                     restart",
+                    "Fix: another program has the port, or the gateway could not use {} since it changed: see its log",
                     path.display()
                 ),
             ),

@@ -1,6 +1,7 @@
 //! Typed views of the keys that code uses, with the defaults of config A4 and A7 already applied.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use super::hooks::Hooks;
@@ -192,6 +193,17 @@ pub struct Tls {
     pub key_path: Option<String>,
     /// Certificates that are sent behind that of the gateway.
     pub ca_path: Option<String>,
+}
+
+impl Tls {
+    /// Certificate and key: the files that are named, or the gateway's own.
+    pub fn pair(&self, state_dir: &Path) -> [PathBuf; 2] {
+        let path = |named: &Option<String>, own: &str| match named {
+            Some(path) => PathBuf::from(path),
+            None => state_dir.join("gateway").join("tls").join(own),
+        };
+        [path(&self.cert_path, "gateway-cert.pem"), path(&self.key_path, "gateway-key.pem")]
+    }
 }
 
 impl Default for Tls {

@@ -36,7 +36,7 @@ use crate::rpc::jobs::{JobThreads, Jobs};
 use crate::rpc::{Context, Live, restart};
 use crate::server::Doors;
 use crate::server::accept::Acceptor;
-use crate::server::certificate::InForce;
+use crate::server::certificate::{self, Files, InForce};
 use crate::server::http::compressed::Compressed;
 use crate::server::listen::Bound;
 use crate::server::pool::Pool;
@@ -170,17 +170,27 @@ impl Life {
         self.ctx.hub.nudge(Event::Beat);
     }
 
-    /// Greets new clients with the certificate that the files hold now.
-    pub fn renew_certificate(&self) {
-        let Some(tls) = &self.doors.tls else { return };
-        match settings::certificate(&self.ctx.config(), &self.ctx.paths) {
-            Ok(Some(loaded)) => {
-                tls.replace(&loaded);
-                log::info!(target: "gateway", "tls certificate read; fingerprint sha256:{}", loaded.fingerprint);
-            }
-            Ok(None) => {}
-            Err(e) => log::warn!(target: "gateway", "tls certificate not renewed, the old one stays: {e}"),
+    /// Greets new clients with the certificate that the files hold now. `asked`: somebody wants to hear of it in any
+    /// case; otherwise files that are gone stay gone. Gives the fingerprint of another certificate than before.
+    pub fn renew_certificate(&self, asked: bool) -> Option<String> {
+        let tls = self.doors.tls.as_ref()?;
+        let files = Files::of(&self.ctx.config().gateway.tls, &self.ctx.paths.state_dir);
+        let loaded = match asked {
+            true => files.load(wall_ms()),
+            false => files.read(wall_ms()),
+        };
+        let loaded = loaded
+            .inspect_err(|e| {
+                let why = certificate::reason(e);
+                log::warn!(target: "gateway", "tls certificate not renewed, the old one stays: {why}");
+            })
+            .ok()?;
+        let other = tls.replace(&loaded);
+        if other || asked {
+            loaded.log_notes();
+            log::info!(target: "gateway", "tls certificate read; fingerprint sha256:{}", loaded.fingerprint);
         }
+        other.then_some(loaded.fingerprint)
     }
 
     /// Ends accepting; the listeners, and whoever waits in their backlog, are the caller's.

@@ -23,7 +23,8 @@ use crate::config::plan::Standing;
 use crate::discovery::Announcement;
 use crate::error::{Error, Result};
 use crate::limits;
-use crate::reload::{Asked, Reading, Reload};
+use crate::reload::{Asked, News, Reading, Reload};
+use crate::server::certificate::InForce;
 use crate::server::closed::ClosedDoor;
 use crate::server::listen::{self, Bound};
 use crate::server::lock::Lock;
@@ -57,7 +58,7 @@ pub struct Machine<'a> {
     /// What Tailscale publishes; it outlives a life.
     publisher: Publisher,
     /// What says in the local network that this life is there.
-    announcement: Option<Announcement>,
+    pub(super) announcement: Option<Announcement>,
     /// Fires once when a new life has served its first clients.
     settled: Receiver<Instant>,
     /// None: no service manager asked for it.
@@ -86,7 +87,11 @@ impl<'a> Machine<'a> {
     pub fn new(boot: &'a Boot, lock: Lock, bound: Bound, life: Life, settings: Settings) -> Result<Machine<'a>> {
         let readings: Arc<Mutex<Option<Reading>>> = Arc::default();
         let (slot, control, died) = (readings.clone(), boot.control.clone(), boot.control.clone());
-        let tell = move |mut reading: Reading| {
+        let tell = move |news: News| {
+            let News::Read(mut reading) = news else {
+                let _ = control.send(Control::Certificate);
+                return;
+            };
             let mut slot = slot.lock();
             if let Some(before) = slot.take() {
                 reading.asked = reading.asked.and(before.asked);
@@ -165,6 +170,10 @@ impl<'a> Machine<'a> {
             }
             // Taken by the loop, after a restart that is under way.
             Control::Reading => None,
+            Control::Certificate => {
+                self.renew_certificate();
+                None
+            }
             Control::RestartAt(due, reason) => {
                 // A restart that began meanwhile has served it.
                 self.planned = self.boot.restarts.is_planned(due).then_some((due, reason)).or(self.planned);
@@ -396,7 +405,7 @@ impl<'a> Machine<'a> {
         } else if !self.bound.serves(&settings.plan)
             && let Err(e) = self.rebind(&settings)
         {
-            return self.close_door(&e);
+            return self.close_door(&e, &settings);
         }
         self.set_logging(&settings);
         match begin(self.boot, &settings, &self.bound) {
@@ -409,7 +418,7 @@ impl<'a> Machine<'a> {
                 self.settled = after(limits::LIFE_SETTLES);
                 None
             }
-            Err(e) => self.close_door(&e),
+            Err(e) => self.close_door(&e, &settings),
         }
     }
 
@@ -441,8 +450,8 @@ impl<'a> Machine<'a> {
     }
 
     /// No life, but the process stays: whoever connects gets 503 until SIGHUP or SIGUSR1 finds something better.
-    fn close_door(&mut self, error: &Error) -> Option<u8> {
-        self.closed = Some(ClosedDoor::start(&self.bound.listeners));
+    fn close_door(&mut self, error: &Error, settings: &Settings) -> Option<u8> {
+        self.closed = Some(ClosedDoor::start(&self.bound.listeners, settings.tls.as_ref().map(InForce::new)));
         say_failed(error);
         None
     }

@@ -44,10 +44,26 @@ impl Machine<'_> {
         if asked.reload
             && let Some(life) = &self.life
         {
-            life.renew_certificate();
+            let renewed = life.renew_certificate(true);
+            self.announce_renewed(renewed);
             sd_notify::ready();
         }
         stop
+    }
+
+    /// The files of the certificate have changed.
+    pub(super) fn renew_certificate(&mut self) {
+        let renewed = self.life.as_ref().and_then(|life| life.renew_certificate(false));
+        self.announce_renewed(renewed);
+    }
+
+    /// Whoever finds us in the local network goes by the fingerprint that we say there.
+    fn announce_renewed(&mut self, fingerprint: Option<String>) {
+        if self.announcement.take_if(|_| fingerprint.is_some()).is_some()
+            && let Some(life) = &self.life
+        {
+            self.announcement = settings::announce(&life.ctx.config(), life.ctx.port, fingerprint);
+        }
     }
 
     /// SIGUSR1: the configuration as it is now, or none at all.

@@ -168,36 +168,14 @@ impl Settings {
         Mode::parse(&self.tailscale_mode).map(|mode| Plan {
             mode,
             port: self.port,
+            tls: self.config.gateway.tls.enabled,
             reset_on_exit: self.tailscale_reset_on_exit,
             base_path: self.config.gateway.control_ui.base_path.clone(),
         })
     }
 
-    /// Says in the local network that the gateway is there, where the configuration wants that. None with a warning
-    /// when it cannot be said.
     pub fn announce(&self) -> Option<Announcement> {
-        let mode = self.config.gateway.mdns_mode.as_deref().filter(|mode| *mode != "off")?;
-        let set = |name: &str| FsSource.var(name).filter(|value| !value.trim().is_empty());
-        if set("OPENCLAW_DISABLE_BONJOUR").is_some_and(|value| value.trim() == "1") {
-            return None;
-        }
-        let program = || exec::own_binary().ok().map(|path| path.display().to_string());
-        let facts = discovery::Facts {
-            host: host::hostname(),
-            port: self.port,
-            tls: self.tls.as_ref().map(|tls| tls.fingerprint.clone()),
-            tailnet: host::tailnet_ipv4(),
-            program: (mode == "full").then(program).flatten(),
-        };
-        let groups = discovery::groups(set("OPENCLAW_MDNS_ADDRESS").as_deref());
-        match Announcement::start(facts, &groups) {
-            Ok(announcement) => Some(announcement),
-            Err(e) => {
-                let first = groups[0];
-                log::warn!(target: "discovery", "not announced: {first}: {e}; to silence this set discovery.mdns.mode to off");
-                None
-            }
-        }
+        announce(&self.config, self.port, self.tls.as_ref().map(|tls| tls.fingerprint.clone()))
     }
 
     /// The file was changed by ourselves.
@@ -229,6 +207,33 @@ impl Settings {
             port: self.port,
             tailscale_mode: &self.tailscale_mode,
             stray_gateway_token: self.loaded.parsed.pointer("/gateway/token").is_some(),
+        }
+    }
+}
+
+/// Says in the local network that the gateway is there, where the configuration wants that. `tls`: its fingerprint.
+/// None with a warning when it cannot be said.
+pub fn announce(config: &Config, port: u16, tls: Option<String>) -> Option<Announcement> {
+    let mode = config.gateway.mdns_mode.as_deref().filter(|mode| *mode != "off")?;
+    let set = |name: &str| FsSource.var(name).filter(|value| !value.trim().is_empty());
+    if set("OPENCLAW_DISABLE_BONJOUR").is_some_and(|value| value.trim() == "1") {
+        return None;
+    }
+    let program = || exec::own_binary().ok().map(|path| path.display().to_string());
+    let facts = discovery::Facts {
+        host: host::hostname(),
+        port,
+        tls,
+        tailnet: host::tailnet_ipv4(),
+        program: (mode == "full").then(program).flatten(),
+    };
+    let groups = discovery::groups(set("OPENCLAW_MDNS_ADDRESS").as_deref());
+    match Announcement::start(facts, &groups) {
+        Ok(announcement) => Some(announcement),
+        Err(e) => {
+            let first = groups[0];
+            log::warn!(target: "discovery", "not announced: {first}: {e}; to silence this set discovery.mdns.mode to off");
+            None
         }
     }
 }

@@ -81,6 +81,8 @@ pub enum Sent {
     Skipped,
     /// The client was too slow and is being closed, or was closed before.
     Closed,
+    /// It did not read its answer, and was cut just now.
+    Cut,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -318,9 +320,9 @@ impl Outbox {
         (state.pulse, state.interim) = (None, interim);
     }
 
-    /// A piece of an HTTP answer from another thread: sent without blocking, or queued. `Closed`: the peer reads so
-    /// slowly that more than `max_buffered` waits for it, or it is gone; a piece is never skipped, so that is the end
-    /// of the connection.
+    /// A piece of an HTTP answer from another thread: sent without blocking, or queued. `Cut`: the peer reads so slowly
+    /// that more than `max_buffered` waits for it; a piece is never skipped, so that is the end of the connection.
+    /// `Closed`: it is gone.
     pub fn raw(self: &Arc<Self>, bytes: Vec<u8>, behind: Behind) -> Sent {
         let mut state = self.state.lock();
         if state.phase != Phase::Open {
@@ -329,7 +331,7 @@ impl Outbox {
         // One piece may be larger than the limit: an answer is an answer.
         if state.unsent > self.max_buffered {
             self.die(&mut state);
-            return Sent::Closed;
+            return Sent::Cut;
         }
         state.pieces += 1;
         state.interim = None;

@@ -433,7 +433,7 @@ fn a_reader_of_pieces_that_does_not_read_is_cut() {
     out.begin_answer(None);
     // One piece may be larger than the limit.
     assert_eq!(out.raw(vec![b'x'; 5000], Behind::More(b"~")), Sent::Yes);
-    assert_eq!(out.raw(b"y".to_vec(), Behind::More(b"~")), Sent::Closed);
+    assert_eq!(out.raw(b"y".to_vec(), Behind::More(b"~")), Sent::Cut);
     assert_eq!(out.raw(b"z".to_vec(), Behind::Next), Sent::Closed);
     assert!(!out.is_open() && memory.shut().contains(&Shutdown::Both));
     let deadline = soon();

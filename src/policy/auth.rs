@@ -287,6 +287,10 @@ fn by_trusted_proxy(auth: &ResolvedAuth, head: &Head, caller: &Caller) -> Result
         }
     }
     let Some(user) = said(&rules.user_header) else { return refuse("user_missing") };
+    // A proxy that adds its own behind what the client sent: one of the two was made up, and we do not know which.
+    if head.headers(&rules.user_header).count() > 1 {
+        return refuse("user_ambiguous");
+    }
     if !rules.allow_users.is_empty() && !rules.allow_users.iter().any(|allowed| allowed == user) {
         return refuse("user_not_allowed");
     }

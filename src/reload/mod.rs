@@ -1,6 +1,6 @@
 //! Thread `reload`: watches the configuration's files, reads and checks them when they have changed or somebody asks,
 //! and hands what it found to `main`, which compares and applies. One for the process: it must also see the change that
-//! mends a restart that failed.
+//! mends a restart that failed. It watches the files of the TLS certificate, too, and says only that they have changed.
 //!
 //! Every reading of a running gateway comes from here, so they reach `main` in the order in which the files were. Waits
 //! for events in their directories, its clock and questions; a file system that hangs holds this thread and nobody else.
@@ -82,8 +82,15 @@ impl Found {
     }
 }
 
-/// Where readings go.
-pub type Tell = Box<dyn Fn(Reading) + Send>;
+/// What `main` is told.
+pub enum News {
+    Read(Reading),
+    /// The files of the certificate are others than before, and still.
+    Certificate,
+}
+
+/// Where news go.
+pub type Tell = Box<dyn Fn(News) + Send>;
 
 /// The way to the thread; dropped, it ends.
 pub struct Reload {
@@ -103,6 +110,7 @@ impl Reload {
         let rounds = beats.clone();
         let mut watcher = Watcher {
             files: Vec::new(),
+            certificate: Vec::new(),
             debounce: first.config.gateway.reload_debounce,
             effective: sha256_hex(first.effective.to_string().as_bytes()),
             says: Says::of(first),
@@ -174,6 +182,8 @@ struct Watcher {
     tell: Tell,
     /// The main file and those that it includes.
     files: Vec<PathBuf>,
+    /// What clients are greeted with; none without TLS.
+    certificate: Vec<PathBuf>,
     debounce: Duration,
     /// Hash of what was accepted last, as far as it has an effect.
     effective: String,
@@ -192,6 +202,7 @@ struct Watcher {
 impl Watcher {
     fn work(mut self, questions: &Receiver<Asked>, wake: &WakePipe, rounds: &AtomicU64) {
         let mut watch = Watch::new(Instant::now(), self.stamps());
+        let mut certificate = Watch::new(Instant::now(), stamps_of(&self.certificate));
         let mut alarm = self.alarm();
         // After alarms for something else the next one waits a little, and longer each time: a busy directory must not
         // keep us awake, and an edit that begins with a file beside this one must not wait.
@@ -205,7 +216,15 @@ impl Watcher {
             let stamps = self.stamps();
             let step = match questions.try_recv() {
                 Ok(first) => Err(questions.try_iter().fold(first, Asked::and)),
-                Err(TryRecvError::Empty) => Ok(watch.look(Instant::now(), &stamps, self.debounce)),
+                Err(TryRecvError::Empty) => {
+                    let now = Instant::now();
+                    let step = certificate.look(now, &stamps_of(&self.certificate), self.debounce);
+                    if step == Step::Read {
+                        (self.tell)(News::Certificate);
+                        alarm = self.alarm();
+                    }
+                    Ok(watch.look(now, &stamps, self.debounce).or_sooner(step))
+                }
                 Err(TryRecvError::Disconnected) => return,
             };
             let asked = match step {
@@ -243,11 +262,14 @@ impl Watcher {
 
     /// Wakes us when something happens near the files. None: they are looked at more often instead.
     fn alarm(&self) -> Option<DirWatch> {
-        DirWatch::new(&watch::places(&self.files)).ok()
+        let mut places = watch::places(&self.files);
+        // A directory that is gone must not make us look more often for ever.
+        places.extend(watch::places(&self.certificate).into_iter().filter(|dir| dir.is_dir()));
+        DirWatch::new(&places).ok()
     }
 
     fn stamps(&self) -> Vec<Stamp> {
-        watch::stamps(self.files.iter().map(PathBuf::as_path))
+        stamps_of(&self.files)
     }
 
     /// `before` is how the files looked before anything of them is read. Some: one of them could not be had, and is tried
@@ -287,7 +309,7 @@ impl Watcher {
                 return again_in;
             }
         }
-        (self.tell)(Reading { found, asked });
+        (self.tell)(News::Read(Reading { found, asked }));
         again_in
     }
 
@@ -338,7 +360,17 @@ impl Watcher {
             );
         }
         self.too_many = too_many;
+        let tls = &loaded.config.gateway.tls;
+        if loaded.valid() {
+            let pair = tls.pair(&self.paths.state_dir).into_iter();
+            let all = pair.chain(tls.ca_path.as_ref().map(PathBuf::from));
+            self.certificate = all.filter(|_| tls.enabled).collect();
+        }
     }
+}
+
+fn stamps_of(files: &[PathBuf]) -> Vec<Stamp> {
+    watch::stamps(files.iter().map(PathBuf::as_path))
 }
 
 /// A wait that fails must not become a busy loop.

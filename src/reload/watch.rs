@@ -78,6 +78,17 @@ pub enum Step {
     Read,
 }
 
+impl Step {
+    /// This one, at the latest when something else has to be looked at again.
+    pub fn or_sooner(self, other: Step) -> Step {
+        match (self, other) {
+            (Step::Wait(a), Step::Wait(b)) => Step::Wait(a.min(b)),
+            (Step::Rest, Step::Wait(time)) => Step::Wait(time),
+            (step, _) => step,
+        }
+    }
+}
+
 /// Follows the stamps of a list of files: a change, quiet, the debounce time, a read.
 #[derive(Debug)]
 pub struct Watch {

@@ -13,6 +13,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ServerSessionMemoryCache, WebPkiClientVerifier};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 
+use super::x509::{Validity, subject_public_key};
 use crate::config::Tls;
 use crate::error::{Error, Result};
 use crate::protocol::compat_version_ms;
@@ -20,8 +21,6 @@ use crate::store::atomic::{self, Staged};
 use crate::sys::host;
 use crate::{ids, limits};
 
-const CERT_FILE: &str = "gateway-cert.pem";
-const KEY_FILE: &str = "gateway-key.pem";
 /// Subject of a certificate that we make, and the years that it lasts.
 const SUBJECT: &str = "openclaw-gateway";
 const YEARS: i16 = 10;
@@ -38,24 +37,35 @@ pub struct Files {
 
 impl Files {
     pub fn of(tls: &Tls, state_dir: &Path) -> Files {
-        let own = |name: &str| state_dir.join("gateway").join("tls").join(name);
-        let named = |path: &Option<String>| path.as_ref().map(PathBuf::from);
-        Files {
-            cert: named(&tls.cert_path).unwrap_or_else(|| own(CERT_FILE)),
-            key: named(&tls.key_path).unwrap_or_else(|| own(KEY_FILE)),
-            ca: named(&tls.ca_path),
-            may_generate: tls.auto_generate && tls.cert_path.is_none() && tls.key_path.is_none(),
-        }
+        let [cert, key] = tls.pair(state_dir);
+        let may_generate = tls.auto_generate && tls.cert_path.is_none() && tls.key_path.is_none();
+        Files { cert, key, ca: tls.ca_path.as_ref().map(PathBuf::from), may_generate }
+    }
+
+    /// There is no pair, and the next start makes one.
+    pub fn to_be_made(&self) -> bool {
+        // A link that leads nowhere is somebody's, too.
+        let free = |path: &PathBuf| std::fs::symlink_metadata(path).is_err();
+        self.may_generate && free(&self.cert) && free(&self.key)
     }
 
     /// Reads and checks the files; makes a pair first where there is none and that is wanted. `now_ms` is the clock.
     pub fn load(&self, now_ms: u64) -> Result<Loaded> {
-        let mut notes = Vec::new();
-        let missing = |path: &&PathBuf| !path.exists();
-        if self.may_generate && [&self.cert, &self.key].iter().all(missing) {
+        let made = self.to_be_made();
+        if made {
             self.generate(now_ms).map_err(|why| failed(format!("failed to generate cert ({why})")))?;
-            notes.push((false, format!("gateway tls: made a certificate of its own: {}", self.cert.display())));
         }
+        let mut loaded = self.read(now_ms)?;
+        if made {
+            let line = format!("gateway tls: made a certificate of its own: {}", self.cert.display());
+            loaded.notes.insert(0, (false, line));
+        }
+        Ok(loaded)
+    }
+
+    /// The same without making anything.
+    pub fn read(&self, now_ms: u64) -> Result<Loaded> {
+        let missing = |path: &&PathBuf| !path.exists();
         if let Some(path) = [&self.cert, &self.key].into_iter().find(missing) {
             return Err(failed("cert/key missing".into()).hint(format!(
                 "Fix: there is no {}. Put it there, set gateway.tls.certPath and gateway.tls.keyPath, or remove both \
@@ -63,15 +73,17 @@ impl Files {
                 path.display()
             )));
         }
-        notes.extend(others_can_read(&self.key).map(|line| (true, line)));
         let unusable = |why: String| {
             failed(format!("failed to load cert ({why})"))
                 .hint("Fix: gateway.tls.certPath and gateway.tls.keyPath are PEM files that belong together.")
         };
         let key = self.certified_key().map_err(unusable)?;
         let leaf = key.cert.first().ok_or_else(|| failed("unable to compute certificate fingerprint".into()))?;
-        let fingerprint = fingerprint(leaf);
-        Ok(Loaded { config: Arc::new(server_config(key)), fingerprint, notes })
+        let (fingerprint, validity) = (fingerprint(leaf), Validity::of(leaf));
+        let trouble = validity.and_then(|validity| validity.trouble(now_ms));
+        let dates = trouble.map(|it| format!("gateway tls: the certificate {} {}", self.cert.display(), it.what));
+        let notes = others_can_read(&self.key).into_iter().chain(dates).map(|line| (true, line)).collect();
+        Ok(Loaded { config: Arc::new(server_config(key)), fingerprint, validity, notes })
     }
 
     fn certified_key(&self) -> Result<CertifiedKey, String> {
@@ -81,18 +93,25 @@ impl Files {
                 chain.push(further);
             }
         }
-        let of_key = |why: &dyn std::fmt::Display| format!("{}: {why}", self.key.display());
+        let shown = self.key.display();
         let pem = read(&self.key)?;
-        let key = PrivateKeyDer::from_pem_slice(&pem).map_err(|_| of_key(&"no private key in PEM"))?;
-        let signing = provider::sign::any_supported_type(&key).map_err(|_| of_key(&"no RSA, ECDSA or Ed25519 key"))?;
-        let belongs = match (subject_public_key(&chain[0]), signing.public_key()) {
-            (Some(shown), Some(own)) => shown == own.as_ref(),
-            _ => false,
-        };
-        if !belongs {
-            return Err(format!("the key {} is not that of the certificate", self.key.display()));
+        let key = PrivateKeyDer::from_pem_slice(&pem).map_err(|_| match is_encrypted(&pem) {
+            true => format!("{shown}: the key has a passphrase; take it off: openssl pkey -in {shown} -out plain.pem"),
+            false => format!("{shown}: no private key in PEM"),
+        })?;
+        let signing = provider::sign::any_supported_type(&key).map_err(|_| {
+            format!("{shown}: no RSA key of 2048 bits or more, ECDSA key on P-256 or P-384, or Ed25519 key")
+        })?;
+        let own = signing.public_key();
+        let belongs = |it: &CertificateDer<'_>| own.as_ref().is_some_and(|own| subject_public_key(it) == Some(own));
+        match chain.iter().position(belongs) {
+            Some(0) => Ok(CertifiedKey::new(chain, signing)),
+            Some(_) => Err(format!(
+                "{}: the certificate of the key has to be the first, those that signed it behind it",
+                self.cert.display()
+            )),
+            None => Err(format!("the key {shown} is not that of the certificate")),
         }
-        Ok(CertifiedKey::new(chain, signing))
     }
 
     fn generate(&self, now_ms: u64) -> Result<(), String> {
@@ -119,25 +138,56 @@ pub struct Loaded {
     config: Arc<ServerConfig>,
     /// SHA-256 of the certificate in lower-case hexadecimal digits.
     pub fingerprint: String,
+    /// None: its dates cannot be read.
+    pub validity: Option<Validity>,
     /// For the log; true: a warning.
     pub notes: Vec<(bool, String)>,
 }
 
+impl Loaded {
+    pub fn log_notes(&self) {
+        for (warn, line) in &self.notes {
+            match warn {
+                true => log::warn!(target: "gateway", "{line}"),
+                false => log::info!(target: "gateway", "{line}"),
+            }
+        }
+    }
+}
+
 /// The certificate in force: what new connections are greeted with. Shared by all of them.
-pub struct InForce(RwLock<Arc<ServerConfig>>);
+pub struct InForce(RwLock<Shown>);
+
+struct Shown {
+    config: Arc<ServerConfig>,
+    fingerprint: String,
+    validity: Option<Validity>,
+}
+
+impl Shown {
+    fn of(loaded: &Loaded) -> Shown {
+        let Loaded { config, fingerprint, validity, .. } = loaded;
+        Shown { config: config.clone(), fingerprint: fingerprint.clone(), validity: *validity }
+    }
+}
 
 impl InForce {
     pub fn new(loaded: &Loaded) -> InForce {
-        InForce(RwLock::new(loaded.config.clone()))
+        InForce(RwLock::new(Shown::of(loaded)))
     }
 
-    /// For connections from now on.
-    pub fn replace(&self, loaded: &Loaded) {
-        *self.0.write() = loaded.config.clone();
+    /// For connections from now on. True: it is another certificate.
+    pub fn replace(&self, loaded: &Loaded) -> bool {
+        let before = std::mem::replace(&mut *self.0.write(), Shown::of(loaded));
+        before.fingerprint != loaded.fingerprint
     }
 
     pub fn config(&self) -> Arc<ServerConfig> {
-        self.0.read().clone()
+        self.0.read().config.clone()
+    }
+
+    pub fn validity(&self) -> Option<Validity> {
+        self.0.read().validity
     }
 }
 
@@ -150,45 +200,6 @@ fn fingerprint(certificate: &CertificateDer<'_>) -> String {
     ids::sha256_hex(certificate)
 }
 
-/// The key inside a certificate (DER of SubjectPublicKeyInfo, RFC 5280 section 4.1). Also of certificates of version 1,
-/// which `openssl req -x509` makes without its configuration file and which rustls does not read.
-pub fn subject_public_key<'a>(certificate: &'a CertificateDer<'_>) -> Option<&'a [u8]> {
-    const SEQUENCE: u8 = 0x30;
-    const VERSION: u8 = 0xa0;
-    let inside = |der: &'a [u8]| der_element(der).filter(|one| one.tag == SEQUENCE).map(|one| one.content);
-    let mut rest = inside(inside(certificate.as_ref())?)?;
-    if rest.first() == Some(&VERSION) {
-        rest = der_element(rest)?.rest;
-    }
-    // serialNumber, signature, issuer, validity, subject
-    for _ in 0..5 {
-        rest = der_element(rest)?.rest;
-    }
-    der_element(rest).filter(|key| key.tag == SEQUENCE).map(|key| key.whole)
-}
-
-struct DerElement<'a> {
-    tag: u8,
-    whole: &'a [u8],
-    content: &'a [u8],
-    rest: &'a [u8],
-}
-
-fn der_element(der: &[u8]) -> Option<DerElement<'_>> {
-    let (&[tag, first], behind) = der.split_first_chunk()?;
-    let (len, head) = match usize::from(first) {
-        short @ 0..=0x7f => (short, 2),
-        // Longer than 64 KiB is no certificate of anybody's.
-        long @ (0x81 | 0x82) => {
-            let digits = behind.get(..long - 0x80)?;
-            (digits.iter().fold(0, |len, digit| len << 8 | usize::from(*digit)), 2 + digits.len())
-        }
-        _ => return None,
-    };
-    let whole = der.get(..head + len)?;
-    Some(DerElement { tag, whole, content: &whole[head..], rest: &der[whole.len()..] })
-}
-
 /// TLS 1.3 and nothing else, on the cryptography that is in the program anyway.
 fn server_config(key: CertifiedKey) -> ServerConfig {
     let mut config = ServerConfig::builder_with_provider(Arc::new(provider::default_provider()))
@@ -198,6 +209,8 @@ fn server_config(key: CertifiedKey) -> ServerConfig {
         .with_cert_resolver(Arc::new(SingleCertAndKey::from(key)));
     config.session_storage = ServerSessionMemoryCache::new(limits::TLS_SESSIONS);
     config.send_tls13_tickets = 1;
+    // Who wants to speak something else hears so before it begins (RFC 9325 section 3.8).
+    config.alpn_protocols = vec![b"http/1.1".to_vec(), b"http/1.0".to_vec()];
     config
 }
 
@@ -239,12 +252,28 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
     match found {
         Ok(found) if !found.is_empty() => Ok(found),
+        _ if pem.first() == Some(&0x30) => {
+            let shown = path.display();
+            Err(format!("{shown}: DER in place of PEM; convert it: openssl x509 -inform DER -in {shown} -out cert.pem"))
+        }
         _ => Err(format!("{}: no certificate in PEM", path.display())),
     }
 }
 
+/// PKCS#8 says so in its first line, older forms below it.
+fn is_encrypted(pem: &[u8]) -> bool {
+    pem.windows(9).any(|word| word == b"ENCRYPTED")
+}
+
 fn read(path: &Path) -> Result<Vec<u8>, String> {
-    atomic::read_limited(path, limits::TLS_FILE_BYTES).map_err(|e| format!("{}: {e}", path.display()))
+    let shown = path.display();
+    // A pipe would be waited for, by `main`.
+    if std::fs::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
+        return Err(format!("{shown}: no regular file"));
+    }
+    let bytes = atomic::read_limited(path, limits::TLS_FILE_BYTES).map_err(|e| format!("{shown}: {e}"))?;
+    // Editors of Windows begin files with a mark.
+    Ok(bytes.strip_prefix(b"\xef\xbb\xbf").map(<[u8]>::to_vec).unwrap_or(bytes))
 }
 
 #[cfg(unix)]
@@ -264,8 +293,15 @@ fn others_can_read(_: &Path) -> Option<String> {
     None
 }
 
+const FAILED: &str = "Gateway failed to start: Error: gateway tls: ";
+
 fn failed(what: String) -> Error {
-    Error::new(format!("Gateway failed to start: Error: gateway tls: {what}"))
+    Error::new(format!("{FAILED}{what}"))
+}
+
+/// What a start ends with, for those who do not start: without its first words.
+pub fn reason(error: &Error) -> &str {
+    error.message.strip_prefix(FAILED).unwrap_or(&error.message)
 }
 
 #[cfg(test)]
@@ -298,6 +334,12 @@ mod tests {
         let never = Files { may_generate: false, ..files.clone() };
         assert!(message(never.load(NOW)).ends_with("gateway tls: cert/key missing"));
         assert!(!files.cert.exists());
+        #[cfg(unix)]
+        {
+            std::os::unix::fs::symlink(dir.0.join("nowhere"), &files.cert).unwrap();
+            assert!(message(files.load(NOW)).ends_with("gateway tls: cert/key missing"));
+            assert!(!files.key.exists());
+        }
     }
 
     #[test]
@@ -317,12 +359,31 @@ mod tests {
         one.load(NOW).unwrap();
         other.load(NOW).unwrap();
         let text = dir.0.join("text.pem");
-        std::fs::write(&text, "hello").unwrap();
+        let at = |name: &str, bytes: &[u8]| {
+            std::fs::write(dir.0.join(name), bytes).unwrap();
+            dir.0.join(name)
+        };
+        at("text.pem", b"hello");
+        let locked =
+            at("locked.pem", b"-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n");
+        let old_lock = at(
+            "old.pem",
+            b"-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,00\n\nAAAA\n-----END RSA \
+              PRIVATE KEY-----\n",
+        );
+        let read = |path: &Path| std::fs::read(path).unwrap();
+        let behind = at("behind.pem", &[read(&other.cert), read(&one.cert)].concat());
+        let der = at("der.pem", &certificates(&one.cert).unwrap()[0]);
         for (cert, key, why) in [
             (&one.cert, &other.key, "is not that of the certificate"),
             (&text, &one.key, "text.pem: no certificate in PEM"),
             (&one.cert, &text, "text.pem: no private key in PEM"),
             (&one.cert, &one.cert, "no private key in PEM"),
+            (&one.cert, &locked, "locked.pem: the key has a passphrase; take it off: openssl pkey -in "),
+            (&one.cert, &old_lock, "the key has a passphrase"),
+            (&behind, &one.key, "the certificate of the key has to be the first"),
+            (&PathBuf::from("/dev/zero"), &one.key, "/dev/zero: no regular file"),
+            (&der, &one.key, "der.pem: DER in place of PEM; convert it: openssl x509 -inform DER"),
         ] {
             let files = Files { cert: cert.clone(), key: key.clone(), ..one.clone() };
             let said = message(files.load(NOW));
@@ -330,8 +391,14 @@ mod tests {
         }
         let chained = Files { ca: Some(other.cert.clone()), ..one.clone() };
         assert_eq!(chained.certified_key().unwrap().cert.len(), 2);
-        let twice = Files { ca: Some(one.cert.clone()), ..one };
+        let twice = Files { ca: Some(one.cert.clone()), ..one.clone() };
         assert_eq!(twice.certified_key().unwrap().cert.len(), 1);
+        // As other systems write it: all in one file, a mark in front, text between, lines that end in two characters.
+        let all =
+            [&b"\xef\xbb\xbfBag Attributes\n"[..], &read(&one.key), b"subject=CN = x\n\n", &read(&one.cert)].concat();
+        let all = at("all.pem", String::from_utf8(all).unwrap().replace('\n', "\r\n").as_bytes());
+        let single = Files { cert: all.clone(), key: all, ..one };
+        assert_eq!(single.certified_key().unwrap().cert.len(), 1);
     }
 
     #[test]
@@ -342,22 +409,5 @@ mod tests {
         assert!(text(&early).contains("360310") && text(&late).contains("360310"), "{}", text(&early));
         assert!(text(&early).contains("pi.local") && text(&early).contains("localhost"));
         assert!(!text(&late).contains("strange"));
-    }
-
-    #[test]
-    fn the_key_in_a_certificate() {
-        let (der, _) = self_signed("pi", NOW).unwrap();
-        let der = CertificateDer::from(der);
-        let key = subject_public_key(&der).unwrap();
-        assert_eq!((key.len(), key[0]), (91, 0x30));
-        // Whatever somebody made of it, it is read to its end and no further.
-        for at in 0..der.len() {
-            for byte in [0, 0x30, 0x7f, 0x82, 0xff] {
-                let mut broken = der.to_vec();
-                broken[at] = byte;
-                let _ = subject_public_key(&CertificateDer::from(broken));
-            }
-            let _ = subject_public_key(&CertificateDer::from(der[..at].to_vec()));
-        }
     }
 }

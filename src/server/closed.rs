@@ -1,7 +1,7 @@
 //! The door while no life of the gateway runs: after a restart that failed, whoever connects is told so at once instead
 //! of waiting in the backlog. One thread per listener.
 
-use std::io::{Read as _, Write as _};
+use std::io::IoSlice;
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::slice;
 use std::sync::Arc;
@@ -9,6 +9,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use super::certificate::InForce;
+use super::link::Link;
 use super::listen::{self, AcceptError, classify_accept_error};
 use crate::http::{Reply, Shape};
 use crate::limits;
@@ -26,22 +28,24 @@ pub struct ClosedDoor {
 }
 
 struct Shared {
+    /// None: clients come without TLS.
+    tls: Option<InForce>,
     stop: AtomicBool,
     wakes: Vec<WakePipe>,
 }
 
 impl ClosedDoor {
     /// A listener that no thread can be had for is left alone: its clients wait in the backlog.
-    pub fn start(listeners: &[TcpListener]) -> ClosedDoor {
+    pub fn start(listeners: &[TcpListener], tls: Option<InForce>) -> ClosedDoor {
         let doors: Vec<_> =
             listeners.iter().filter_map(|l| Some((l.try_clone().ok()?, WakePipe::new().ok()?))).collect();
         let (listeners, wakes): (Vec<_>, Vec<_>) = doors.into_iter().unzip();
-        let shared = Arc::new(Shared { stop: AtomicBool::new(false), wakes });
+        let shared = Arc::new(Shared { tls, stop: AtomicBool::new(false), wakes });
         let start = |(at, listener): (usize, TcpListener)| {
             let shared = shared.clone();
             thread::Builder::new()
                 .name("closed".into())
-                .stack_size(memory::stack(limits::WRITER_STACK))
+                .stack_size(memory::stack(limits::CONNECTION_STACK))
                 .spawn(move || refuse_until_stopped(&listener, &shared, at))
                 .ok()
         };
@@ -63,7 +67,7 @@ impl Drop for ClosedDoor {
 fn refuse_until_stopped(listener: &TcpListener, shared: &Shared, at: usize) {
     while !shared.stop.load(Ordering::Acquire) {
         match listen::accept(listener) {
-            Ok((stream, _)) => refuse(&stream),
+            Ok((stream, _)) => refuse(stream, shared.tls.as_ref()),
             Err(error) => match classify_accept_error(&error) {
                 AcceptError::Next => {}
                 AcceptError::Pause => thread::sleep(limits::ACCEPT_PAUSE),
@@ -78,26 +82,33 @@ fn refuse_until_stopped(listener: &TcpListener, shared: &Shared, at: usize) {
 }
 
 /// Whatever was asked for. What the peer sent is read first: closing over it would reset the answer away.
-fn refuse(stream: &TcpStream) {
+fn refuse(stream: TcpStream, tls: Option<&InForce>) {
     let half = limits::CLOSED_DOOR / 2;
-    if stream.set_read_timeout(Some(half)).is_err() || stream.set_write_timeout(Some(half)).is_err() {
+    if stream.set_write_timeout(Some(half)).is_err() {
         return;
     }
-    let _ = (&*stream).read(&mut [0; 4096]);
-    let reply = Reply::text(503, TEXT).header("Retry-After", "5");
-    let _ = (&mut &*stream).write_all(&reply.print_whole(&Shape::default()));
-    let _ = stream.shutdown(Shutdown::Write);
+    let Some(link) = Link::open(Arc::new(stream), tls, limits::CLOSED_DOOR_TLS) else { return };
+    if link.set_patience(half).is_err() {
+        return;
+    }
+    let _ = link.read(&mut [0; 4096]);
+    let reply = Reply::text(503, TEXT).header("Retry-After", "5").print_whole(&Shape::default());
+    let wire = link.wire();
+    // Short enough for one write.
+    let _ = wire.write(&[IoSlice::new(&reply)]);
+    wire.shutdown(Shutdown::Write);
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::{Read as _, Write as _};
 
     #[test]
     fn everybody_gets_503_and_the_listener_stays() {
         let listener = listen::open("127.0.0.1:0".parse().unwrap()).unwrap();
         let address = listener.local_addr().unwrap();
-        let door = ClosedDoor::start(std::slice::from_ref(&listener));
+        let door = ClosedDoor::start(std::slice::from_ref(&listener), None);
         for _ in 0..3 {
             let mut stream = TcpStream::connect(address).unwrap();
             stream.write_all(b"GET /ready HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();

@@ -35,7 +35,7 @@ pub fn serve(doors: &Arc<Doors>, stream: Arc<TcpStream>, mut ticket: Ticket) {
     if stream.set_write_timeout(Some(limits::WRITE_STALL)).is_err() {
         return;
     }
-    let Some(link) = Link::open(stream, doors.tls.as_ref()) else { return };
+    let Some(link) = Link::open(stream, doors.tls.as_ref(), limits::TLS_HANDSHAKE) else { return };
     let only_canvas = doors.only_canvas(link.tcp());
     // What HTTP needed is gone before a WebSocket begins, which may live for months.
     let Some(upgrade) = speak_http(doors, &link, &mut ticket, only_canvas) else { return };

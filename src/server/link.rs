@@ -25,11 +25,12 @@ impl Link {
         Link { tcp, tls: None }
     }
 
-    /// A fresh connection, after its handshake where TLS is spoken. None: there is nobody to be served.
+    /// A fresh connection, after its handshake where TLS is spoken, which may take as long as `patience`. None: there is
+    /// nobody to be served.
     #[inline(never)]
-    pub fn open(tcp: Arc<TcpStream>, tls: Option<&InForce>) -> Option<Link> {
+    pub fn open(tcp: Arc<TcpStream>, tls: Option<&InForce>, patience: Duration) -> Option<Link> {
         let Some(tls) = tls else { return Some(Link::plain(tcp)) };
-        match Session::accept(&tcp, tls.config()) {
+        match Session::accept(&tcp, tls.config(), patience) {
             Ok(session) => Some(Link { tcp, tls: Some(Arc::new(session)) }),
             Err(Failed::Refused(error)) => {
                 log::debug!(target: "gateway", "TLS handshake failed: {error}");
@@ -38,7 +39,11 @@ impl Link {
                 Input::new(Link::plain(tcp)).linger();
                 None
             }
-            Err(Failed::NoTls | Failed::Gone) => None,
+            Err(Failed::NoTls) => {
+                log::debug!(target: "gateway", "a client that speaks no TLS was closed");
+                None
+            }
+            Err(Failed::Gone) => None,
         }
     }
 

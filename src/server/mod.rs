@@ -23,6 +23,7 @@ pub mod tls;
 pub mod websocket;
 pub mod wire;
 pub mod ws_log;
+pub mod x509;
 
 use std::net::TcpStream;
 use std::path::PathBuf;

@@ -48,13 +48,14 @@ pub enum Failed {
 }
 
 impl Session {
-    /// Shakes hands, on the connection's own thread and with a deadline. Nobody else uses the socket yet.
-    pub fn accept(tcp: &Arc<TcpStream>, config: Arc<ServerConfig>) -> Result<Session, Failed> {
+    /// Shakes hands, on the connection's own thread; from its first byte it may take as long as `patience`. Nobody else
+    /// uses the socket yet.
+    pub fn accept(tcp: &Arc<TcpStream>, config: Arc<ServerConfig>, patience: Duration) -> Result<Session, Failed> {
         let mut conn = ServerConnection::new(config).map_err(Failed::Refused)?;
         // A record at a time: what waits to be encrypted waits in the outbox.
         conn.set_buffer_limit(Some(limits::TLS_PIECE_BYTES));
         let mut state = State { conn, waiting: Vec::new(), patience: limits::HTTP_FIRST_BYTE };
-        let mut deadline = Instant::now() + limits::HTTP_FIRST_BYTE;
+        let mut deadline = Instant::now() + limits::HTTP_FIRST_BYTE.min(patience);
         let mut begun = false;
         while state.conn.is_handshaking() {
             let mut piece = [0; PIECE];
@@ -67,7 +68,7 @@ impl Session {
                     return Err(Failed::NoTls);
                 }
                 begun = true;
-                deadline = Instant::now() + limits::TLS_HANDSHAKE;
+                deadline = Instant::now() + patience;
             }
             state.waiting.extend_from_slice(&piece[..n]);
             let done = loop {

@@ -22,9 +22,22 @@ pub enum Mode {
 pub struct Plan {
     pub mode: Mode,
     pub port: u16,
+    /// The port speaks TLS.
+    pub tls: bool,
     pub reset_on_exit: bool,
     /// Where the Control UI lies below the published address: empty, or `/path`.
     pub base_path: String,
+}
+
+impl Plan {
+    /// As tailscale takes it: it forwards plain HTTP to a port. Nobody has signed a certificate for loopback, and nobody
+    /// stands in between.
+    fn target(&self) -> String {
+        match self.tls {
+            true => format!("https+insecure://127.0.0.1:{}", self.port),
+            false => self.port.to_string(),
+        }
+    }
 }
 
 impl Mode {
@@ -119,7 +132,7 @@ impl Work {
     }
 
     fn follow(&mut self, plan: Option<Plan>) {
-        let same = |a: &Plan, b: &Plan| (a.mode, a.port) == (b.mode, b.port);
+        let same = |a: &Plan, b: &Plan| (a.mode, a.port, a.tls) == (b.mode, b.port, b.tls);
         if let (Some(old), Some(new)) = (&self.published, &plan)
             && same(old, new)
         {
@@ -172,8 +185,8 @@ impl Work {
         let give_up = Some(&*self.give_up);
         let tool = Tool::find()?;
         tool.run(&["--version"], limits::TAILSCALE_DETECT, Errors::Kept, give_up)?;
-        let port = plan.port.to_string();
-        let args = [plan.mode.name(), "--bg", "--yes", &port];
+        let target = plan.target();
+        let args = [plan.mode.name(), "--bg", "--yes", &target];
         tool.run_privileged(&args, limits::TAILSCALE_PUBLISH, give_up)?;
         Ok(host_of(&tool, give_up))
     }

@@ -150,8 +150,8 @@ fn a_disk_that_is_full_at_the_start_is_said_and_served() {
         let script = [kept, full(".openclaw", inodes), full("tmp", inodes), full("logs", inodes)].join(" && ");
         let Some(mut gateway) = mounts::start(&home, &script) else { return };
         for what in ["cannot write the log file", "lock file", "the last good configuration is not kept"] {
-            let said = gateway.output();
-            assert!(said.lines().any(|line| line.contains(what) && line.contains("No space left")), "{what}: {said}");
+            let said = || gateway.output().lines().any(|line| line.contains(what) && line.contains("No space left"));
+            wait_until(what, said);
         }
         assert_locked(&gateway, &home);
         assert_good_life(&mut gateway);

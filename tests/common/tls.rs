@@ -76,6 +76,31 @@ pub fn fingerprint(port: u16) -> String {
     ids::sha256_hex(&open(port).conn.peer_certificates().expect("a certificate")[0])
 }
 
+/// Certificate and key for localhost as PEM, for so many days from today on; negative: over since then.
+pub fn pair(days: i64) -> [String; 2] {
+    let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).expect("a key");
+    let mut params = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).expect("names");
+    let today = jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC).date();
+    let date = |day: jiff::civil::Date| rcgen::date_time_ymd(day.year().into(), day.month() as u8, day.day() as u8);
+    let end = today.saturating_add(jiff::Span::new().days(days));
+    params.not_before = date(end.min(today).saturating_sub(jiff::Span::new().days(365)));
+    params.not_after = date(end);
+    let certificate = params.self_signed(&key).expect("a certificate");
+    let pem = |kind: &str, der: &[u8]| {
+        use base64::Engine as _;
+        let text = base64::engine::general_purpose::STANDARD.encode(der);
+        let lines: Vec<&str> = text.as_bytes().chunks(64).map(|line| str::from_utf8(line).expect("ASCII")).collect();
+        format!("-----BEGIN {kind}-----\n{}\n-----END {kind}-----\n", lines.join("\n"))
+    };
+    [pem("CERTIFICATE", certificate.der()), pem("PRIVATE KEY", &key.serialize_der())]
+}
+
+/// [`fingerprint`] of a file's text.
+pub fn fingerprint_of(pem: &str) -> String {
+    use rustls::pki_types::pem::PemObject as _;
+    ids::sha256_hex(&CertificateDer::from_pem_slice(pem.as_bytes()).expect("a certificate"))
+}
+
 /// What the gateway says by itself to these bytes, to the end of the connection.
 pub fn says_to(port: u16, bytes: &[u8]) -> Vec<u8> {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("the gateway accepts");

@@ -101,6 +101,10 @@ fn a_trusted_proxy_vouches_for_its_users_and_no_bearer_is_looked_at() {
         ("X-Proxy: 1\r\nX-Auth-User: Ann\r\n", 401, "trusted_proxy_user_not_allowed"),
         ("X-Proxy: 1\r\nX-Auth-User: \r\n", 401, "trusted_proxy_user_missing"),
         ("X-Proxy: 1\r\n", 401, "trusted_proxy_user_missing"),
+        // A proxy that leaves what the client sent and adds its own word: either may be the made-up one.
+        ("X-Proxy: 1\r\nX-Auth-User: ann\r\nX-Auth-User: eve\r\n", 401, "trusted_proxy_user_ambiguous"),
+        ("X-Proxy: 1\r\nX-Auth-User: eve\r\nx-auth-user: ann\r\n", 401, "trusted_proxy_user_ambiguous"),
+        ("X-Proxy: 1\r\nX-Auth-User: ann, eve\r\n", 401, "trusted_proxy_user_not_allowed"),
         ("X-Auth-User: ann\r\n", 401, "trusted_proxy_missing_header_x-proxy"),
         // The proxy's cookie goes along with whatever a page sends.
         ("X-Proxy: 1\r\nX-Auth-User: ann\r\nOrigin: https://evil.example\r\n", 403, "origin not allowed"),

@@ -48,6 +48,10 @@ fn readers_that_do_not_read_end_their_run_and_cost_little() {
         metric(&gateway, "openclaw_gateway_outbox_bytes") as usize == 0
             && gateway.proc_status("VmRSS").saturating_sub(before) < 60_000
     });
+    wait_until("all of them to be counted", || {
+        metric(&gateway, "openclaw_gateway_slow_consumers_total") as usize == READERS
+    });
+    gateway.wait_line("a client of /v1/chat/completions does not read its answer and was cut");
     for raw in &mut sleepers {
         assert!(raw.count_rest() < 12_000_000, "the connection was cut before the end");
     }

@@ -1,9 +1,8 @@
-// What programs do with the official Node package against a gateway: check.mjs GATEWAY-PORT MODEL-PORT TOKEN
+// What programs do with the official Node package against a gateway: check.mjs BASE-URL MODEL-PORT TOKEN
 import assert from 'node:assert/strict'
 import OpenAI from 'openai'
 
-const [gateway, model, token] = process.argv.slice(2)
-const baseURL = `http://127.0.0.1:${gateway}/v1`
+const [baseURL, model, token] = process.argv.slice(2)
 const ai = new OpenAI({ baseURL, apiKey: token })
 const HELLO = 'Hello from the mock model.'
 const PNG =

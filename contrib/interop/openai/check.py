@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What programs do with the official Python package against a gateway: check.py GATEWAY-PORT MODEL-PORT TOKEN"""
+"""What programs do with the official Python package against a gateway: check.py BASE-URL MODEL-PORT TOKEN"""
 import json
 import sys
 import time
@@ -9,8 +9,7 @@ import urllib.request
 import openai
 from openai import OpenAI
 
-gateway, model, token = sys.argv[1:]
-base = f"http://127.0.0.1:{gateway}/v1"
+base, model, token = sys.argv[1:]
 ai = OpenAI(base_url=base, api_key=token)
 HELLO = "Hello from the mock model."
 PNG = ("data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==")

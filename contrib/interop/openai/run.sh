@@ -1,13 +1,19 @@
 #!/usr/bin/env bash
 # The official openai packages for Python (PyPI) and Node (npm) against a gateway whose model is a script.
 #
-#   contrib/interop/openai/run.sh [BINARY]      target/debug/openclaw, or the given one
+#   contrib/interop/openai/run.sh [--tls] [BINARY]      target/debug/openclaw, or the given one
 #
+# --tls: over TLS, with the certificate that the gateway makes as the only authority.
 # Exit 0: everything went well, or a package could not be had and a line says which and why. 1: a check failed.
 # 2: the gateway did not start. Everything lives in a directory that is removed at the end.
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
+tls=false scheme=http
+if [ "${1:-}" = --tls ]; then
+  tls=true scheme=https
+  shift
+fi
 binary=$(realpath "${1:-$here/../../../target/debug/openclaw}")
 work=$(mktemp -d)
 gateway='' model=''
@@ -64,6 +70,7 @@ cat >"$work/home/.openclaw/openclaw.json" <<CONFIG
   gateway: {
     mode: "local",
     auth: { mode: "token", token: "$token" },
+    tls: { enabled: $tls },
     http: { endpoints: { chatCompletions: { enabled: true }, responses: { enabled: true } } },
   },
   models: { providers: { mock: {
@@ -75,7 +82,7 @@ cat >"$work/home/.openclaw/openclaw.json" <<CONFIG
 CONFIG
 env -i PATH="$PATH" HOME="$work/home" TMPDIR="$work" LOGS_DIRECTORY="$work/home/logs" \
   "$binary" gateway --port "$port" >"$work/gateway.log" 2>&1 & gateway=$!
-until grep -q 'listening on ws://' "$work/gateway.log"; do
+until grep -q 'listening on wss\?://' "$work/gateway.log"; do
   if ! kill -0 $gateway 2>/dev/null; then
     cat "$work/gateway.log" >&2
     exit 2
@@ -83,13 +90,18 @@ until grep -q 'listening on ws://' "$work/gateway.log"; do
   sleep 0.05
 done
 
+base=$scheme://localhost:$port/v1
+if $tls; then
+  export SSL_CERT_FILE=$work/home/.openclaw/gateway/tls/gateway-cert.pem
+  export NODE_EXTRA_CA_CERTS=$SSL_CERT_FILE
+fi
 failed=0
 if [ -n "$python" ]; then
-  "$python" "$here/check.py" "$port" "$model_port" "$token" || failed=1
+  "$python" "$here/check.py" "$base" "$model_port" "$token" || failed=1
 fi
 if [ -n "$node" ]; then
   cp "$here/check.mjs" "$work/node/"
-  (cd "$work/node" && "$node" check.mjs "$port" "$model_port" "$token") || failed=1
+  (cd "$work/node" && "$node" check.mjs "$base" "$model_port" "$token") || failed=1
 fi
 if [ $failed -ne 0 ]; then
   printf 'openai interop: the gateway said:\n'

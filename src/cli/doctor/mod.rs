@@ -74,6 +74,7 @@ pub const CHECKS: &[Check] = &[
     check("service.others", "Service", service_checks::others),
     check("gateway.lock", "Gateway", service_checks::stale),
     check("gateway.port", "Gateway", service_checks::port),
+    check("gateway.certificate", "Gateway", state_checks::certificate),
     check("gateway.running", "Gateway", state_checks::running),
     check("model.reachable", "Gateway", service_checks::model),
 ];

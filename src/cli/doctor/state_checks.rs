@@ -14,7 +14,7 @@ pub use crate::cli::state_tree::Tree;
 use crate::cli::target::Trust;
 use crate::cli::wss::{Stream, Timed};
 use crate::protocol::compat_version_ms;
-use crate::server::certificate::Files;
+use crate::server::certificate::{self, Files};
 use crate::server::lock;
 use crate::store::atomic;
 use crate::store::source::FsSource;
@@ -226,6 +226,38 @@ fn from_the_future(facts: &Facts) -> Option<(PathBuf, u64)> {
         let at = u64::try_from(modified.duration_since(std::time::UNIX_EPOCH).ok()?.as_millis()).ok()?;
         (at > facts.now_ms + CLOCK_SLACK_MS).then_some((path, at))
     })
+}
+
+/// What the next start would say about the certificate, and what clients say about its dates.
+pub fn certificate(facts: &Facts, out: &mut Vec<Finding>) {
+    let gateway = &facts.loaded.config.gateway;
+    let files = Files::of(&gateway.tls, &facts.cx.paths.state_dir);
+    if !gateway.tls.enabled || gateway.mode.as_deref() == Some("remote") || files.to_be_made() {
+        return;
+    }
+    let finding = |severity, title: String| Finding::new("gateway.certificate", severity, title);
+    let loaded = match files.read(facts.now_ms) {
+        Ok(loaded) => loaded,
+        Err(e) => {
+            let why = certificate::reason(&e);
+            let remedy = e.hints.first().map_or("", |hint| hint.trim_start_matches("Fix: "));
+            let title = format!("The gateway's certificate cannot be used: {why}");
+            return out.push(finding(Severity::Critical, title).remedy(remedy));
+        }
+    };
+    let Some(trouble) = loaded.validity.and_then(|validity| validity.trouble(facts.now_ms)) else { return };
+    let severity = if trouble.now { Severity::Critical } else { Severity::Warn };
+    let remedy = match gateway.tls.cert_path {
+        Some(_) => {
+            "Renew it: a running gateway takes the new files by itself. Clients with its fingerprint need the new one."
+        }
+        None => {
+            "Remove it and its key, and restart the gateway: it makes a new pair. Clients with its fingerprint need the \
+             new one."
+        }
+    };
+    let title = format!("The gateway's certificate {} ({})", trouble.what, facts.cx.short(&files.cert));
+    out.push(finding(severity, title).remedy(remedy));
 }
 
 /// A note, whichever way: doctor is used while the gateway is down.

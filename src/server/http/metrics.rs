@@ -5,6 +5,7 @@ use crate::http::{Bytes, Reply};
 use crate::metrics::Page;
 use crate::protocol::COMPAT_VERSION;
 use crate::server::Doors;
+use crate::server::certificate::InForce;
 use crate::sys::{fds, memory};
 
 const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -46,6 +47,13 @@ fn page(doors: &Doors) -> String {
     );
     let connects = metrics.ws_connects.get() as f64;
     page.single("openclaw_gateway_ws_connects_total", "counter", "Handshakes that succeeded.", connects);
+    let pages = ctx.canvas.iter().filter_map(|canvas| canvas.watch.as_ref()).map(|watch| watch.pages()).sum::<usize>();
+    let help = "Pages of the canvas that wait for changes.";
+    page.single("openclaw_gateway_live_reload_clients", "gauge", help, pages as f64);
+    if let Some(validity) = doors.tls.as_ref().and_then(InForce::validity) {
+        let help = "When the certificate in force expires, since 1970.";
+        page.single("openclaw_gateway_tls_certificate_expiry_seconds", "gauge", help, validity.until as f64);
+    }
     page.family("openclaw_gateway_rpc_requests_total", "counter", "Requests over WebSocket; deferred: answered later.")
         .table(&metrics.rpc, "method", "outcome");
     page.family("openclaw_gateway_http_requests_total", "counter", "Answers over HTTP by class of status.").table(

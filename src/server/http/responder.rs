@@ -48,7 +48,7 @@ impl Responder {
     pub fn reply(mut self, reply: Reply) {
         self.stage = Stage::Over;
         self.tally.count(&reply);
-        self.outbox.raw(reply.print_whole(&self.shape), self.end_of_answer());
+        self.put(reply.print_whole(&self.shape), self.end_of_answer());
     }
 
     /// The head of an answer that comes in pieces, with the first of them.
@@ -57,18 +57,18 @@ impl Responder {
         self.tally.count(&head);
         let mut bytes = head.print_stream_head(&self.shape);
         self.add_piece(&mut bytes, first);
-        self.outbox.raw(bytes, Behind::More(self.comment()))
+        self.put(bytes, Behind::More(self.comment()))
     }
 
     pub fn has_begun(&self) -> bool {
         self.stage == Stage::Streaming
     }
 
-    /// One more piece. `Closed`: nobody reads it.
+    /// One more piece. `Closed` and `Cut`: nobody reads it.
     pub fn send(&mut self, piece: &[u8]) -> Sent {
         let mut bytes = Vec::with_capacity(piece.len() + 12);
         self.add_piece(&mut bytes, piece);
-        self.outbox.raw(bytes, Behind::More(self.comment()))
+        self.put(bytes, Behind::More(self.comment()))
     }
 
     /// The last piece.
@@ -79,7 +79,16 @@ impl Responder {
         if self.shape.chunked {
             bytes.extend_from_slice(b"0\r\n\r\n");
         }
-        self.outbox.raw(bytes, self.end_of_answer());
+        self.put(bytes, self.end_of_answer());
+    }
+
+    fn put(&self, bytes: Vec<u8>, behind: Behind) -> Sent {
+        let sent = self.outbox.raw(bytes, behind);
+        if sent == Sent::Cut {
+            self.tally.metrics.slow_consumers.add(1);
+            log::warn!(target: "gateway/http", "a client of {} does not read its answer and was cut", self.tally.route);
+        }
+        sent
     }
 
     fn end_of_answer(&self) -> Behind {
@@ -114,7 +123,7 @@ impl Drop for Responder {
             Stage::Owed => {
                 let reply = super::api_error(503, "the gateway is stopping", "api_error");
                 self.tally.count(&reply);
-                self.outbox.raw(reply.print_whole(&self.shape), self.end_of_answer());
+                self.put(reply.print_whole(&self.shape), self.end_of_answer());
             }
             // The reader sees that the stream has no end.
             Stage::Streaming => self.outbox.cut(),
