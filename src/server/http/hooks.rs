@@ -23,13 +23,13 @@ use crate::ids;
 use crate::limits;
 use crate::policy::auth::bearer;
 use crate::policy::hooks::action::Wake;
-use crate::policy::hooks::external;
 use crate::policy::hooks::replay::Replays;
 use crate::policy::hooks::template::Facts;
 use crate::policy::rate_limit::{RateKey, RateLimiter, RateScope};
 use crate::protocol::ErrorShape;
 use crate::rpc::context::wall_ms;
 use crate::store::transcript::iso_time;
+use crate::text::untrusted;
 
 pub const HOOKS: Route = Route {
     name: "/hooks",
@@ -218,11 +218,11 @@ fn main_session(request: &Request) -> String {
     keys::main_of(config.agents.default_id(), config).key
 }
 
-/// Longer keys than allowed count as none.
+/// The first that is one: what is empty, and longer than allowed, counts as none.
 fn idempotency_key<'a>(head: &'a Head, payload: &'a Value) -> Option<&'a str> {
-    let named = ["idempotency-key", "x-openclaw-idempotency-key"].into_iter().find_map(|name| head.header(name));
-    let key = named.or_else(|| payload["idempotencyKey"].as_str())?.trim();
-    (!key.is_empty() && key.chars().count() <= limits::HOOK_KEY_CHARS).then_some(key)
+    let named = ["idempotency-key", "x-openclaw-idempotency-key"].map(|name| head.header(name));
+    let mut given = named.into_iter().chain([payload["idempotencyKey"].as_str()]).flatten().map(str::trim);
+    given.find(|key| !key.is_empty() && key.chars().count() <= limits::HOOK_KEY_CHARS)
 }
 
 /// One of the few transforms that may run at once.
@@ -253,7 +253,7 @@ impl Outcome {
     fn tell(&self, failed: bool, text: &str) {
         let status = if failed { " (error)" } else { "" };
         // What the model says of a stranger's text is as little to be trusted as the text.
-        let text = external::one_line(text, limits::HOOK_SUMMARY_CHARS);
+        let text = untrusted::one_line(text, limits::HOOK_SUMMARY_CHARS);
         let text = if text.is_empty() { "ok".to_owned() } else { text };
         self.events.push(&self.main, &format!("Hook {}{status}: {text}", self.name), wall_ms());
         if failed {
