@@ -408,6 +408,7 @@ fn transforms_are_programs_with_limits() {
         ("null", "echo null"),
         ("deaf", "echo '{}'"),
         ("crash", "echo '{}'; exit 3"),
+        ("spoken", "echo 'jq: parse error' >&2; echo >&2; exit 4"),
         ("chatty", "cat /dev/zero"),
         ("nonsense", "echo hello"),
         ("list", "echo '[]'"),
@@ -458,6 +459,7 @@ fn transforms_are_programs_with_limits() {
     assert_eq!(events(&mut client), ["from the transform", "own"]);
     for (name, line) in [
         ("crash", "transform crash failed: exit status: 3"),
+        ("spoken", "transform spoken failed: exit status: 4: jq: parse error"),
         ("chatty", "transform chatty printed more than 1048576 bytes"),
         ("nonsense", "transform nonsense printed no JSON: "),
         ("list", "transform list printed neither an object nor null"),
@@ -631,6 +633,8 @@ fn commands_show_what_there_is_and_what_a_request_would_do() {
     let bad = parsed(command(&home, 1, &["hooks", "test", "bad", "--json"]));
     assert_eq!((&bad["status"], &bad["error"]), (&json!(500), &json!("transform bad failed: exit status: 1")));
     assert!(command(&home, 1, &["hooks", "test", "nobody"]).contains("Answer: 404 \"Not Found\"\nRefused: no mapping"));
+    let whole = command(&home, 0, &["hooks", "test", "/hooks/skip", "--json"]);
+    assert_eq!(parsed(whole)["hook"], "skip", "with the beginning that all paths have");
     let gmail = command(&home, 0, &["hooks", "test", "gmail", "--payload", &payload]);
     assert!(
         gmail.contains("session hook:gmail: (kept)") && gmail.contains("Source: Email\n---\nNew email from"),

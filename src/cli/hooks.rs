@@ -308,7 +308,9 @@ fn document(cx: &Context, config: &Config, hook: &Hook) -> Value {
 
 fn test(cx: &Context, args: &HooksTest) -> Result<u8> {
     let config = cx.config()?;
-    let path = args.path.trim_matches('/');
+    // Whoever copies it from a log or an address brings the beginning along.
+    let below = args.path.strip_prefix(&config.hooks.path).filter(|below| below.starts_with('/'));
+    let path = below.unwrap_or(&args.path).trim_matches('/');
     let body = body(args, config.hooks.max_body_bytes)?;
     let payload = plan::payload(&body).map_err(Error::new)?;
     let mut headers = Vec::new();
@@ -358,6 +360,9 @@ fn test(cx: &Context, args: &HooksTest) -> Result<u8> {
         out!("{}", json_pretty(&out));
     } else {
         print_test(&out);
+        if out["status"] == 404 {
+            out!("See: {}", cx.suggest("openclaw hooks list"));
+        }
         say_if_off(cx, &config.hooks);
     }
     Ok(u8::from(out.get("error").is_some()))
