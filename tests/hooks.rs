@@ -235,6 +235,21 @@ fn a_wake_is_heard_in_the_next_turn_of_the_main_session() {
 }
 
 #[test]
+fn what_waits_for_the_main_session_survives_a_restart_in_the_process() {
+    let (home, model) = (Home::new(), words());
+    let gateway = start(&home, &model, json!({}));
+    assert_eq!(post(&gateway, "/hooks/wake", &json!({"text": "the doorbell rang"})).status, 200);
+    home.write_config(&config(&model, json!({"canvasHost": {"enabled": false}})).to_string());
+    gateway.wait_line("restart mode: in-process restart");
+    wait_until("the new life", || {
+        let mut canvas = Raw::saying(gateway.port, "GET /__openclaw__/canvas/ HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n");
+        canvas.try_answer(true).is_some_and(|answer| answer.status == 404)
+    });
+    let waiting = events(&mut Client::connect(gateway.port));
+    assert!(waiting.iter().any(|text| text == "the doorbell rang"), "{waiting:?}");
+}
+
+#[test]
 fn an_agent_gets_the_text_of_strangers_behind_a_fence() {
     let (home, model) = (Home::new(), words());
     let gateway = start(&home, &model, json!({}));

@@ -46,6 +46,7 @@ pub const HOOKS: Route = Route {
     handle,
 };
 
+const STOPPING: &str = "the gateway is restarting";
 /// Distance of two lines in the log about wrong tokens.
 const LOG_EVERY: Duration = Duration::from_secs(10);
 
@@ -147,7 +148,10 @@ fn handle(exchange: Exchange<'_>) -> Answer {
         let slot = Slot::take(&request.doors.hooks.transforms);
         let _slot = slot.ok_or_else(|| Refused::Busy("too many transforms at once; try again later".into()))?;
         let dir = live.config.hooks.transforms_dir.as_deref();
-        transform::run(&ctx.paths, dir, command, facts, Some(&ctx.draining)).map_err(Refused::Failed)
+        transform::run(&ctx.paths, dir, command, facts, Some(&ctx.draining)).map_err(|why| match ctx.is_draining() {
+            true => Refused::Busy(STOPPING.into()),
+            false => Refused::Failed(why),
+        })
     };
     let reply = match incoming.plan(&run) {
         Ok(Plan::Nothing) => Reply::empty(204),
@@ -179,7 +183,7 @@ fn tell(request: &Request, wake: &Wake) -> Reply {
 fn begin(request: &Request, run: Run, incoming: &Incoming<'_>) -> Reply {
     let ctx = &request.doors.ctx;
     if ctx.is_draining() {
-        return busy("the gateway is restarting");
+        return busy(STOPPING);
     }
     if ctx.runs.queued() >= limits::HOOK_RUNS_WAITING {
         return busy("too many turns wait; try again later");
