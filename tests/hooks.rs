@@ -298,6 +298,38 @@ fn a_turn_that_fails_is_told_as_well() {
 }
 
 #[test]
+fn a_storm_of_webhooks_leaves_a_slot_to_people() {
+    let home = Home::new();
+    let model = Model::start(vec![
+        Play::Stall(vec!["one".into()]),
+        Play::words("for a person"),
+        Play::words("two"),
+        Play::words("three"),
+    ]);
+    let gateway = start(
+        &home,
+        &model,
+        json!({"agents": {"defaults": {"maxConcurrent": 2}}, "hooks": {"allowRequestSessionKey": true}}),
+    );
+    let mut client = Client::connect(gateway.port);
+    let ring = |text: &str| {
+        let answer = post(&gateway, "/hooks/agent", &json!({"message": text, "sessionKey": format!("hook:{text}")}));
+        answer.json()["runId"].as_str().expect("an id").to_owned()
+    };
+    let first = ring("one");
+    asked(&model, 1);
+    let others = [ring("two"), ring("three")];
+    client.call("chat.send", json!({"sessionKey": "main", "message": "hello", "idempotencyKey": "k"}));
+    // The order in which the model is asked says who had the second slot.
+    assert!(asked(&model, 2).contains("hello"));
+    client.call("chat.abort", json!({"sessionKey": "hook:one", "runId": first}));
+    for run in others {
+        let end = client.call("agent.wait", json!({"runId": run, "timeoutMs": 30_000}));
+        assert_eq!(end["status"], "ok", "{end}");
+    }
+}
+
+#[test]
 fn the_same_request_again_is_the_same_run() {
     let (home, model) = (Home::new(), words());
     let gateway = start(&home, &model, json!({}));

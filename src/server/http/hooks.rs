@@ -209,7 +209,7 @@ fn begin(request: &Request, run: Run, incoming: &Incoming<'_>) -> Reply {
         extra_system_prompt: None,
         timeout,
         // Nobody can go on with a session that was made for one turn.
-        options: Options { ephemeral: session.fresh, model, ..Options::default() },
+        options: Options { ephemeral: session.fresh, model, background: true, ..Options::default() },
     };
     let events = ctx.system_events.clone();
     let outcome = Outcome { name, main: main_session(request), events, run_id: run_id.clone() };
