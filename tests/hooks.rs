@@ -706,3 +706,32 @@ fn commands_show_what_there_is_and_what_a_request_would_do() {
     assert_eq!(gmail["ok"], false);
     assert_eq!(model.served(), 0, "nothing was done");
 }
+
+#[test]
+fn check_says_which_sessions_every_request_would_be_refused_for() {
+    let (home, model) = (Home::new(), words());
+    fs::create_dir_all(home.state().join("hooks/transforms/own")).unwrap();
+    script(&home, "own/where", "pwd >&2; exit 1");
+    let more = json!({"hooks": {"transformsDir": "own", "allowedSessionKeyPrefixes": ["hook:", "agent:"],
+    "defaultSessionKey": "agent:ghost:x", "mappings": [
+        {"id": "outside", "match": {"path": "a"}, "messageTemplate": "x", "sessionKey": "mine"},
+        {"id": "ghost", "match": {"path": "b"}, "messageTemplate": "x", "sessionKey": "agent:ghost:y"},
+        {"id": "other", "match": {"path": "c"}, "messageTemplate": "x", "sessionKey": "agent:ghost:y", "agentId": "main"},
+        {"id": "good", "match": {"path": "d"}, "messageTemplate": "x", "sessionKey": "hook:{{id}}"},
+        {"id": "where", "match": {"path": "e"}, "transform": {"command": "where"}},
+    ]}});
+    home.write_config(&config(&model, more).to_string());
+    let said = command(&home, 1, &["hooks", "check"]);
+    for line in [
+        "× hooks: defaultSessionKey agent:ghost:x: unknown agentId \"ghost\"\n",
+        "× outside: sessionKey must start with one of: hook:, agent:\n",
+        "× ghost: unknown agentId \"ghost\"\n",
+        "× other: agentId \"main\" does not match the agent of sessionKey\n",
+    ] {
+        assert!(said.contains(line), "{line}{said}");
+    }
+    assert!(!said.contains("× good") && !said.contains("× where"), "{said}");
+    // A program stands where it lies: its files are beside it.
+    let there = command(&home, 1, &["hooks", "test", "e"]);
+    assert!(there.contains("hooks/transforms/own\n"), "{there}");
+}

@@ -150,7 +150,7 @@ impl<'a> Incoming<'a> {
     }
 
     /// The session key, and the agent it belongs to. A key that names an agent is judged like `agentId`.
-    fn session(&self, turn: &Turn, from: KeyFrom, id: &str) -> Result<(SessionKey, String), String> {
+    pub fn session(&self, turn: &Turn, from: KeyFrom, id: &str) -> Result<(SessionKey, String), String> {
         let config = self.config;
         let unknown = |agent: &str| format!("unknown agentId \"{agent}\"");
         let named = turn.agent_id.as_deref().map(keys::agent_id);

@@ -54,7 +54,7 @@ pub fn run(
         program: &program,
         args: &[],
         env: env.collect::<Vec<(String, OsString)>>(),
-        dir: Some(&root(paths)),
+        dir: Some(&directory(paths, transforms_dir)),
         input: question.to_string().into_bytes(),
         timeout: limits::HOOK_TRANSFORM_TIME,
         silence: limits::HOOK_TRANSFORM_TIME,
