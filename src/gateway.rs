@@ -21,6 +21,7 @@ use self::settings::{Settings, supervised};
 use crate::agent::tools::TOOLS;
 use crate::config::{Config, Overrides, Paths, Source as _};
 use crate::error::{Error, Result};
+use crate::hub::system_events::SystemEvents;
 use crate::limits;
 use crate::log::ws_lines::Detail;
 use crate::log::{Level, LogHandle};
@@ -95,6 +96,8 @@ pub struct Boot {
     pub handshake_timeout: Duration,
     pub restarts: Arc<Restarts>,
     pub metrics: Arc<Metrics>,
+    /// What waits to be told survives a restart inside the process.
+    pub system_events: Arc<SystemEvents>,
     control_rx: Receiver<Control>,
     signals: Receiver<Signal>,
     /// A token that was made here and could not be saved: it stays the same until the process ends.
@@ -225,6 +228,7 @@ fn boot(
         handshake_timeout,
         restarts,
         metrics: Arc::new(metrics()),
+        system_events: Arc::default(),
         control_rx,
         signals,
         made_token,

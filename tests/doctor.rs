@@ -253,7 +253,7 @@ fn secrets_and_variables_that_are_not_there() {
 fn notes_are_no_reason_to_fail() {
     let home = Home::new();
     home.configure(json!({
-        "gateway": {"maxBufferedBytes": 1_000_000}, "tools": {"profile": "coding"},
+        "gateway": {"maxBufferedBytes": 1_000_000}, "tools": {"profile": "coding", "links": {}},
         "hooks": {"mappings": [{"transform": {"command": "x"}}]},
         "meta": {"lastTouchedVersion": "2027.1.1"},
     }));
@@ -271,7 +271,8 @@ fn notes_are_no_reason_to_fail() {
         json!(["gateway.maxBufferedBytes", "hooks.mappings.0.transform.command"])
     );
     let idle = finding(&seen, "config.without-effect")["detail"].as_array().expect("lines");
-    assert!(idle.contains(&json!("tools.profile")) && !idle.contains(&json!("gateway.mode")), "{idle:?}");
+    assert!(idle.contains(&json!("tools.links")) && !idle.contains(&json!("gateway.mode")), "{idle:?}");
+    assert!(!idle.contains(&json!("tools.profile")), "the tool policy reads it: {idle:?}");
 }
 
 #[test]

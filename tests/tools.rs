@@ -378,7 +378,7 @@ fn pages_become_text() {
     let link = at("/next");
     assert!(text.contains(&format!("# Grüße\n\nSee [this]({link}).\n\n- one")), "{text}");
     assert!(text.starts_with("SECURITY NOTICE: ") && text.contains("\nSource: Web Fetch\n---\n"), "{text}");
-    assert!(text.contains("[[MARKER_SANITIZED]]") && !text.contains("evil") && !text.contains("menu"), "{text}");
+    assert!(text.contains("[[END_MARKER_SANITIZED]]") && !text.contains("evil") && !text.contains("menu"), "{text}");
     assert_eq!(text.matches("<<<END_EXTERNAL_UNTRUSTED_CONTENT id=\"").count(), 1, "{text}");
     assert!(got["title"].as_str().unwrap().contains("\nTür\n"), "{got}");
     for (name, want) in [

@@ -219,6 +219,7 @@ struct Waiting {
 /// A turn that has a slot.
 struct Running {
     session_key: String,
+    background: bool,
     cancel: Arc<RunCancel>,
     book: Arc<Book>,
     deadline: Option<Instant>,
@@ -366,13 +367,15 @@ impl Owner {
         self.schedule();
     }
 
-    /// Gives free slots away, in the order in which turns came.
+    /// Gives free slots away, in the order in which turns came; those that nobody waits for never take the last one.
     fn schedule(&mut self) {
         let slots = (self.world.config)().agents.defaults.max_concurrent.max(1);
         let mut at = 0;
         while at < self.queue.len() && self.running.len() < slots {
-            let key = &self.queue[at].job.route.key;
-            if self.running.values().any(|r| r.session_key == *key) {
+            let job = &self.queue[at].job;
+            let background = self.running.values().filter(|r| r.background).count();
+            let is_crowded = job.is_background() && background + 1 >= slots.max(2);
+            if is_crowded || self.running.values().any(|r| r.session_key == job.route.key) {
                 at += 1;
                 continue;
             }
@@ -392,6 +395,7 @@ impl Owner {
             run_id.clone(),
             Running {
                 session_key: job.route.key.clone(),
+                background: job.is_background(),
                 cancel: cancel.clone(),
                 book: book.clone(),
                 deadline: timeout.and_then(|time| now.checked_add(time)),

@@ -641,7 +641,8 @@ fn user_message(job: &Job, said: &str, lines: &[SystemLine], now: u64) -> Messag
         let at = iso_time(line.at_ms);
         let at = at.get(..19).unwrap_or_default().replace('T', " ");
         // One line each: what follows must not look like another one.
-        text.push_str(&format!("System: [{at} UTC] {}\n", line.text.replace(['\n', '\r'], " ")));
+        let breaks = |c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}');
+        text.push_str(&format!("System: [{at} UTC] {}\n", line.text.replace(breaks, " ")));
     }
     if !text.is_empty() {
         text.push('\n');

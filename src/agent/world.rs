@@ -70,6 +70,8 @@ pub struct Options {
     pub once: bool,
     /// Where the person is who asks; `webchat` if nobody says.
     pub channel: Option<String>,
+    /// Nobody waits for it: it leaves one slot to those who do.
+    pub background: bool,
 }
 
 /// A request that was accepted.
@@ -84,4 +86,10 @@ pub struct Job {
     pub source: Source,
     /// None: nobody follows the run but the clients.
     pub options: Option<Box<Options>>,
+}
+
+impl Job {
+    pub fn is_background(&self) -> bool {
+        self.options.as_ref().is_some_and(|options| options.background)
+    }
 }

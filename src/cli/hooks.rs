@@ -18,8 +18,9 @@ use crate::config::Config;
 use crate::config::hooks::{HookMapping, Hooks, PRESETS};
 use crate::error::{Error, Result};
 use crate::out;
-use crate::policy::hooks as rules;
+use crate::policy::hooks::action::Turn;
 use crate::policy::hooks::template::Facts;
+use crate::policy::hooks::{self as rules, KeyFrom};
 use crate::secret::Secret;
 use crate::server::http::hooks::plan::{self, Incoming, Plan, Refused};
 use crate::server::http::hooks::transform::{self, Said};
@@ -219,6 +220,11 @@ fn general(cx: &Context, config: &Config) -> Vec<String> {
     // Whether there is a token was looked at with the file; behind a reference it is not known here.
     let known = Hooks { token: Some(Secret::new("known")), ..config.hooks.clone() };
     let mut out: Vec<String> = rules::check(&known).err().into_iter().collect();
+    if out.is_empty()
+        && let Some(key) = &config.hooks.default_session_key
+    {
+        out.extend(session_problem(cx, config, &Turn::default()).map(|why| format!("defaultSessionKey {key}: {why}")));
+    }
     let presets = cx.loaded().effective.pointer("/hooks/presets").and_then(Value::as_array).into_iter().flatten();
     for preset in presets.filter_map(Value::as_str).filter(|name| !PRESETS.contains(name)) {
         out.push(format!("there is no preset \"{preset}\" (there is {})", PRESETS.join(", ")));
@@ -251,6 +257,12 @@ fn problems(cx: &Context, config: &Config, mapping: &HookMapping, before: &[Hook
         }
         out.extend(rules::check_agent(&config.hooks, &agent).err());
     }
+    let is_fixed = !mapping.session_key.as_deref().is_some_and(rules::template::has_expressions);
+    if !mapping.wake && mapping.session_key.is_some() && is_fixed && out.is_empty() {
+        let turn =
+            Turn { agent_id: mapping.agent_id.clone(), session_key: mapping.session_key.clone(), ..Turn::default() };
+        out.extend(session_problem(cx, config, &turn));
+    }
     if !matches!(mapping.channel.as_deref(), None | Some("last")) {
         out.push("channel must be last: this gateway has no channels yet".into());
     }
@@ -258,6 +270,11 @@ fn problems(cx: &Context, config: &Config, mapping: &HookMapping, before: &[Hook
         out.extend(with_incoming(cx, config, "", &json!({}), |incoming| incoming.model(model).err()));
     }
     out
+}
+
+/// Why the turn's session would be refused, whatever a request says.
+fn session_problem(cx: &Context, config: &Config, turn: &Turn) -> Option<String> {
+    with_incoming(cx, config, "", &json!({}), |incoming| incoming.session(turn, KeyFrom::Mapping, "check").err())
 }
 
 fn status(config: &Config, hook: &Hook) -> &'static str {
@@ -308,7 +325,9 @@ fn document(cx: &Context, config: &Config, hook: &Hook) -> Value {
 
 fn test(cx: &Context, args: &HooksTest) -> Result<u8> {
     let config = cx.config()?;
-    let path = args.path.trim_matches('/');
+    // Whoever copies it from a log or an address brings the beginning along.
+    let below = args.path.strip_prefix(&config.hooks.path).filter(|below| below.starts_with('/'));
+    let path = below.unwrap_or(&args.path).trim_matches('/');
     let body = body(args, config.hooks.max_body_bytes)?;
     let payload = plan::payload(&body).map_err(Error::new)?;
     let mut headers = Vec::new();
@@ -358,6 +377,9 @@ fn test(cx: &Context, args: &HooksTest) -> Result<u8> {
         out!("{}", json_pretty(&out));
     } else {
         print_test(&out);
+        if out["status"] == 404 {
+            out!("See: {}", cx.suggest("openclaw hooks list"));
+        }
         say_if_off(cx, &config.hooks);
     }
     Ok(u8::from(out.get("error").is_some()))

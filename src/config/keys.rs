@@ -447,13 +447,25 @@ mod tests {
                 "agents.defaults.sandbox",
                 "agents.list.0.sandbox",
                 "tools.exec",
-                "tools.deny",
                 "channels.telegram",
                 "channels.irc",
                 "bindings",
                 "cron",
             ]
         );
+        // What `policy::tools` and webhooks read is not idle.
+        let read = json!({
+            "tools": {"profile": "coding", "deny": ["exec"], "byProvider": {"openai": {"allow": ["x"]}},
+                "web": {"fetch": {"maxChars": 1000, "userAgent": "x"}}, "sessions": {"visibility": "all"},
+                "agentToAgent": {"enabled": true, "allow": ["*"]}, "subagents": {"tools": {"allow": ["x"]}},
+                "exec": {"ask": "off"}},
+            "gateway": {"tools": {"allow": ["cron"], "deny": ["x"]}},
+            "agents": {"list": [{"id": "a", "tools": {"profile": "full", "elevated": {"enabled": true}},
+                "subagents": {"allowAgents": ["*"]}}]},
+            "hooks": {"allowedAgentIds": ["a"], "gmail": {"allowUnsafeExternalContent": true, "account": "a@b"}},
+        });
+        let idle = ["tools.exec", "agents.list.0.tools.elevated", "hooks.gmail.account"];
+        assert_eq!(without_effect(&read), idle);
         assert_eq!(without_effect(&json!({})), [""; 0]);
         assert_eq!(without_effect(&json!([])), [""; 0]);
     }

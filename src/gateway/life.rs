@@ -89,7 +89,7 @@ impl Life {
         let sessions = Sessions::open(&session_files(&config, &boot.paths), &store, now);
         let devices = Devices::open(state, &store, now);
         let live = Arc::new(RwLock::new(Arc::new(live(settings))));
-        let system_events = Arc::<SystemEvents>::default();
+        let system_events = boot.system_events.clone();
         restart::take_note(state, &config, &system_events);
         let budget = Budget::new(memory::total_buffered());
         let (closed_tx, closed_rx) = unbounded();

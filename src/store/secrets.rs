@@ -19,7 +19,7 @@ use crate::config::secret_ref::{self, Batch, ExecProvider, FileProvider, Provide
 use crate::config::{Loaded, Paths, Source};
 use crate::error::Error;
 use crate::secret::Secret;
-use crate::sys::ask::{NoAnswer, Question};
+use crate::sys::ask::{Errors, NoAnswer, Question};
 
 /// What a program gets that was promised no PATH.
 const PLAIN_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -263,7 +263,7 @@ fn from_program(
         timeout: exec.timeout,
         silence: exec.no_output_timeout,
         max_output: exec.max_bytes,
-        keep_errors: false,
+        errors: Errors::Dropped,
         give_up: None,
     };
     let output = question.ask().map_err(|failure| format!("{shown} {}", no_answer(exec, &failure)))?;

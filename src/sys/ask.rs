@@ -19,6 +19,8 @@ use super::process;
 const LAST_OUTPUT: Duration = Duration::from_millis(500);
 /// How often an ending program is looked at.
 const LOOK: Duration = Duration::from_millis(2);
+/// So much of the end of a standard error that is kept apart.
+const ERRORS_BYTES: usize = 4096;
 /// A program that prints more than this many pieces ahead of us waits.
 const PIECES: usize = 16;
 
@@ -34,10 +36,19 @@ pub struct Question<'a> {
     /// Longest silence.
     pub silence: Duration,
     pub max_output: u64,
-    /// Standard error belongs to the answer, and to what a failure says.
-    pub keep_errors: bool,
+    pub errors: Errors,
     /// Looked at all the time: true ends the program.
     pub give_up: Option<&'a AtomicBool>,
+}
+
+/// What becomes of its standard error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Errors {
+    Dropped,
+    /// Belongs to the answer, and to what a failure says.
+    Mixed,
+    /// Its end is what a failure says, and no part of an answer.
+    Apart,
 }
 
 #[derive(Debug)]
@@ -88,7 +99,12 @@ impl Question<'_> {
         while let Ok(piece) = running.pieces.recv_deadline(until) {
             self.take(&mut answer, &piece)?;
         }
-        if status.success() { Ok(answer) } else { Err(NoAnswer::Failed(status, answer)) }
+        if status.success() {
+            return Ok(answer);
+        }
+        let said =
+            if self.errors == Errors::Apart { running.errors.recv_deadline(until).unwrap_or_default() } else { answer };
+        Err(NoAnswer::Failed(status, said))
     }
 
     fn take(&self, answer: &mut Vec<u8>, piece: &[u8]) -> Result<(), NoAnswer> {
@@ -103,7 +119,16 @@ impl Question<'_> {
             command.current_dir(dir);
         }
         let (mut reader, writer) = io::pipe()?;
-        command.stderr(if self.keep_errors { writer.try_clone()?.into() } else { Stdio::null() });
+        let mut errors = None;
+        command.stderr(match self.errors {
+            Errors::Dropped => Stdio::null(),
+            Errors::Mixed => writer.try_clone()?.into(),
+            Errors::Apart => {
+                let (reader, writer) = io::pipe()?;
+                errors = Some(reader);
+                writer.into()
+            }
+        });
         command.stdin(Stdio::piped()).stdout(writer);
         #[cfg(unix)]
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
@@ -112,7 +137,8 @@ impl Question<'_> {
         drop(command);
         let stdin = child.stdin.take();
         let (to_us, pieces) = bounded(PIECES);
-        let running = Running { child, pieces, ended: None };
+        let (its_end, errors_end) = bounded(1);
+        let running = Running { child, pieces, errors: errors_end, ended: None };
         let input = self.input.clone();
         thread::Builder::new().name("ask-in".into()).spawn(move || {
             // A program that does not read its input may answer all the same.
@@ -126,6 +152,18 @@ impl Question<'_> {
                 }
             }
         })?;
+        if let Some(mut reader) = errors {
+            thread::Builder::new().name("ask-err".into()).spawn(move || {
+                let mut buffer = [0; 1024];
+                let mut end = Vec::new();
+                while let Ok(n @ 1..) = reader.read(&mut buffer) {
+                    end.extend_from_slice(&buffer[..n]);
+                    end.drain(..end.len().saturating_sub(ERRORS_BYTES));
+                }
+                // Whom it did not fail does not ask.
+                let _ = its_end.send(end);
+            })?;
+        }
         Ok(running)
     }
 }
@@ -134,6 +172,8 @@ impl Question<'_> {
 struct Running {
     child: Child,
     pieces: Receiver<Vec<u8>>,
+    /// The end of its standard error, when it is closed.
+    errors: Receiver<Vec<u8>>,
     ended: Option<ExitStatus>,
 }
 
@@ -175,7 +215,7 @@ mod tests {
             timeout: Duration::from_secs(20),
             silence: Duration::from_secs(20),
             max_output: 1000,
-            keep_errors: false,
+            errors: Errors::Dropped,
             give_up: None,
         };
         change(&mut question);
@@ -197,8 +237,12 @@ mod tests {
         assert!(
             matches!(ask("exit 3", |_| {}), Err(NoAnswer::Failed(s, said)) if s.code() == Some(3) && said.is_empty())
         );
-        let both = ask("echo out; echo err >&2; exit 1", |q| q.keep_errors = true);
+        let both = ask("echo out; echo err >&2; exit 1", |q| q.errors = Errors::Mixed);
         assert!(matches!(both, Err(NoAnswer::Failed(_, said)) if said == b"out\nerr\n"));
+        let apart = |script| ask(script, |q| q.errors = Errors::Apart);
+        assert_eq!(apart("echo out; echo err >&2").unwrap(), "out\n");
+        let said = apart("echo out; head -c 300000 /dev/zero >&2; echo err >&2; exit 1");
+        assert!(matches!(said, Err(NoAnswer::Failed(_, said)) if said.ends_with(b"\0err\n") && said.len() == 4096));
         static GIVE_UP: AtomicBool = AtomicBool::new(true);
         assert!(matches!(ask("sleep 60", |q| q.give_up = Some(&GIVE_UP)), Err(NoAnswer::GivenUp)));
         assert!(matches!(ask("sleep 60", |q| q.timeout = short), Err(NoAnswer::TimedOut)));

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use crate::sys::ask::{NoAnswer, Question};
+use crate::sys::ask::{Errors, NoAnswer, Question};
 
 const NAME: &str = "tailscale";
 /// Where it lies when PATH does not have it: services start with a short one.
@@ -33,13 +33,6 @@ const SAID_CHARS: usize = 300;
 #[derive(Debug)]
 pub struct Tool {
     path: PathBuf,
-}
-
-/// Whether its standard error is part of the answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Errors {
-    Kept,
-    Dropped,
 }
 
 /// Why a call gave nothing.
@@ -92,14 +85,14 @@ impl Tool {
         limit: Duration,
         give_up: Option<&AtomicBool>,
     ) -> Result<Vec<u8>, Failed> {
-        let denied = match self.run(args, limit, Errors::Kept, give_up) {
+        let denied = match self.run(args, limit, Errors::Mixed, give_up) {
             Err(Failed::Denied(said)) => Failed::Denied(said),
             other => return other,
         };
         let program = self.path.to_string_lossy();
         let with_sudo = [&["-n", &*program], args].concat();
         // What sudo says about itself helps nobody.
-        ask(Path::new("sudo"), &with_sudo, limit, Errors::Kept, give_up).map_err(|_| denied)
+        ask(Path::new("sudo"), &with_sudo, limit, Errors::Mixed, give_up).map_err(|_| denied)
     }
 }
 
@@ -122,7 +115,7 @@ fn ask(
         timeout,
         silence: timeout,
         max_output: OUTPUT,
-        keep_errors: errors == Errors::Kept,
+        errors,
         give_up,
     };
     question.ask().map_err(|failure| match failure {

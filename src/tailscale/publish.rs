@@ -184,7 +184,7 @@ impl Work {
     fn try_publish(&self, plan: &Plan) -> Result<Option<String>, Failed> {
         let give_up = Some(&*self.give_up);
         let tool = Tool::find()?;
-        tool.run(&["--version"], limits::TAILSCALE_DETECT, Errors::Kept, give_up)?;
+        tool.run(&["--version"], limits::TAILSCALE_DETECT, Errors::Mixed, give_up)?;
         let target = plan.target();
         let args = [plan.mode.name(), "--bg", "--yes", &target];
         tool.run_privileged(&args, limits::TAILSCALE_PUBLISH, give_up)?;

@@ -4,6 +4,7 @@
 use serde_json::{Value, json};
 
 use crate::limits;
+use crate::text::untrusted;
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum Action {
@@ -89,7 +90,7 @@ impl Turn {
 
     /// The name for people, on one line.
     pub fn shown_name(&self) -> String {
-        let name = super::external::one_line(self.name.as_deref().unwrap_or_default(), limits::HOOK_NAME_CHARS);
+        let name = untrusted::one_line(self.name.as_deref().unwrap_or_default(), limits::HOOK_NAME_CHARS);
         if name.is_empty() { "Hook".to_owned() } else { name }
     }
 

@@ -59,7 +59,9 @@ pub fn act(mapping: &HookMapping, facts: &Facts<'_>, said: Option<&Map<String, V
         model: field("model", &mapping.model),
         thinking: field("thinking", &mapping.thinking),
         timeout_seconds: said.get("timeoutSeconds").and_then(seconds).or(mapping.timeout_seconds),
-        allow_unsafe_external_content: flag("allowUnsafeExternalContent", mapping.allow_unsafe_external_content),
+        // A program that passes a stranger's fields on must not take the fence away with them.
+        allow_unsafe_external_content: mapping.allow_unsafe_external_content
+            && flag("allowUnsafeExternalContent", true),
     })))
 }
 
@@ -105,6 +107,22 @@ mod tests {
             );
         }
         assert!(find(&[mapping(None, None)], "whatever", &json!({})).is_some(), "without a match it takes everything");
+    }
+
+    #[test]
+    fn only_the_configuration_takes_the_fence_away() {
+        let none = Map::new();
+        let facts = Facts { path: "p", payload: &json!({}), headers: &none, query: &none, now: "n" };
+        for (own, said, want) in [
+            (false, json!({}), false),
+            (false, json!({"allowUnsafeExternalContent": true}), false),
+            (true, json!({}), true),
+            (true, json!({"allowUnsafeExternalContent": false}), false),
+        ] {
+            let mapping = HookMapping { allow_unsafe_external_content: own, ..mapping(None, None) };
+            let Ok(Action::Agent(turn)) = act(&mapping, &facts, said.as_object()) else { panic!("a turn") };
+            assert_eq!(turn.allow_unsafe_external_content, want, "{own} {said}");
+        }
     }
 
     #[test]

@@ -23,13 +23,13 @@ use crate::ids;
 use crate::limits;
 use crate::policy::auth::bearer;
 use crate::policy::hooks::action::Wake;
-use crate::policy::hooks::external;
 use crate::policy::hooks::replay::Replays;
 use crate::policy::hooks::template::Facts;
 use crate::policy::rate_limit::{RateKey, RateLimiter, RateScope};
 use crate::protocol::ErrorShape;
 use crate::rpc::context::wall_ms;
 use crate::store::transcript::iso_time;
+use crate::text::untrusted;
 
 pub const HOOKS: Route = Route {
     name: "/hooks",
@@ -46,6 +46,7 @@ pub const HOOKS: Route = Route {
     handle,
 };
 
+const STOPPING: &str = "the gateway is restarting";
 /// Distance of two lines in the log about wrong tokens.
 const LOG_EVERY: Duration = Duration::from_secs(10);
 
@@ -147,7 +148,10 @@ fn handle(exchange: Exchange<'_>) -> Answer {
         let slot = Slot::take(&request.doors.hooks.transforms);
         let _slot = slot.ok_or_else(|| Refused::Busy("too many transforms at once; try again later".into()))?;
         let dir = live.config.hooks.transforms_dir.as_deref();
-        transform::run(&ctx.paths, dir, command, facts, Some(&ctx.draining)).map_err(Refused::Failed)
+        transform::run(&ctx.paths, dir, command, facts, Some(&ctx.draining)).map_err(|why| match ctx.is_draining() {
+            true => Refused::Busy(STOPPING.into()),
+            false => Refused::Failed(why),
+        })
     };
     let reply = match incoming.plan(&run) {
         Ok(Plan::Nothing) => Reply::empty(204),
@@ -179,7 +183,7 @@ fn tell(request: &Request, wake: &Wake) -> Reply {
 fn begin(request: &Request, run: Run, incoming: &Incoming<'_>) -> Reply {
     let ctx = &request.doors.ctx;
     if ctx.is_draining() {
-        return busy("the gateway is restarting");
+        return busy(STOPPING);
     }
     if ctx.runs.queued() >= limits::HOOK_RUNS_WAITING {
         return busy("too many turns wait; try again later");
@@ -205,7 +209,7 @@ fn begin(request: &Request, run: Run, incoming: &Incoming<'_>) -> Reply {
         extra_system_prompt: None,
         timeout,
         // Nobody can go on with a session that was made for one turn.
-        options: Options { ephemeral: session.fresh, model, ..Options::default() },
+        options: Options { ephemeral: session.fresh, model, background: true, ..Options::default() },
     };
     let events = ctx.system_events.clone();
     let outcome = Outcome { name, main: main_session(request), events, run_id: run_id.clone() };
@@ -218,11 +222,11 @@ fn main_session(request: &Request) -> String {
     keys::main_of(config.agents.default_id(), config).key
 }
 
-/// Longer keys than allowed count as none.
+/// The first that is one: what is empty, and longer than allowed, counts as none.
 fn idempotency_key<'a>(head: &'a Head, payload: &'a Value) -> Option<&'a str> {
-    let named = ["idempotency-key", "x-openclaw-idempotency-key"].into_iter().find_map(|name| head.header(name));
-    let key = named.or_else(|| payload["idempotencyKey"].as_str())?.trim();
-    (!key.is_empty() && key.chars().count() <= limits::HOOK_KEY_CHARS).then_some(key)
+    let named = ["idempotency-key", "x-openclaw-idempotency-key"].map(|name| head.header(name));
+    let mut given = named.into_iter().chain([payload["idempotencyKey"].as_str()]).flatten().map(str::trim);
+    given.find(|key| !key.is_empty() && key.chars().count() <= limits::HOOK_KEY_CHARS)
 }
 
 /// One of the few transforms that may run at once.
@@ -253,7 +257,7 @@ impl Outcome {
     fn tell(&self, failed: bool, text: &str) {
         let status = if failed { " (error)" } else { "" };
         // What the model says of a stranger's text is as little to be trusted as the text.
-        let text = external::one_line(text, limits::HOOK_SUMMARY_CHARS);
+        let text = untrusted::one_line(text, limits::HOOK_SUMMARY_CHARS);
         let text = if text.is_empty() { "ok".to_owned() } else { text };
         self.events.push(&self.main, &format!("Hook {}{status}: {text}", self.name), wall_ms());
         if failed {

@@ -18,6 +18,7 @@ use crate::policy::hooks::external::{self, Envelope};
 use crate::policy::hooks::mapping;
 use crate::policy::hooks::template::{Facts, cut};
 use crate::policy::hooks::{self as rules, KeyFrom, SessionKey};
+use crate::text::untrusted;
 
 /// Channels that a turn's answer can go to.
 const CHANNELS: &[&str] = &[];
@@ -149,7 +150,7 @@ impl<'a> Incoming<'a> {
     }
 
     /// The session key, and the agent it belongs to. A key that names an agent is judged like `agentId`.
-    fn session(&self, turn: &Turn, from: KeyFrom, id: &str) -> Result<(SessionKey, String), String> {
+    pub fn session(&self, turn: &Turn, from: KeyFrom, id: &str) -> Result<(SessionKey, String), String> {
         let config = self.config;
         let unknown = |agent: &str| format!("unknown agentId \"{agent}\"");
         let named = turn.agent_id.as_deref().map(keys::agent_id);
@@ -217,7 +218,9 @@ pub fn query_of(target: &str) -> Map<String, Value> {
     query::pairs(target).into_iter().map(|(name, value)| (name, json!(value))).collect()
 }
 
+/// The text as the main session gets it: one line, in which nothing passes for a second one or for a marker of ours.
 fn wake(mut wake: Wake) -> Plan {
+    wake.text = untrusted::one_line(&wake.text, limits::HOOK_EVENT_BYTES);
     cut(&mut wake.text, limits::HOOK_EVENT_BYTES);
     Plan::Wake(wake)
 }

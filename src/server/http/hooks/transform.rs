@@ -15,10 +15,14 @@ use crate::config::Paths;
 use crate::config::hooks::stays_below;
 use crate::limits;
 use crate::policy::hooks::template::Facts;
-use crate::sys::ask::{NoAnswer, Question};
+use crate::sys::ask::{Errors, NoAnswer, Question};
+use crate::text::untrusted;
 
 /// What a transform gets of our environment.
 const VARIABLES: [&str; 6] = ["PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR"];
+
+/// Of what a program says of its failure.
+const ERROR_CHARS: usize = 300;
 
 /// What a transform made of a request.
 #[derive(Debug, PartialEq)]
@@ -50,12 +54,12 @@ pub fn run(
         program: &program,
         args: &[],
         env: env.collect::<Vec<(String, OsString)>>(),
-        dir: Some(&root(paths)),
+        dir: Some(&directory(paths, transforms_dir)),
         input: question.to_string().into_bytes(),
         timeout: limits::HOOK_TRANSFORM_TIME,
         silence: limits::HOOK_TRANSFORM_TIME,
         max_output: limits::HOOK_TRANSFORM_OUTPUT,
-        keep_errors: false,
+        errors: Errors::Apart,
         give_up: stop,
     };
     let seconds = limits::HOOK_TRANSFORM_TIME.as_secs();
@@ -66,7 +70,10 @@ pub fn run(
             format!("transform {command} printed more than {} bytes", limits::HOOK_TRANSFORM_OUTPUT)
         }
         NoAnswer::GivenUp => format!("transform {command} was ended because the gateway stops"),
-        NoAnswer::Failed(status, _) => format!("transform {command} failed: {status}"),
+        NoAnswer::Failed(status, errors) => match last_line(&errors) {
+            line if line.is_empty() => format!("transform {command} failed: {status}"),
+            line => format!("transform {command} failed: {status}: {line}"),
+        },
     })?;
     match serde_json::from_slice(&answer) {
         Ok(Value::Null) => Ok(Said::Skip),
@@ -74,6 +81,13 @@ pub fn run(
         Ok(_) => Err(format!("transform {command} printed neither an object nor null")),
         Err(e) => Err(format!("transform {command} printed no JSON: {e}")),
     }
+}
+
+/// The last thing that a program said of its failure.
+fn last_line(errors: &[u8]) -> String {
+    let text = String::from_utf8_lossy(errors);
+    let line = text.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or_default();
+    untrusted::one_line(line, ERROR_CHARS)
 }
 
 /// The program behind a name, with no links left in its path.

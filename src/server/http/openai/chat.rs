@@ -75,6 +75,7 @@ fn ask(id: &str, asked: ChatRequest, target: Target, channel: Option<String>) ->
             model: target.model,
             once: target.once.is_some(),
             channel,
+            background: false,
         },
     }
 }

@@ -119,6 +119,7 @@ fn ask(id: &str, asked: ResponsesRequest, turns: &[Arc<Turn>], target: Target, c
             model: target.model,
             once: target.once.is_some(),
             channel,
+            background: false,
         },
     }
 }
