@@ -462,6 +462,52 @@ fn the_dashboards_address_the_cost_and_the_update() {
     assert_eq!((&told["update"]["installKind"], &told["availability"]["available"]), (&json!("binary"), &json!(false)));
 }
 
+/// The default layout: the workspace lies in the state directory, which may be a link to another disk or have an old name.
+#[test]
+fn an_uninstall_keeps_workspaces_and_follows_a_link_to_the_gateways_own_disk() {
+    let home = Home::new();
+    home.run(&["setup"]);
+    fs::create_dir(home.state().join("workspace-second")).expect("a directory");
+    let output = home.run(&["uninstall", "--state", "--yes", "--non-interactive"]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let mut left: Vec<_> = fs::read_dir(home.state()).expect("a directory").flatten().map(|e| e.file_name()).collect();
+    left.sort();
+    assert_eq!(left, ["workspace", "workspace-second"]);
+    assert!(home.state().join("workspace/SOUL.md").is_file());
+
+    for (disk, named) in [("usb-openclaw", true), ("usb", false)] {
+        let home = Home::new();
+        let real = home.path().join(disk);
+        fs::create_dir(&real).expect("a directory");
+        std::os::unix::fs::symlink(&real, home.state()).expect("a link");
+        std::os::unix::fs::symlink(".openclaw", home.path().join(".clawdbot")).expect("a link");
+        home.run(&["setup"]);
+        let reset = home.run(&["reset", "--scope", "full", "--yes"]);
+        assert!(reset.status.success(), "{}", stderr(&reset));
+        assert!(real.is_dir() && !home.config_path().exists(), "the link still leads to an empty place");
+        assert!(home.run(&["setup"]).status.success());
+        let output = home.run(&["uninstall", "--all", "--yes"]);
+        assert!(output.status.success(), "{}", stderr(&output));
+        for link in [".openclaw", ".clawdbot"] {
+            assert!(fs::symlink_metadata(home.path().join(link)).is_err(), "{link}");
+        }
+        assert_eq!(real.exists(), !named, "{disk}");
+        let said = format!("Left alone: ~/{disk}, where ~/.openclaw leads to;");
+        assert_eq!(stderr(&output).contains(&said), !named, "{}", stderr(&output));
+    }
+
+    // A configuration elsewhere goes with its copies, which hold the same token.
+    let home = Home::new();
+    let etc = home.path().join("etc");
+    fs::create_dir(&etc).expect("a directory");
+    for args in [&["setup"][..], &["config", "set", "gateway.port", "18999"], &["uninstall", "--all", "--yes"]] {
+        let mut command = home.command(args);
+        command.env("OPENCLAW_CONFIG_PATH", etc.join("claw.json"));
+        assert!(finish(command).status.success(), "{args:?}");
+    }
+    assert_eq!(fs::read_dir(&etc).expect("a directory").count(), 0);
+}
+
 // ── reset and uninstall ────────────────────────────────────────────────────────────────────────────────
 
 #[test]

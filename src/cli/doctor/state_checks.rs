@@ -76,7 +76,10 @@ pub fn owner(facts: &Facts, out: &mut Vec<Finding>) {
     out.push(
         Finding::new("state.owner", Severity::Warn, "Files that belong to another user")
             .detail(list(foreign.iter().map(|path| facts.cx.short(path))))
-            .remedy(format!("A command run with sudo? Give them back: sudo chown -R \"$(id -un)\" {state}")),
+            .remedy(format!(
+                "A command run with sudo? Give them back: sudo chown -R {} {state}",
+                process::user_label(facts.tree.owner)
+            )),
     );
 }
 
