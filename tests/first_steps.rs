@@ -65,6 +65,11 @@ fn completes(shell: &str) {
         (&["--log-level", "de"], &["debug"]),
         (&["devices", "rev"], &["revoke"]),
         (&["completion", "--shell", "fi"], &["fish"]),
+        (&["onboard", "--gateway-auth", "p"], &["password"]),
+        (&["reset", "--scope", "f"], &["full"]),
+        (&["setup", "--mode", "r"], &["remote"]),
+        (&["system", "event", "--mode", "n"], &["next-heartbeat", "now"]),
+        (&["webhooks", "gmail", "setup", "--bind", "l"], &[]),
         (&["completion", "po"], &["powershell"]),
         (&["gateway", "call", "system-p"], &["system-presence"]),
         (&["config", "get", "gateway.r"], &["gateway.reload.", "gateway.remote."]),
@@ -299,6 +304,13 @@ fn onboarding_with_a_provider_a_password_and_wrong_words() {
         ("--mode remote", "--remote-url"),
         ("--custom-base-url ftp://x --custom-model-id m", "is no address"),
         ("--reset-scope everything", "Invalid --scope"),
+        ("--gateway-bind custom", "gateway.customBindHost"),
+        ("--gateway-auth token --gateway-password hunter22", "is for --gateway-auth password"),
+        ("--gateway-auth password --gateway-password hunter22 --gateway-token x", "either that or the password"),
+        ("--gateway-token-ref-env lower", "no name of a variable"),
+        ("--mode remote --remote-url http://box", "not a gateway address"),
+        ("--mode remote --remote-url ws://192.0.2.9:18789", "is not encrypted"),
+        ("--mode remote --remote-url wss://box.example --install-daemon", "is for --mode local"),
     ] {
         let args: Vec<&str> = base.iter().copied().chain(more.split(' ')).collect();
         let output = home.run(&args);
@@ -317,10 +329,10 @@ fn onboarding_with_a_provider_a_password_and_wrong_words() {
     assert_eq!(written["agents"]["defaults"]["model"]["primary"], "custom/m1");
     assert!(stdout(&home.run(&["config", "validate"])).starts_with("Config valid"));
     // Begin again: what was there is kept.
-    let key = ["--reset", "--anthropic-api-key", "sk-ant-x"];
+    let key = ["--reset", "--anthropic-api-key", "sk-ant-x", "--openai-api-key", "sk-y"];
     let output = home.run(&[&base[..], &key[..]].concat());
     assert!(stdout(&output).starts_with("Moved ~/.openclaw/openclaw.json to ~/.openclaw/openclaw.json.reset-"));
-    assert_eq!(config(&home)["env"]["vars"]["ANTHROPIC_API_KEY"], "sk-ant-x");
+    assert_eq!(config(&home)["env"]["vars"], json!({"ANTHROPIC_API_KEY": "sk-ant-x", "OPENAI_API_KEY": "sk-y"}));
     assert_eq!(config(&home)["gateway"]["auth"]["mode"], "token");
 }
 

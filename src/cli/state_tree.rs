@@ -37,9 +37,13 @@ impl Tree {
         let us = process::effective_uid();
         let owner = dirs::owner(state).filter(|_| us == 0).unwrap_or(us);
         let mut tree = Tree { owner, ..Tree::default() };
-        tree.entry(state);
+        if state.is_dir() {
+            tree.entry(state);
+        }
         let config_dir = atomic::parent(&paths.config_path);
-        tree.entry(&paths.config_path);
+        if paths.config_path.is_file() {
+            tree.entry(&paths.config_path);
+        }
         for n in ["", ".1", ".2", ".3", ".4"] {
             let mut backup = paths.config_path.clone().into_os_string();
             backup.push(format!(".bak{n}"));

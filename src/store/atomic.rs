@@ -181,6 +181,10 @@ pub fn create_dirs(directory: &Path) -> io::Result<()> {
         }
         // Somebody was faster.
         Err(_) if directory.is_dir() => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            let what = if directory.exists() { "it is a file" } else { "it is a link that leads nowhere" };
+            Err(io::Error::new(io::ErrorKind::NotADirectory, what))
+        }
         Err(error) => Err(error),
     }
 }

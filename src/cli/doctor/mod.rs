@@ -62,6 +62,7 @@ pub const CHECKS: &[Check] = &[
     check("state.owner", "State", state_checks::owner),
     check("state.sessions", "State", state_checks::sessions),
     check("state.leftovers", "State", state_checks::leftovers),
+    check("state.unreadable", "State", state_checks::unreadable),
     check("state.damaged", "State", state_checks::damaged),
     check("state.workspace", "State", state_checks::workspace),
     check("security.audit", "Security", config_checks::audit),
