@@ -69,7 +69,7 @@ pub const CHECKS: &[Check] = &[
     check("host.disk", "Host", state_checks::disk),
     check("host.memory-card", "Host", state_checks::memory_card),
     check("host.clock", "Host", state_checks::clock),
-    check("service.old-name", "Gateway", old_names::services),
+    check("service.old-name", "Service", old_names::services),
     check("service.drift", "Service", service_checks::drift),
     check("service.lingering", "Service", service_checks::lingering),
     check("service.others", "Service", service_checks::others),
