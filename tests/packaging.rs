@@ -601,6 +601,14 @@ fn a_debian_package_that_installs_and_runs() {
 
     dpkg(&["-i", package.to_str().unwrap()]);
     assert!(fs::read_to_string(&secrets).unwrap().contains(&token), "an upgrade made a new token");
+    // A setting that an administrator changed stays at an upgrade; its copies go with everything else.
+    let mut set = home.program(&program, &["config", "set", "gateway.port", "18999"]);
+    set.env("OPENCLAW_CONFIG_PATH", &config).env("OPENCLAW_STATE_DIR", home.path().join("state"));
+    assert!(finish(set).status.success());
+    dpkg(&["--force-confdef", "--force-confold", "-i", package.to_str().unwrap()]);
+    assert!(fs::read_to_string(&config).unwrap().contains("18999") && config.with_extension("json.bak").exists());
+    dpkg(&["--remove", "openclaw"]);
+    assert!(config.exists() && secrets.exists() && !root.join("usr/bin/openclaw").exists());
     dpkg(&["--purge", "openclaw"]);
-    assert!(!secrets.exists() && !root.join("usr/bin/openclaw").exists() && !config.exists());
+    assert!(!secrets.exists() && !root.join("etc/openclaw").exists());
 }
