@@ -567,6 +567,8 @@ fn reset_moves_aside_and_uninstall_removes_only_its_own() {
     home.run(&["setup", "--workspace", "~/agent"]);
     fs::create_dir_all(home.state().join("credentials")).expect("a directory");
     let mut gateway = Gateway::start(&home, &[]);
+    let dry = home.run(&["reset", "--scope", "config", "--yes", "--dry-run"]);
+    assert!(stdout(&dry).contains("[dry-run] stop gateway service\n"), "{}", stdout(&dry));
     let output = home.run(&["reset", "--scope", "config+creds+sessions", "--yes"]);
     assert!(output.status.success(), "{}{}", stdout(&output), stderr(&output));
     assert_eq!(gateway.wait_exit().code(), Some(0), "a gateway on that state is stopped");

@@ -43,7 +43,7 @@ pub fn run(cx: &Context, args: &Args) -> Result<u8> {
         }
     }
     if args.dry_run {
-        if scope != "config" {
+        if scope != "config" || is_running(cx) {
             out!("[dry-run] stop gateway service");
         }
         paths.iter().for_each(|path| out!("[dry-run] remove {}", cx.short(path)));
@@ -87,10 +87,14 @@ pub(super) fn led_to(path: &Path) -> Option<PathBuf> {
 }
 
 pub(super) fn stop_gateway(cx: &Context) -> Result<()> {
-    if lock::owner(&cx.paths.config_path).is_some_and(|owner| owner.alive) {
+    if is_running(cx) {
         super::stop::stop(cx, &super::tree::Gateway::default(), false)?;
     }
     Ok(())
+}
+
+fn is_running(cx: &Context) -> bool {
+    lock::owner(&cx.paths.config_path).is_some_and(|owner| owner.alive)
 }
 
 pub(super) fn failed(cx: &Context, done: &str, path: &Path, error: &std::io::Error) -> Error {

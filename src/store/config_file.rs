@@ -309,6 +309,8 @@ impl Plan {
             return if fresh { Ok(None) } else { Err(WriteError::LostRace) };
         };
         let copy = stage(backup, text).map_err(|error| io_error("write the backup", backup, error))?;
+        // The copy belongs to whom the file belongs.
+        dirs::leave_theirs(copy.file(), target);
         keep_readers(staged.file(), target).map_err(|error| io_error("write the new file", target, error))?;
         if !source.read(&paths.config_path).is_ok_and(|now| now == text) {
             return Err(WriteError::LostRace);
