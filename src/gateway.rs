@@ -34,6 +34,7 @@ use crate::server::http::ROUTES;
 use crate::server::listen::{self, BindError, Bound};
 use crate::server::lock::{self, Lock, LockError};
 use crate::server::port_report::{self, Wording};
+use crate::store::in_use;
 use crate::store::source::FsSource;
 use crate::sys::signals::{self, Signal};
 use crate::sys::sockets::{self, PortUse};
@@ -200,6 +201,7 @@ fn boot(
     if let Some(warning) = &lock.warning {
         log::warn!(target: "gateway", "{warning}");
     }
+    let _mark = in_use::mark(&paths.state_dir);
     let keep = if options.auth.is_some() { Keep::InMemory("--auth was given") } else { Keep::Saved };
     let made_token = OnceLock::new();
     let token_line = bootstrap::first_token(&paths, &mut settings, keep, &made_token);

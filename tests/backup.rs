@@ -104,6 +104,14 @@ fn a_state_in_use_is_kept_beside_and_a_running_gateway_protects_it() {
     assert_eq!(running.status.code(), Some(1));
     assert!(stderr(&running).contains("gateway already running (pid"), "{}", stderr(&running));
     assert!(stderr(&running).contains("openclaw gateway stop"), "{}", stderr(&running));
+    // Nor is one overlooked whose lock lies elsewhere: a service has a TMPDIR of its own.
+    for args in [&["backup", "restore", "--force", "~/b.tar"][..], &["reset", "--scope", "full", "--yes"]] {
+        let mut elsewhere = home.command(args);
+        elsewhere.env("TMPDIR", home.path());
+        let elsewhere = finish(elsewhere);
+        assert_eq!(elsewhere.status.code(), Some(1), "{args:?}");
+        assert!(stderr(&elsewhere).contains("as another user or with another TMPDIR"), "{}", stderr(&elsewhere));
+    }
     // A gateway that runs does not keep from saving.
     create(&home, &["--verify"]);
     assert_eq!(gateway.stop(), Some(0));

@@ -392,6 +392,40 @@ fn deep_looks_for_lost_conversations() {
 }
 
 #[test]
+fn a_state_directory_that_is_none_and_files_that_are_damaged() {
+    let home = Home::new();
+    fs::write(home.state(), "hello").unwrap();
+    let found = report(&home, &[]);
+    assert_eq!(wrong(&found), ["state.directory"]);
+    let title = finding(&found, "state.directory")["title"].as_str().unwrap();
+    assert!(title.ends_with("should be the state directory and is a file"), "{title}");
+    let setup = home.run(&["setup"]);
+    assert_eq!(setup.status.code(), Some(1));
+
+    let home = Home::new();
+    std::os::unix::fs::symlink("/nonexistent/stick", home.state()).unwrap();
+    let found = report(&home, &[]);
+    let title = finding(&found, "state.directory")["title"].as_str().unwrap();
+    assert!(title.ends_with("is a link to /nonexistent/stick, which is not there"), "{title}");
+    let setup = home.run(&["setup"]);
+    assert!(stderr(&setup).contains("it is a link that leads nowhere"), "{}", stderr(&setup));
+
+    let home = healthy();
+    for (name, text) in
+        [("devices/paired.json", "garbage"), ("devices/pending.json", "[]"), ("identity/device.json", "x")]
+    {
+        let path = home.state().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, text).unwrap();
+        set_mode(path.parent().unwrap(), 0o700);
+        set_mode(&path, 0o600);
+    }
+    let found = report(&home, &[]);
+    assert_eq!(wrong(&found), ["state.unreadable"]);
+    assert_eq!(finding(&found, "state.unreadable")["detail"].as_array().unwrap().len(), 3);
+}
+
+#[test]
 fn no_configuration_and_no_home_to_write_to() {
     let home = Home::new();
     let seen = report(&home, &[]);

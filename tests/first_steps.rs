@@ -65,6 +65,11 @@ fn completes(shell: &str) {
         (&["--log-level", "de"], &["debug"]),
         (&["devices", "rev"], &["revoke"]),
         (&["completion", "--shell", "fi"], &["fish"]),
+        (&["onboard", "--gateway-auth", "p"], &["password"]),
+        (&["reset", "--scope", "f"], &["full"]),
+        (&["setup", "--mode", "r"], &["remote"]),
+        (&["system", "event", "--mode", "n"], &["next-heartbeat", "now"]),
+        (&["webhooks", "gmail", "setup", "--bind", "l"], &[]),
         (&["completion", "po"], &["powershell"]),
         (&["gateway", "call", "system-p"], &["system-presence"]),
         (&["config", "get", "gateway.r"], &["gateway.reload.", "gateway.remote."]),
@@ -299,6 +304,13 @@ fn onboarding_with_a_provider_a_password_and_wrong_words() {
         ("--mode remote", "--remote-url"),
         ("--custom-base-url ftp://x --custom-model-id m", "is no address"),
         ("--reset-scope everything", "Invalid --scope"),
+        ("--gateway-bind custom", "gateway.customBindHost"),
+        ("--gateway-auth token --gateway-password hunter22", "is for --gateway-auth password"),
+        ("--gateway-auth password --gateway-password hunter22 --gateway-token x", "either that or the password"),
+        ("--gateway-token-ref-env lower", "no name of a variable"),
+        ("--mode remote --remote-url http://box", "not a gateway address"),
+        ("--mode remote --remote-url ws://192.0.2.9:18789", "is not encrypted"),
+        ("--mode remote --remote-url wss://box.example --install-daemon", "is for --mode local"),
     ] {
         let args: Vec<&str> = base.iter().copied().chain(more.split(' ')).collect();
         let output = home.run(&args);
@@ -317,10 +329,10 @@ fn onboarding_with_a_provider_a_password_and_wrong_words() {
     assert_eq!(written["agents"]["defaults"]["model"]["primary"], "custom/m1");
     assert!(stdout(&home.run(&["config", "validate"])).starts_with("Config valid"));
     // Begin again: what was there is kept.
-    let key = ["--reset", "--anthropic-api-key", "sk-ant-x"];
+    let key = ["--reset", "--anthropic-api-key", "sk-ant-x", "--openai-api-key", "sk-y"];
     let output = home.run(&[&base[..], &key[..]].concat());
     assert!(stdout(&output).starts_with("Moved ~/.openclaw/openclaw.json to ~/.openclaw/openclaw.json.reset-"));
-    assert_eq!(config(&home)["env"]["vars"]["ANTHROPIC_API_KEY"], "sk-ant-x");
+    assert_eq!(config(&home)["env"]["vars"], json!({"ANTHROPIC_API_KEY": "sk-ant-x", "OPENAI_API_KEY": "sk-y"}));
     assert_eq!(config(&home)["gateway"]["auth"]["mode"], "token");
 }
 
@@ -462,6 +474,52 @@ fn the_dashboards_address_the_cost_and_the_update() {
     assert_eq!((&told["update"]["installKind"], &told["availability"]["available"]), (&json!("binary"), &json!(false)));
 }
 
+/// The default layout: the workspace lies in the state directory, which may be a link to another disk or have an old name.
+#[test]
+fn an_uninstall_keeps_workspaces_and_follows_a_link_to_the_gateways_own_disk() {
+    let home = Home::new();
+    home.run(&["setup"]);
+    fs::create_dir(home.state().join("workspace-second")).expect("a directory");
+    let output = home.run(&["uninstall", "--state", "--yes", "--non-interactive"]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let mut left: Vec<_> = fs::read_dir(home.state()).expect("a directory").flatten().map(|e| e.file_name()).collect();
+    left.sort();
+    assert_eq!(left, ["workspace", "workspace-second"]);
+    assert!(home.state().join("workspace/SOUL.md").is_file());
+
+    for (disk, named) in [("usb-openclaw", true), ("usb", false)] {
+        let home = Home::new();
+        let real = home.path().join(disk);
+        fs::create_dir(&real).expect("a directory");
+        std::os::unix::fs::symlink(&real, home.state()).expect("a link");
+        std::os::unix::fs::symlink(".openclaw", home.path().join(".clawdbot")).expect("a link");
+        home.run(&["setup"]);
+        let reset = home.run(&["reset", "--scope", "full", "--yes"]);
+        assert!(reset.status.success(), "{}", stderr(&reset));
+        assert!(real.is_dir() && !home.config_path().exists(), "the link still leads to an empty place");
+        assert!(home.run(&["setup"]).status.success());
+        let output = home.run(&["uninstall", "--all", "--yes"]);
+        assert!(output.status.success(), "{}", stderr(&output));
+        for link in [".openclaw", ".clawdbot"] {
+            assert!(fs::symlink_metadata(home.path().join(link)).is_err(), "{link}");
+        }
+        assert_eq!(real.exists(), !named, "{disk}");
+        let said = format!("Left alone: ~/{disk}, where ~/.openclaw leads to;");
+        assert_eq!(stderr(&output).contains(&said), !named, "{}", stderr(&output));
+    }
+
+    // A configuration elsewhere goes with its copies, which hold the same token.
+    let home = Home::new();
+    let etc = home.path().join("etc");
+    fs::create_dir(&etc).expect("a directory");
+    for args in [&["setup"][..], &["config", "set", "gateway.port", "18999"], &["uninstall", "--all", "--yes"]] {
+        let mut command = home.command(args);
+        command.env("OPENCLAW_CONFIG_PATH", etc.join("claw.json"));
+        assert!(finish(command).status.success(), "{args:?}");
+    }
+    assert_eq!(fs::read_dir(&etc).expect("a directory").count(), 0);
+}
+
 // ── reset and uninstall ────────────────────────────────────────────────────────────────────────────────
 
 #[test]
@@ -509,6 +567,8 @@ fn reset_moves_aside_and_uninstall_removes_only_its_own() {
     home.run(&["setup", "--workspace", "~/agent"]);
     fs::create_dir_all(home.state().join("credentials")).expect("a directory");
     let mut gateway = Gateway::start(&home, &[]);
+    let dry = home.run(&["reset", "--scope", "config", "--yes", "--dry-run"]);
+    assert!(stdout(&dry).contains("[dry-run] stop gateway service\n"), "{}", stdout(&dry));
     let output = home.run(&["reset", "--scope", "config+creds+sessions", "--yes"]);
     assert!(output.status.success(), "{}{}", stdout(&output), stderr(&output));
     assert_eq!(gateway.wait_exit().code(), Some(0), "a gateway on that state is stopped");

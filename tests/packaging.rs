@@ -370,7 +370,8 @@ fn openwrt_starts_what_uci_says() {
     };
     let keep = Home::new();
     let token = secret(&keep, "token", &format!("{TOKEN}\n"), 0o600);
-    let environment = secret(&keep, "env", "# keys\nANTHROPIC_API_KEY=a b\n\nnonsense\nX=1", 0o600);
+    let odd = "# keys\nANTHROPIC_API_KEY=a b\n\nnonsense\na b=c\n1A=2\n  export Y=$HOME `id` 'q' \"\nX=1";
+    let environment = secret(&keep, "env", odd, 0o600);
     let router = Router::new(&[
         ("enabled", "1"),
         ("port", "18123"),
@@ -394,6 +395,7 @@ fn openwrt_starts_what_uci_says() {
          OPENCLAW_SERVICE_MARKER=openclaw\n\
          append env OPENCLAW_GATEWAY_TOKEN={TOKEN}\n\
          append env ANTHROPIC_API_KEY=a b\n\
+         append env Y=$HOME `id` 'q' \"\n\
          append env X=1\n\
          set file {config}\n\
          set reload_signal HUP\n\
@@ -415,6 +417,23 @@ fn openwrt_starts_what_uci_says() {
     }
     let (calls, _) = router.call("service_triggers");
     assert_eq!(calls, ["trigger openclaw", "validation validate_gateway"]);
+}
+
+/// Places on a stick have the names that people give: nothing of them is taken for shell.
+#[test]
+fn openwrt_keeps_odd_names_together() {
+    let keep = Home::new();
+    let odd = keep.path().join("my stick $HOME `id` \"x\"; it is");
+    fs::create_dir(&odd).unwrap();
+    let config = odd.join("open claw.json");
+    fs::write(&config, "{}").unwrap();
+    let (state, config) = (odd.join("st ate").display().to_string(), config.display().to_string());
+    let router = Router::new(&[("enabled", "1"), ("state_dir", &state), ("config_file", &config)]);
+    let (calls, complaints) = router.call("start_service");
+    assert_eq!(complaints, "");
+    let env = calls.iter().find(|call| call.starts_with("set env ")).unwrap();
+    assert!(env.contains(&format!("OPENCLAW_STATE_DIR={state} OPENCLAW_CONFIG_PATH={config} ")), "{env}");
+    assert!(Path::new(&state).is_dir() && calls.contains(&format!("set file {config}")), "{calls:?}");
 }
 
 #[test]
@@ -582,6 +601,14 @@ fn a_debian_package_that_installs_and_runs() {
 
     dpkg(&["-i", package.to_str().unwrap()]);
     assert!(fs::read_to_string(&secrets).unwrap().contains(&token), "an upgrade made a new token");
+    // A setting that an administrator changed stays at an upgrade; its copies go with everything else.
+    let mut set = home.program(&program, &["config", "set", "gateway.port", "18999"]);
+    set.env("OPENCLAW_CONFIG_PATH", &config).env("OPENCLAW_STATE_DIR", home.path().join("state"));
+    assert!(finish(set).status.success());
+    dpkg(&["--force-confdef", "--force-confold", "-i", package.to_str().unwrap()]);
+    assert!(fs::read_to_string(&config).unwrap().contains("18999") && config.with_extension("json.bak").exists());
+    dpkg(&["--remove", "openclaw"]);
+    assert!(config.exists() && secrets.exists() && !root.join("usr/bin/openclaw").exists());
     dpkg(&["--purge", "openclaw"]);
-    assert!(!secrets.exists() && !root.join("usr/bin/openclaw").exists() && !config.exists());
+    assert!(!secrets.exists() && !root.join("etc/openclaw").exists());
 }

@@ -348,7 +348,9 @@ fn what_drifted_is_listed_and_strangers_are_named() {
         "Recommendation: run \"openclaw doctor\" (or \"openclaw doctor --repair\").",
         "Other gateway-like services detected (best effort):",
         "- clawdbot-gateway.service (user, unit: ~/.config/systemd/user/clawdbot-gateway.service)",
-        "Cleanup hint: systemctl --user disable --now openclaw-gateway.service",
+        // The other one, not the service itself.
+        "Cleanup hint: systemctl --user disable --now clawdbot-gateway.service",
+        "Cleanup hint: rm ~/.config/systemd/user/clawdbot-gateway.service",
     ] {
         assert!(err.lines().any(|own| own == line), "{line}\n{err}");
     }

@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 
 use crate::common::client::{Client, End};
 use crate::common::model::{Model, Play};
-use crate::common::{Gateway, Home, merge, stdout, wait_until};
+use crate::common::{Gateway, Home, finish, merge, stderr, stdout, wait_until};
 
 /// A turn of the session `main`; its reply.
 fn turn(client: &mut Client, key: &str, message: &str) -> String {
@@ -601,4 +601,74 @@ fn a_turn_syncs_at_most_once() {
     println!("{} syncs in {TURNS} turns: {kinds:?}", count());
     assert!(count() <= TURNS, "{} syncs in {TURNS} turns", count());
     assert!(!kinds.contains("fsync"), "{kinds:?}");
+}
+
+/// /var/lib/openclaw is the service's and root gives it commands: what root writes there, the service must be able to
+/// read; and the configuration in /etc stays root's, readable for the service's group.
+#[test]
+fn what_root_writes_for_a_service_stays_the_services() {
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
+    const SERVICE: u32 = 65534;
+    if openclaw::sys::process::uid() != Some(0) {
+        return;
+    }
+    let home = Home::new();
+    let (state, etc) = (home.path().join("lib"), home.path().join("etc"));
+    fs::create_dir(&state).unwrap();
+    fs::create_dir(&etc).unwrap();
+    let config = etc.join("openclaw.json");
+    fs::write(
+        &config,
+        r#"{gateway: {mode: "local", auth: {mode: "token", token: "0123456789abcdef0123456789abcdef"}}}"#,
+    )
+    .unwrap();
+    fs::set_permissions(&config, fs::Permissions::from_mode(0o640)).unwrap();
+    chown(&config, Some(0), Some(SERVICE)).unwrap();
+    chown(&state, Some(SERVICE), Some(SERVICE)).unwrap();
+    fs::set_permissions(&state, fs::Permissions::from_mode(0o700)).unwrap();
+    let run = |args: &[&str]| {
+        let mut command = home.command(args);
+        command.env("OPENCLAW_STATE_DIR", &state).env("OPENCLAW_CONFIG_PATH", &config);
+        let output = finish(command);
+        assert!(output.status.success(), "{args:?}: {}", stderr(&output));
+        stdout(&output)
+    };
+    let readable = |what: &str| {
+        let meta = fs::metadata(&config).unwrap();
+        assert_eq!((meta.uid(), meta.gid(), meta.mode() & 0o777), (0, SERVICE, 0o640), "configuration after {what}");
+        let mut dirs = vec![state.clone()];
+        while let Some(dir) = dirs.pop() {
+            for entry in fs::read_dir(&dir).unwrap() {
+                let entry = entry.unwrap();
+                let meta = entry.metadata().unwrap();
+                assert_eq!((meta.uid(), meta.gid()), (SERVICE, SERVICE), "{} after {what}", entry.path().display());
+                if meta.is_dir() {
+                    dirs.push(entry.path());
+                }
+            }
+        }
+    };
+    run(&["config", "set", "gateway.port", "18999"]);
+    readable("config set");
+    assert!(state.join("logs").is_dir());
+    run(&["qr", "--url", "ws://10.0.0.1:18999"]);
+    assert!(state.join("devices/bootstrap.json").is_file());
+    run(&["setup"]);
+    readable("setup");
+    let found = run(&["doctor", "--fix", "--deep"]);
+    assert!(!found.contains("open to other users") && !found.contains("another user"), "{found}");
+    readable("doctor --fix");
+    let audit = run(&["security", "audit"]);
+    assert!(!audit.contains("readable by others") && !audit.contains("root's gateway"), "{audit}");
+    let backup = home.path().join("b.tar").display().to_string();
+    run(&["backup", "create", "--output", &backup]);
+    run(&["backup", "restore", "--force", &backup]);
+    readable("backup restore");
+    assert_eq!(fs::metadata(&state).unwrap().uid(), SERVICE);
+
+    // What an earlier command left is named, with the way to give it back.
+    fs::write(state.join("devices/paired.json"), "{}").unwrap();
+    fs::set_permissions(state.join("devices/paired.json"), fs::Permissions::from_mode(0o600)).unwrap();
+    let found = run(&["doctor", "--non-interactive"]);
+    assert!(found.contains("another user") && found.contains("chown -R nobody"), "{found}");
 }

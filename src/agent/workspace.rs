@@ -3,7 +3,7 @@
 //! Runs on the thread of a run. Files of the operator are never overwritten, and nothing outside the workspace is read
 //! through a link that stands in it.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
@@ -11,6 +11,7 @@ use serde_json::json;
 
 use crate::config::{Config, Paths};
 use crate::limits::{BOOTSTRAP_FILE_CHARS, BOOTSTRAP_MIN_CHARS, BOOTSTRAP_READ_BYTES, BOOTSTRAP_TOTAL_CHARS};
+use crate::store::atomic;
 
 /// Created in every workspace.
 const SEEDS: [(&str, &str); 6] = [
@@ -44,7 +45,7 @@ pub fn directory(config: &Config, paths: &Paths, agent: &str) -> PathBuf {
 
 /// Creates what is missing: 0700 and 0600. Cheap when everything is there.
 pub fn ensure(directory: &Path, now: &str) -> io::Result<()> {
-    create_dirs(directory)?;
+    atomic::create_dirs(directory)?;
     let state = directory.join(".openclaw").join("workspace-state.json");
     // A workspace that was seeded once keeps the files that its owner has left in it.
     if state.exists() {
@@ -57,13 +58,13 @@ pub fn ensure(directory: &Path, now: &str) -> io::Result<()> {
     if brand_new {
         create_new(&directory.join(FIRST.0), FIRST.1)?;
     }
-    create_dirs(&directory.join(".openclaw"))?;
+    atomic::create_dirs(&directory.join(".openclaw"))?;
     create_new(&state, &format!("{}\n", json!({"version": 1, "bootstrapSeededAt": now})))
 }
 
 /// The workspace of `gateway --dev`: starter files that are missing, nothing about a first conversation (cli 3.6).
 pub fn ensure_dev(directory: &Path) -> io::Result<()> {
-    create_dirs(directory)?;
+    atomic::create_dirs(directory)?;
     SEEDS.iter().filter(|(name, _)| *name != "HEARTBEAT.md").try_for_each(|(name, text)| {
         let path = directory.join(name);
         match *name {
@@ -123,23 +124,11 @@ fn read(path: &Path) -> Option<String> {
 }
 
 fn create_new(path: &Path, text: &str) -> io::Result<()> {
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    match options.open(path) {
+    match atomic::new_private(path) {
         Ok(mut file) => file.write_all(text.as_bytes()),
         Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         Err(e) => Err(e),
     }
-}
-
-fn create_dirs(path: &Path) -> io::Result<()> {
-    let mut builder = fs::DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(path)
 }
 
 #[cfg(test)]

@@ -5,14 +5,13 @@ pub mod capabilities;
 pub mod page;
 pub mod watch;
 
-use std::fs;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use self::capabilities::Capabilities;
 use self::watch::Watch;
-use crate::sys::dirs;
+use crate::store::atomic;
 
 /// Where pages, the A2UI renderer and the reload socket stand on the gateway's port.
 pub const CANVAS_PATH: &str = "/__openclaw__/canvas";
@@ -68,15 +67,8 @@ pub fn encloses(dir: &Path, other: &Path) -> bool {
 }
 
 fn seed(root: &Path) -> io::Result<()> {
-    dirs::create_private(root)?;
-    let mut options = fs::OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::OpenOptionsExt as _;
-        options.mode(0o600);
-    }
-    match options.open(root.join("index.html")) {
+    atomic::create_dirs(root)?;
+    match atomic::new_private(&root.join("index.html")) {
         Ok(mut file) => file.write_all(page::STARTER.as_bytes()),
         Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         Err(e) => Err(e),
@@ -85,6 +77,8 @@ fn seed(root: &Path) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use crate::sys::testing::TempDir;
 

@@ -21,7 +21,7 @@ use crate::store::config_file::{Edit, WriteOptions};
 use crate::store::restore::{self, Restored, Target};
 use crate::store::source::FsSource;
 use crate::store::transcript::iso_time;
-use crate::store::{atomic, config_file};
+use crate::store::{atomic, config_file, in_use};
 use crate::{limits, out};
 
 pub fn run(cx: &Context, args: &Backup) -> Result<u8> {
@@ -38,11 +38,16 @@ pub fn run(cx: &Context, args: &Backup) -> Result<u8> {
 
 /// Nothing may start a gateway on this state while the result lives, and none runs now.
 pub(super) fn keep_gateways_out(cx: &Context) -> Result<Lock> {
-    lock::acquire(&cx.paths.config_path, cx.port(None), false).map_err(|error| match error {
+    let lock = lock::acquire(&cx.paths.config_path, cx.port(None), false).map_err(|error| match error {
         LockError::Held { .. } => Error::new(format!("A gateway runs on this state: {error}"))
             .hint(format!("Stop it first: {}", cx.suggest("openclaw gateway stop"))),
         LockError::Unusable { .. } => Error::new(error.to_string()).hint("Check the owner of that directory."),
-    })
+    })?;
+    match in_use::is_marked(&cx.paths.state_dir) {
+        false => Ok(lock),
+        true => Err(Error::new("A gateway runs on this state, as another user or with another TMPDIR.")
+            .hint("Stop it first, as that user or with its service manager.")),
+    }
 }
 
 // ── create ─────────────────────────────────────────────────────────────────────────────────────────────

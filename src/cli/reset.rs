@@ -11,7 +11,7 @@ use crate::agent::workspace;
 use crate::config::paths::normalize;
 use crate::error::{Error, Result};
 use crate::server::lock;
-use crate::store::restore;
+use crate::store::{atomic, restore};
 use crate::{err, out};
 
 const SCOPES: [(&str, &str); 3] = [
@@ -43,7 +43,7 @@ pub fn run(cx: &Context, args: &Args) -> Result<u8> {
         }
     }
     if args.dry_run {
-        if scope != "config" {
+        if scope != "config" || is_running(cx) {
             out!("[dry-run] stop gateway service");
         }
         paths.iter().for_each(|path| out!("[dry-run] remove {}", cx.short(path)));
@@ -68,17 +68,33 @@ pub(super) fn move_aside(cx: &Context, paths: &[PathBuf]) -> Result<()> {
     let _lock = super::backup::keep_gateways_out(cx)?;
     let suffix = format!(".reset-{}", now_ms());
     for path in paths.iter().filter(|path| std::fs::symlink_metadata(path).is_ok()) {
-        let kept = restore::move_aside(path, &suffix).map_err(|error| failed(cx, "moved", path, &error))?;
-        out!("Moved {} to {}", cx.short(path), cx.short(&kept));
+        let not_moved = |error| failed(cx, "moved", path, &error);
+        // A link stays where it is, on a disk that was chosen: what it leads to is what moves.
+        let led_to = led_to(path);
+        let real = led_to.as_ref().unwrap_or(path);
+        let kept = restore::move_aside(real, &suffix).map_err(not_moved)?;
+        out!("Moved {} to {}", cx.short(real), cx.short(&kept));
+        if led_to.is_some() && kept.is_dir() {
+            atomic::create_dirs(real).map_err(not_moved)?;
+        }
     }
     Ok(())
 }
 
+/// The directory or file that a link leads to.
+pub(super) fn led_to(path: &Path) -> Option<PathBuf> {
+    std::fs::symlink_metadata(path).ok()?.is_symlink().then(|| std::fs::canonicalize(path).ok()).flatten()
+}
+
 pub(super) fn stop_gateway(cx: &Context) -> Result<()> {
-    if lock::owner(&cx.paths.config_path).is_some_and(|owner| owner.alive) {
+    if is_running(cx) {
         super::stop::stop(cx, &super::tree::Gateway::default(), false)?;
     }
     Ok(())
+}
+
+fn is_running(cx: &Context) -> bool {
+    lock::owner(&cx.paths.config_path).is_some_and(|owner| owner.alive)
 }
 
 pub(super) fn failed(cx: &Context, done: &str, path: &Path, error: &std::io::Error) -> Error {
@@ -93,7 +109,12 @@ pub(super) fn own_paths(cx: &Context, scope: &str) -> Result<Vec<PathBuf>> {
     let outside = |path: &Path| !path.starts_with(&paths.state_dir);
     if scope == "full" {
         check_others(cx)?;
-        let config = Some(paths.config_path.clone()).filter(|path| outside(path));
+        let copies = ["", ".bak", ".bak.1", ".bak.2", ".bak.3", ".bak.4"].map(|end| {
+            let mut name = paths.config_path.clone().into_os_string();
+            name.push(end);
+            PathBuf::from(name)
+        });
+        let config = copies.into_iter().filter(|path| outside(path) && path.exists());
         return Ok([paths.state_dir.clone()].into_iter().chain(config).chain(workspaces(cx)).collect());
     }
     let mut found = vec![paths.config_path.clone()];
@@ -108,18 +129,25 @@ pub(super) fn own_paths(cx: &Context, scope: &str) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// The workspace that is the profile's own; one that the configuration puts elsewhere is named and left alone.
+/// The workspaces that are the profile's own; one that the configuration puts elsewhere is named and left alone.
 pub(super) fn workspaces(cx: &Context) -> Vec<PathBuf> {
     let config = &cx.loaded().config;
-    let dir = normalize(&workspace::directory(config, &cx.paths, config.agents.default_id()));
-    let inside = dir.starts_with(&cx.paths.state_dir) && dir != cx.paths.state_dir;
-    // With OPENCLAW_STATE_DIR the default one may be that of the default profile.
-    let of_profile = cx.paths.profile.as_ref().is_some_and(|profile| dir.ends_with(format!("workspace-{profile}")));
-    if inside || of_profile && dir == cx.paths.workspace {
-        return vec![dir];
+    let mut found = Vec::new();
+    for agent in config.agents.ids() {
+        let dir = normalize(&workspace::directory(config, &cx.paths, agent));
+        let inside = dir.starts_with(&cx.paths.state_dir) && dir != cx.paths.state_dir;
+        // With OPENCLAW_STATE_DIR the default one may be that of the default profile.
+        let of_profile = cx.paths.profile.as_ref().is_some_and(|profile| dir.ends_with(format!("workspace-{profile}")));
+        if found.contains(&dir) {
+            continue;
+        }
+        if inside || of_profile && dir == cx.paths.workspace {
+            found.push(dir);
+        } else {
+            err!("Left alone: {} lies outside this profile's directories.", cx.short(&dir));
+        }
     }
-    err!("Left alone: {} lies outside this profile's directories.", cx.short(&dir));
-    Vec::new()
+    found
 }
 
 /// Workspaces of other profiles lie in the state directory of the default one.
@@ -140,15 +168,20 @@ fn check_others(cx: &Context) -> Result<()> {
     Ok(())
 }
 
+/// Its name says whose it is.
+pub(super) fn is_named_so(dir: &Path) -> bool {
+    dir.file_name().is_some_and(|name| {
+        let name = name.to_string_lossy();
+        ["openclaw", "clawdbot", "moltbot", "moldbot"].iter().any(|word| name.contains(word))
+    })
+}
+
 /// A state directory that is somebody's home or the root of the system is a mistake in a variable.
 fn check_own(cx: &Context, dir: &Path) -> Result<()> {
     let real = std::fs::canonicalize(dir).unwrap_or_else(|_| normalize(dir));
     let home = std::fs::canonicalize(&cx.paths.home).unwrap_or_else(|_| cx.paths.home.clone());
-    let named = dir.file_name().is_some_and(|name| {
-        let name = name.to_string_lossy();
-        ["openclaw", "clawdbot", "moltbot", "moldbot"].iter().any(|word| name.contains(word))
-    });
-    let looks_like_ours = named || ["openclaw.json", "identity", "agents"].iter().any(|name| real.join(name).exists());
+    let looks_like_ours =
+        is_named_so(dir) || ["openclaw.json", "identity", "agents"].iter().any(|name| real.join(name).exists());
     if home.starts_with(&real) || real.parent().is_none() || real.exists() && !looks_like_ours {
         return Err(Error::new(format!("{} is no state directory of a gateway; nothing was changed.", cx.short(dir)))
             .hint("Look at OPENCLAW_STATE_DIR and --profile."));

@@ -34,7 +34,6 @@ pub struct Seen {
     pub unavailable: bool,
     /// Where its own lines are.
     pub log_hint: String,
-    pub cleanup_hints: Vec<String>,
 }
 
 /// The service of this profile. Where the user has none, an enabled one of the system is meant: installed by hand or
@@ -152,7 +151,6 @@ pub fn look(cx: &Context) -> Seen {
         command,
         unavailable: reachable.is_err(),
         log_hint: service.log_hint(),
-        cleanup_hints: service.cleanup_hints(),
     }
 }
 
@@ -276,7 +274,6 @@ pub(super) fn not_there() -> Seen {
         issues: Vec::new(),
         unavailable: true,
         log_hint: "journalctl".into(),
-        cleanup_hints: Vec::new(),
     }
 }
 

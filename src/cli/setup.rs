@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
-use super::Context;
 use super::tree::Setup as Args;
+use super::{Context, target};
 use crate::agent::{session, workspace};
 use crate::config::load::{self, Loaded};
 use crate::config::{AuthMode, get_path};
@@ -96,6 +96,9 @@ fn is_remote(args: &Args) -> Result<bool> {
 /// This machine uses the gateway of another one.
 pub(super) fn remote_edits(loaded: &Loaded, url: Option<&str>, token: Option<&str>) -> Result<Vec<Edit>> {
     let given = |text: Option<&str>| text.map(str::trim).filter(|text| !text.is_empty()).map(str::to_owned);
+    if let Some(url) = given(url) {
+        target::check_remote(&url, &|name| loaded.var(&FsSource, name))?;
+    }
     let url = given(url).or_else(|| loaded.config.gateway.remote_url.clone());
     let url = url.ok_or_else(|| {
         Error::new("--mode remote needs the address of the gateway")

@@ -8,7 +8,7 @@ use crate::agent::session;
 use crate::config::{Loaded, Paths};
 use crate::gateway::bootstrap;
 use crate::store::{atomic, lock};
-use crate::sys::process;
+use crate::sys::{dirs, process};
 
 /// More entries than this are not looked at: what is wrong shows before.
 const MAX_ENTRIES: usize = 20_000;
@@ -26,20 +26,32 @@ pub struct Tree {
     pub leftovers: Vec<PathBuf>,
     /// Files that were set aside as damaged.
     pub damaged: Vec<PathBuf>,
+    /// Who runs the gateway: whoever asks, or for root who looks after somebody's gateway, the owner of its state.
+    pub owner: u32,
     seen: usize,
 }
 
 impl Tree {
     pub fn look(paths: &Paths, loaded: &Loaded) -> Tree {
-        let mut tree = Tree::default();
         let state = &paths.state_dir;
-        tree.entry(state);
+        let us = process::effective_uid();
+        let owner = dirs::owner(state).filter(|_| us == 0).unwrap_or(us);
+        let mut tree = Tree { owner, ..Tree::default() };
+        if state.is_dir() {
+            tree.entry(state);
+        }
         let config_dir = atomic::parent(&paths.config_path);
-        tree.entry(&paths.config_path);
+        if paths.config_path.is_file() {
+            tree.entry(&paths.config_path);
+        }
         for n in ["", ".1", ".2", ".3", ".4"] {
             let mut backup = paths.config_path.clone().into_os_string();
             backup.push(format!(".bak{n}"));
             tree.entry(Path::new(&backup));
+        }
+        // A configuration that root keeps elsewhere for a service is not the service's.
+        if us == 0 {
+            tree.foreign.retain(|path| path.starts_with(state));
         }
         tree.entry(&bootstrap::last_good(paths));
         tree.entry(&state.join(".env"));
@@ -105,12 +117,14 @@ impl Tree {
     fn entry(&mut self, path: &Path) {
         use std::os::unix::fs::MetadataExt as _;
         let Ok(meta) = fs::symlink_metadata(path) else { return };
-        if meta.is_symlink() || !meta.is_file() && !meta.is_dir() {
+        if meta.is_symlink() || !meta.is_file() && !meta.is_dir() || dirs::is_for_a_service(&meta) {
             return;
         }
-        let us = process::effective_uid();
-        if meta.uid() != us && us != 0 {
-            return self.foreign.push(path.to_owned());
+        if meta.uid() != self.owner {
+            self.foreign.push(path.to_owned());
+            if process::effective_uid() != 0 {
+                return;
+            }
         }
         let mode = meta.mode() & 0o777;
         let wanted = if meta.is_dir() { 0o700 } else { 0o600 };

@@ -200,6 +200,27 @@ fn local_host(local: Local<'_>) -> IpAddr {
     }
 }
 
+/// An address that goes into the configuration: one that commands would refuse is refused before it is written.
+pub fn check_remote(url: &str, env: &dyn Fn(&str) -> Option<String>) -> Result<()> {
+    let parts = parse_url(url.trim()).ok_or_else(|| no_address(url))?;
+    match is_safe(&parts, env) {
+        true => Ok(()),
+        false => {
+            Err(Error::new(format!("{url} is not encrypted: what is said, and the token, can be read on the way"))
+                .hint("Use wss://, or a tunnel (openclaw help troubleshooting) and ws://127.0.0.1:18789."))
+        }
+    }
+}
+
+fn no_address(url: &str) -> Error {
+    Error::new(format!("not a gateway address: \"{url}\"")).hint("Use ws://host:port.")
+}
+
+fn is_safe(parts: &UrlParts, env: &dyn Fn(&str) -> Option<String>) -> bool {
+    let allowed = || env("OPENCLAW_ALLOW_INSECURE_PRIVATE_WS").is_some_and(|value| value.trim() == "1");
+    parts.secure || is_loopback(&parts.host) || is_private(&parts.host) && allowed()
+}
+
 fn at(
     url: String,
     source: &'static str,
@@ -207,11 +228,8 @@ fn at(
     password: Option<Secret>,
     local: Local<'_>,
 ) -> Result<Target> {
-    let parts = parse_url(&url)
-        .ok_or_else(|| Error::new(format!("not a gateway address: \"{url}\"")).hint("Use ws://host:port."))?;
-    let allowed = (local.env)("OPENCLAW_ALLOW_INSECURE_PRIVATE_WS").is_some_and(|value| value.trim() == "1");
-    let safe = parts.secure || is_loopback(&parts.host) || (allowed && is_private(&parts.host));
-    if !safe {
+    let parts = parse_url(&url).ok_or_else(|| no_address(&url))?;
+    if !is_safe(&parts, local.env) {
         return Err(plaintext(&url, source, local));
     }
     let trust = whom_to_trust(&url, source, &parts, local)?;

@@ -1,11 +1,13 @@
 //! `openclaw uninstall`: removes service, state and workspace of this profile, nothing else.
 
+use std::io;
 use std::path::{Path, PathBuf};
 
 use super::Context;
 use super::prompt::{self, Terminal};
 use super::tree::Uninstall as Args;
 use super::{reset, service_commands};
+use crate::config::paths::STATE_NAMES;
 use crate::error::{Error, Result};
 use crate::{err, out};
 
@@ -70,14 +72,16 @@ fn remove_service(cx: &Context) -> Result<bool> {
 
 fn chosen(cx: &Context, state: bool, workspace: bool) -> Result<Vec<PathBuf>> {
     match (state, workspace) {
-        (true, true) => reset::own_paths(cx, "full"),
+        (true, true) => Ok(old_links(cx).into_iter().chain(reset::own_paths(cx, "full")?).collect()),
         (true, false) => {
-            let kept = reset::workspaces(cx);
-            if kept.iter().any(|dir| dir.starts_with(&cx.paths.state_dir) && dir.exists()) {
-                return Err(Error::new("The workspace lies in the state directory and would go with it.")
-                    .hint("Move it away first, or say --workspace, too."));
-            }
-            Ok(reset::own_paths(cx, "full")?.into_iter().filter(|path| !kept.contains(path)).collect())
+            let state = &cx.paths.state_dir;
+            let mut kept = reset::workspaces(cx);
+            // Also those of agents that the configuration does not name, or no longer.
+            let named = |path: &PathBuf| path.file_name().is_some_and(|n| n.to_string_lossy().starts_with("workspace"));
+            kept.extend(children(state).into_iter().filter(named));
+            kept.retain(|dir| dir.exists());
+            let paths = reset::own_paths(cx, "full")?;
+            Ok(paths.into_iter().flat_map(|path| all_but(path, &kept)).collect())
         }
         (false, true) => {
             reset::own_paths(cx, "config")?;
@@ -87,12 +91,57 @@ fn chosen(cx: &Context, state: bool, workspace: bool) -> Result<Vec<PathBuf>> {
     }
 }
 
+/// The path, or what is in it but for the paths that are kept.
+fn all_but(path: PathBuf, kept: &[PathBuf]) -> Vec<PathBuf> {
+    if kept.contains(&path) {
+        Vec::new()
+    } else if kept.iter().any(|kept| kept.starts_with(&path)) {
+        children(&path).into_iter().flat_map(|child| all_but(child, kept)).collect()
+    } else {
+        vec![path]
+    }
+}
+
+fn children(dir: &Path) -> Vec<PathBuf> {
+    let mut found: Vec<PathBuf> = std::fs::read_dir(dir).into_iter().flatten().flatten().map(|e| e.path()).collect();
+    found.sort();
+    found
+}
+
+/// Links with the names of earlier versions, as doctor leaves them, that lead to this state.
+fn old_links(cx: &Context) -> Vec<PathBuf> {
+    let links = STATE_NAMES.iter().map(|name| cx.paths.home.join(name));
+    let state = std::fs::canonicalize(&cx.paths.state_dir).ok();
+    links.filter(|link| *link != cx.paths.state_dir && state.is_some() && reset::led_to(link) == state).collect()
+}
+
 fn remove(cx: &Context, path: &Path) -> Result<()> {
     let Ok(metadata) = std::fs::symlink_metadata(path) else { return Ok(()) };
-    let removed = if metadata.is_dir() { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) };
-    removed.map_err(|error| reset::failed(cx, "removed", path, &error))?;
+    let not_removed = |path: &Path, error: &io::Error| reset::failed(cx, "removed", path, error);
+    if let Some(real) = reset::led_to(path).filter(|_| *path == cx.paths.state_dir) {
+        if reset::is_named_so(&real) {
+            remove_tree(&real).map_err(|error| not_removed(&real, &error))?;
+            out!("Removed {}", cx.short(&real));
+        } else {
+            err!(
+                "Left alone: {}, where {} leads to; it may hold other things. Secrets and conversations are still there.",
+                cx.short(&real),
+                cx.short(path)
+            );
+        }
+    }
+    let removed = if metadata.is_dir() { remove_tree(path) } else { std::fs::remove_file(path) };
+    removed.map_err(|error| not_removed(path, &error))?;
     out!("Removed {}", cx.short(path));
     Ok(())
+}
+
+/// A disk that is mounted there is emptied and stays.
+fn remove_tree(dir: &Path) -> io::Result<()> {
+    match std::fs::remove_dir_all(dir) {
+        Err(error) if error.kind() == io::ErrorKind::ResourceBusy && children(dir).is_empty() => Ok(()),
+        other => other,
+    }
 }
 
 fn last_line() -> u8 {

@@ -373,7 +373,7 @@ fn is_provider_name(text: &str) -> bool {
         && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'_' | b'-'))
 }
 
-fn is_env_id(text: &str) -> bool {
+pub fn is_env_id(text: &str) -> bool {
     text.len() <= ENV_ID_CHARS
         && text.starts_with(|c: char| c.is_ascii_uppercase())
         && text.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_')

@@ -225,27 +225,4 @@ impl Service {
             Manager::Schtasks => format!("schtasks /Run /TN \"{}\"", self.spec.task_name()),
         }
     }
-
-    /// How a person would remove it without us.
-    pub fn cleanup_hints(&self) -> Vec<String> {
-        let file = self.script();
-        match self.manager {
-            Manager::SystemdUser => {
-                vec![format!("systemctl --user disable --now {}", self.spec.unit_name()), format!("rm {file}")]
-            }
-            Manager::SystemdSystem => {
-                vec![format!("sudo systemctl disable --now {}", self.spec.unit_name()), format!("sudo rm {file}")]
-            }
-            Manager::Procd => vec![format!("{file} disable"), format!("{file} stop"), format!("rm {file}")],
-            Manager::OpenRc => vec![format!("rc-update del {} default", self.name()), format!("rm {file}")],
-            Manager::Launchd => vec![
-                format!("launchctl bootout gui/{}/{}", self.spec.uid, self.spec.launchd_label()),
-                format!("rm {file}"),
-            ],
-            Manager::Schtasks if self.is_login_item() => {
-                vec![format!("del \"{}\"", schtasks::login_item(&self.spec).display())]
-            }
-            Manager::Schtasks => vec![format!("schtasks /Delete /TN \"{}\" /F", self.spec.task_name())],
-        }
-    }
 }

@@ -32,6 +32,20 @@ impl Other {
         format!("{} ({}, {}: {})", self.label, self.scope, self.kind(), short(&self.path))
     }
 
+    /// How a person takes one away that an earlier version left; any other may be wanted.
+    pub fn cleanup(&self, short: &dyn Fn(&Path) -> String) -> Vec<String> {
+        let path = short(&self.path);
+        let user = self.scope == "user";
+        match self.kind() {
+            _ if !self.is_legacy() => Vec::new(),
+            "unit" if user => vec![format!("systemctl --user disable --now {}", self.label), format!("rm {path}")],
+            "unit" => vec![format!("sudo systemctl disable --now {}", self.label), format!("sudo rm {path}")],
+            "plist" if user => vec![format!("launchctl unload {path}"), format!("rm {path}")],
+            "plist" => vec![format!("sudo launchctl unload {path}"), format!("sudo rm {path}")],
+            _ => vec![format!("{path} stop"), format!("{path} disable"), format!("rm {path}")],
+        }
+    }
+
     fn kind(&self) -> &'static str {
         match self.path.extension().and_then(|end| end.to_str()) {
             Some("service") => "unit",

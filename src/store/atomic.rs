@@ -8,6 +8,8 @@ use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use crate::sys::dirs;
+
 /// A temporary file of a living process (or of an earlier one with its pid) is taken for abandoned after this.
 const ABANDONED_AFTER: Duration = Duration::from_secs(60);
 
@@ -34,6 +36,7 @@ impl Staged {
         let name = target.file_name().ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
         let temporary = directory.join(temporary_name(name));
         let file = new_private(&temporary)?;
+        dirs::leave_theirs(&file, target);
         Ok(Staged { file: Some(file), temporary, target: target.to_owned() })
     }
 
@@ -159,24 +162,42 @@ pub fn abandoned(directory: &Path) -> Vec<PathBuf> {
     entries.flatten().filter(is_abandoned).map(|entry| entry.path()).collect()
 }
 
-/// Creates `directory` and its missing parents, mode 0700.
+/// Creates `directory` and its missing parents, mode 0700. Made by root, they belong to whom the directory around them
+/// belongs.
 pub fn create_dirs(directory: &Path) -> io::Result<()> {
     if directory.as_os_str().is_empty() || directory.is_dir() {
         return Ok(());
     }
+    create_dirs(parent(directory))?;
     let mut builder = fs::DirBuilder::new();
-    builder.recursive(true);
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(directory)
+    match builder.create(directory) {
+        Ok(()) => {
+            if let Ok(made) = File::open(directory) {
+                dirs::leave_theirs(&made, parent(directory));
+            }
+            Ok(())
+        }
+        // Somebody was faster.
+        Err(_) if directory.is_dir() => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            let what = if directory.exists() { "it is a file" } else { "it is a link that leads nowhere" };
+            Err(io::Error::new(io::ErrorKind::NotADirectory, what))
+        }
+        Err(error) => Err(error),
+    }
 }
 
-/// Creates a file that must not exist yet (not even as a dangling link), mode 0600, for writing (and reading back).
+/// Creates a file that must not exist yet (not even as a dangling link), mode 0600, for writing (and reading back). Made
+/// by root, it belongs to whom its directory belongs.
 pub fn new_private(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create_new(true);
     private_mode(&mut options);
-    options.open(path)
+    let file = options.open(path)?;
+    dirs::leave_theirs(&file, parent(path));
+    Ok(file)
 }
 
 /// Opens for appending, creating it 0600 when missing. Refuses links, non-files and files with a second name (R23).
@@ -190,7 +211,11 @@ pub fn open_append(path: &Path) -> io::Result<File> {
     options.read(true).append(true);
     private_mode(&mut options);
     match before {
-        None => options.create_new(true).open(path),
+        None => {
+            let file = options.create_new(true).open(path)?;
+            dirs::leave_theirs(&file, parent(path));
+            Ok(file)
+        }
         Some(before) => {
             let file = options.open(path)?;
             if plain_file(&before) && same_file(&before, &file.metadata()?) {

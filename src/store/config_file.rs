@@ -24,6 +24,7 @@ use crate::config::merge::{self, InTheWay};
 use crate::config::{self, Loaded, Paths, Source, diff, edit, legacy, redact, render, spans, text};
 use crate::limits;
 use crate::protocol::COMPAT_VERSION;
+use crate::sys::dirs;
 
 /// How often a writer that waits for another one tries again.
 const LOCK_POLL: Duration = Duration::from_millis(5);
@@ -308,8 +309,9 @@ impl Plan {
             return if fresh { Ok(None) } else { Err(WriteError::LostRace) };
         };
         let copy = stage(backup, text).map_err(|error| io_error("write the backup", backup, error))?;
-        keep_owner(staged.file(), target);
-        keep_owner(copy.file(), target);
+        // The copy belongs to whom the file belongs.
+        dirs::leave_theirs(copy.file(), target);
+        keep_readers(staged.file(), target).map_err(|error| io_error("write the new file", target, error))?;
         if !source.read(&paths.config_path).is_ok_and(|now| now == text) {
             return Err(WriteError::LostRace);
         }
@@ -556,18 +558,17 @@ fn rename_if_there(from: &Path, to: &Path) -> io::Result<()> {
     }
 }
 
-/// Root who edits somebody's file leaves it theirs.
-fn keep_owner(file: &File, old: &Path) {
+/// What root keeps for a service to read stays readable for it; every other file is closed to all but its owner.
+fn keep_readers(file: &File, old: &Path) -> io::Result<()> {
     #[cfg(unix)]
-    if let Ok(old) = fs::metadata(old) {
-        use std::os::unix::fs::MetadataExt as _;
-        let mine = file.metadata().is_ok_and(|new| (new.uid(), new.gid()) == (old.uid(), old.gid()));
-        if !mine {
-            let _ = std::os::unix::fs::fchown(file, Some(old.uid()), Some(old.gid()));
-        }
+    if fs::metadata(old).is_ok_and(|old| dirs::is_for_a_service(&old))
+        && file.metadata().is_ok_and(|new| std::os::unix::fs::MetadataExt::gid(&new) != 0)
+    {
+        file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o640))?;
     }
     #[cfg(not(unix))]
     let _ = (file, old);
+    Ok(())
 }
 
 fn with_suffix(path: &Path, suffix: &str) -> PathBuf {

@@ -22,6 +22,7 @@ pub mod device_record;
 pub mod devices;
 pub mod entry;
 pub mod identity;
+pub mod in_use;
 mod journal;
 mod lines;
 pub mod lock;

@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime};
 use super::atomic;
 use super::backup::{Manifest, Step, Sum, bad, copy, each, named};
 use crate::ids;
-use crate::sys::rename;
+use crate::sys::{dirs, rename};
 
 /// Where the roots of an archive go.
 #[derive(Clone, Debug)]
@@ -49,6 +49,7 @@ pub fn restore(archive: &Path, manifest: &Manifest, target: &Target, step: Step<
         step(&member.name, bytes);
         Ok(())
     })?;
+    staged.leave_theirs();
     staged.commit(&target.suffix)
 }
 
@@ -91,6 +92,13 @@ impl StagedRoots {
                 None => rest.is_empty().then(|| beside.clone()),
             }
         })
+    }
+
+    /// What root restores belongs to whom the old one belonged.
+    fn leave_theirs(&self) {
+        for (_, place, beside) in &self.roots {
+            give(beside, place);
+        }
     }
 
     fn commit(mut self, suffix: &str) -> io::Result<Vec<Restored>> {
@@ -168,6 +176,16 @@ pub fn move_aside(path: &Path, suffix: &str) -> io::Result<PathBuf> {
     fs::rename(path, &kept)?;
     atomic::sync_directory(atomic::parent(path))?;
     Ok(kept)
+}
+
+/// A tree that was just written here; it holds files and directories only.
+fn give(tree: &Path, like: &Path) {
+    if let Ok(file) = fs::File::open(tree) {
+        dirs::leave_theirs(&file, like);
+    }
+    for entry in fs::read_dir(tree).into_iter().flatten().flatten() {
+        give(&entry.path(), like);
+    }
 }
 
 fn sync_tree(path: &Path) -> io::Result<()> {

@@ -62,8 +62,10 @@ impl Source for FsSource {
 fn open_file(path: &Path) -> io::Result<File> {
     let kind = fs::metadata(path)?;
     if !kind.is_file() {
-        let what = if kind.is_dir() { io::ErrorKind::IsADirectory } else { io::ErrorKind::InvalidInput };
-        return Err(what.into());
+        return Err(match kind.is_dir() {
+            true => io::ErrorKind::IsADirectory.into(),
+            false => io::Error::new(io::ErrorKind::InvalidInput, "no plain file"),
+        });
     }
     File::open(path)
 }

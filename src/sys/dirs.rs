@@ -3,7 +3,7 @@
 //!
 //! Any thread.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::path::Path;
 
@@ -46,6 +46,48 @@ pub fn check(dir: &Path) -> Result<bool, String> {
         return Err(format!("owned by {}", super::process::user_label(there.uid())));
     }
     Ok(there.mode() & 0o022 != 0)
+}
+
+/// Root that works on the state of a service leaves it readable for that service: what root just made gets owner and
+/// group of `like`, the directory around it or the file that it replaces. Nothing happens where nothing differs, where
+/// `like` is not there, or for anybody but root.
+pub fn leave_theirs(made: &File, like: &Path) {
+    #[cfg(unix)]
+    if super::process::effective_uid() == 0 {
+        use std::os::unix::fs::MetadataExt as _;
+        let like = if like.as_os_str().is_empty() { Path::new(".") } else { like };
+        let (Ok(theirs), Ok(mine)) = (fs::metadata(like), made.metadata()) else { return };
+        let (owner, group) = (theirs.uid(), theirs.gid());
+        // A directory of root's says nothing about the group of what lies in it; what has been given is not taken back.
+        if mine.uid() == 0 && (owner != 0 || theirs.is_file()) && (owner, group) != (0, mine.gid()) {
+            let _ = std::os::unix::fs::fchown(made, Some(owner), Some(group));
+        }
+    }
+    #[cfg(not(unix))]
+    let _ = (made, like);
+}
+
+/// Whose it is.
+pub fn owner(path: &Path) -> Option<u32> {
+    #[cfg(unix)]
+    return fs::metadata(path).ok().map(|there| std::os::unix::fs::MetadataExt::uid(&there));
+    #[cfg(not(unix))]
+    {
+        let _ = path;
+        None
+    }
+}
+
+/// Root's, and one group of a service may read it: /etc/openclaw/openclaw.json as packages install it.
+#[cfg(unix)]
+pub fn is_for_a_service(there: &fs::Metadata) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    there.is_file() && there.uid() == 0 && there.gid() != 0 && there.mode() & 0o037 == 0
+}
+
+#[cfg(not(unix))]
+pub fn is_for_a_service(_: &fs::Metadata) -> bool {
+    false
 }
 
 /// Without owners and modes to look at: any directory will do.

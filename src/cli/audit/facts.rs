@@ -16,7 +16,7 @@ use crate::secret::Secret;
 use crate::store::atomic;
 use crate::store::device_record::PairedDevice;
 use crate::store::source::FsSource;
-use crate::sys::process;
+use crate::sys::{dirs, process};
 
 /// Names of backups that were made without another name.
 const BACKUP_END: &str = "-openclaw-backup.tar";
@@ -110,7 +110,8 @@ impl<'a> Facts<'a> {
     pub fn gather(cx: &'a Context, depth: Depth) -> Facts<'a> {
         let (paths, loaded) = (&cx.paths, cx.loaded());
         let mut facts = Facts::of_config(paths, loaded, now_ms(), &|name| loaded.var(&FsSource, name));
-        facts.root = process::uid() == Some(0) && paths.state_dir.exists();
+        // Root may look after a gateway that runs as somebody else.
+        facts.root = process::uid() == Some(0) && dirs::owner(&paths.state_dir).is_some_and(|owner| owner == 0);
         facts.entry(Role::State, &paths.state_dir);
         facts.entry(Role::Config, &paths.config_path);
         for path in &loaded.includes {
@@ -168,7 +169,7 @@ impl<'a> Facts<'a> {
         self.entries.push(Entry {
             role,
             path: path.to_owned(),
-            mode: meta.mode() & 0o777,
+            mode: meta.mode() & if dirs::is_for_a_service(&meta) { 0o700 } else { 0o777 },
             directory: meta.is_dir(),
             link: fs::symlink_metadata(path).is_ok_and(|meta| meta.is_symlink()),
             sticky: meta.mode() & 0o1000 != 0,

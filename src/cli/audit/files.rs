@@ -167,7 +167,7 @@ pub const CHECKS: &[Check] = &[
         id: "fs.foreign_owner",
         severity: Warn,
         title: "Files of the gateway belong to another user",
-        remedy: "A command run with sudo? Give them back: sudo chown -R \"$(id -un)\" on the state directory.",
+        remedy: "A command run with sudo? Give them back: sudo chown -R USER on the state directory.",
         look: |f| listed("Not ours", &f.foreign.iter().map(|path| f.short(path)).collect::<Vec<_>>()),
     },
     Check {

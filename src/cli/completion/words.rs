@@ -3,13 +3,27 @@
 use crate::cli::tree::{self, CommandInfo, FlagInfo, FlagInfoKind};
 use crate::protocol::methods::METHODS;
 
-/// Values of options that the parser takes as text.
-const VALUES: [(&str, &[&str]); 5] = [
-    ("--bind", &["loopback", "lan", "tailnet", "auto", "custom"]),
-    ("--auth", &["none", "token", "password", "trusted-proxy"]),
-    ("--tailscale", &["off", "serve", "funnel"]),
-    ("--ws-log", &["auto", "full", "compact"]),
-    ("--thinking", &["off", "minimal", "low", "medium", "high"]),
+const BINDS: &[&str] = &["loopback", "lan", "tailnet", "auto", "custom"];
+const SCOPES: &[&str] = &["config", "config+creds+sessions", "full"];
+/// Values of options that the parser takes as text: the beginning of the command, the option, the words.
+const VALUES: [(&str, &str, &[&str]); 17] = [
+    (" gateway", "--bind", BINDS),
+    (" gateway", "--auth", &["none", "token", "password", "trusted-proxy"]),
+    ("", "--tailscale", &["off", "serve", "funnel"]),
+    (" gateway", "--ws-log", &["auto", "full", "compact"]),
+    (" agent", "--thinking", &["off", "minimal", "low", "medium", "high"]),
+    (" system event", "--mode", &["now", "next-heartbeat"]),
+    (" setup", "--mode", &["local", "remote"]),
+    (" onboard", "--mode", &["local", "remote"]),
+    (" onboard", "--flow", &["quickstart", "advanced", "manual"]),
+    (" onboard", "--auth-choice", &["skip", "apiKey", "openai-api-key", "custom-api-key"]),
+    (" onboard", "--secret-input-mode", &["plaintext", "ref"]),
+    (" onboard", "--custom-compatibility", &["openai", "anthropic"]),
+    (" onboard", "--gateway-bind", BINDS),
+    (" onboard", "--gateway-auth", &["token", "password"]),
+    (" onboard", "--reset-scope", SCOPES),
+    (" reset", "--scope", SCOPES),
+    (" configure", "--section", &["workspace", "model", "gateway", "daemon"]),
 ];
 
 pub struct Node {
@@ -47,11 +61,12 @@ pub fn nodes(root: &CommandInfo) -> Vec<Node> {
 }
 
 fn visit(info: &CommandInfo, path: String, inherited: &[&FlagInfo], nodes: &mut Vec<Node>) {
-    let own = info.flags.iter().filter(|flag| !flag.hidden);
+    // The scripts add --help to every command.
+    let own = info.flags.iter().filter(|flag| !flag.hidden && flag.long != "--help");
     let above = inherited.iter().copied().filter(|flag| info.flags.iter().all(|own| own.long != flag.long));
     nodes.push(Node {
         commands: info.commands.iter().map(|sub| (sub.name.to_owned(), line(sub.command.description))).collect(),
-        options: own.chain(above).map(choice).collect(),
+        options: own.chain(above).map(|flag| choice(&path, flag)).collect(),
         argument: info.positionals.first().map(|first| argument(&path, first.name)),
         path: path.clone(),
     });
@@ -64,18 +79,21 @@ fn visit(info: &CommandInfo, path: String, inherited: &[&FlagInfo], nodes: &mut 
     }
 }
 
-fn choice(flag: &FlagInfo) -> Choice {
+fn choice(path: &str, flag: &FlagInfo) -> Choice {
     let value = match flag.kind {
         FlagInfoKind::Switch => None,
-        FlagInfoKind::Option { arg_name } => Some(option_value(flag.long, arg_name)),
+        FlagInfoKind::Option { arg_name } => Some(option_value(path, flag.long, arg_name)),
     };
     Choice { long: flag.long.to_owned(), short: flag.short, text: line(flag.description), value }
 }
 
-fn option_value(long: &str, arg_name: &str) -> Value {
-    let listed = tree::CHOICES.iter().chain(&VALUES).find(|(name, _)| *name == long);
-    match (listed, arg_name) {
-        (Some((_, words)), _) => Value::Words(words.iter().map(|word| (*word).to_owned()).collect()),
+fn option_value(path: &str, long: &str, arg_name: &str) -> Value {
+    let checked = tree::CHOICES.iter().find(|(name, _)| *name == long).map(|(_, words)| *words);
+    let listed = || VALUES.iter().find(|(at, name, _)| path.starts_with(at) && *name == long).map(|(.., words)| *words);
+    match (checked.or_else(listed), arg_name) {
+        (Some(words), _) => Value::Words(words.iter().map(|word| (*word).to_owned()).collect()),
+        // Paths of addresses.
+        (None, _) if path.starts_with(" webhooks") => Value::Text,
         (None, "path" | "dir" | "file") => Value::Files,
         (None, _) => Value::Text,
     }
@@ -85,7 +103,7 @@ fn argument(path: &str, name: &str) -> Value {
     match (path, name) {
         (path, "path") if path.starts_with(" config ") => Value::Keys,
         (" gateway call", _) => Value::Words(METHODS.iter().map(|method| method.name.to_owned()).collect()),
-        (_, "shell") => option_value("--shell", "shell"),
+        (_, "shell") => option_value(path, "--shell", "shell"),
         (_, "archive") => Value::Files,
         _ => Value::Text,
     }
@@ -94,8 +112,8 @@ fn argument(path: &str, name: &str) -> Value {
 /// The first sentence, on one line.
 fn line(text: &str) -> String {
     let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    let first = text.split(['.', ';', ':']).next().unwrap_or_default();
-    first.to_owned()
+    let end = [". ", "; "].into_iter().filter_map(|end| text.find(end)).min().unwrap_or(text.len());
+    text[..end].trim_end_matches('.').to_owned()
 }
 
 #[cfg(test)]

@@ -32,6 +32,10 @@ pub fn syntax(facts: &Facts, out: &mut Vec<Finding>) {
         return;
     }
     let Some(issue) = loaded.issues.first() else { return };
+    // Without a directory there is no file either; that has a finding of its own.
+    if is_unreadable(facts) && facts.cx.paths.state_dir.is_file() {
+        return;
+    }
     let empty = loaded.raw.as_deref().is_some_and(|text| text.trim().is_empty());
     let title = if empty { "The configuration file is empty".to_owned() } else { issue.message.clone() };
     let finding = Finding::new("config.syntax", Severity::Critical, title);
@@ -51,6 +55,10 @@ fn broken(facts: &Facts, finding: Finding) -> Finding {
                 "Mend the file, or let openclaw doctor --fix put {last_good} in its place (the broken text is kept as .bak)."
             ))
             .fix(Some(Fix::Restore)),
+        None if is_unreadable(facts) => {
+            let path = &facts.cx.paths.config_path;
+            finding.remedy(format!("Look what stands there, and whose it is: ls -ld {}", facts.cx.short(path)))
+        }
         None => finding.remedy("Mend the file; there is no last good configuration to put in its place."),
     }
 }

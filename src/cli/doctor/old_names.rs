@@ -16,8 +16,8 @@ use crate::config::Source as _;
 use crate::config::paths::{CONFIG_NAMES, STATE_NAMES};
 use crate::server::lock;
 use crate::service::legacy;
-use crate::store::atomic;
 use crate::store::source::FsSource;
+use crate::store::{atomic, in_use};
 
 /// The state directory has an old name because no other was found; one that a variable names is the operator's choice.
 pub fn state_dir(facts: &Facts, out: &mut Vec<Finding>) {
@@ -107,7 +107,9 @@ pub fn rename(facts: &Facts, from: &Path, to: &Path, done: &mut Done) {
     let cx = &facts.cx;
     let (old, new) = (cx.short(from), cx.short(to));
     let port = cx.paths.port(&FsSource, None, facts.loaded.config.gateway.port).0;
-    let _lock = match lock::acquire(&cx.paths.config_path, port, false) {
+    let locked = lock::acquire(&cx.paths.config_path, port, false).map_err(|error| error.to_string());
+    let in_use = || in_use::is_marked(&cx.paths.state_dir).then_some("a gateway runs on it".to_owned());
+    let _lock = match locked.and_then(|lock| in_use().map_or(Ok(lock), Err)) {
         Ok(lock) => lock,
         Err(error) => {
             let stop = cx.suggest("openclaw gateway stop");

@@ -31,7 +31,9 @@ const PATIENCE: Duration = Duration::from_millis(1500);
 pub fn directory(facts: &Facts, out: &mut Vec<Finding>) {
     let dir = &facts.cx.paths.state_dir;
     let shown = facts.cx.short(dir);
-    if !dir.exists() {
+    if let Some((what, remedy)) = no_directory(dir, &shown) {
+        out.push(Finding::new("state.directory", Severity::Critical, what).remedy(remedy));
+    } else if !dir.exists() {
         if facts.loaded.exists {
             out.push(
                 Finding::new("state.directory", Severity::Warn, format!("The state directory is missing ({shown})"))
@@ -49,6 +51,22 @@ pub fn directory(facts: &Facts, out: &mut Vec<Finding>) {
             .remedy("Check its owner, and whether its disk is mounted read-only."),
         );
     }
+}
+
+/// Something else stands where the state directory should be: what it is, and what to do.
+fn no_directory(dir: &Path, shown: &str) -> Option<(String, String)> {
+    let there = std::fs::symlink_metadata(dir).ok()?;
+    if there.is_symlink() && !dir.exists() {
+        let to = std::fs::read_link(dir).map(|to| to.display().to_string()).unwrap_or_default();
+        let remedy = format!("Mount the disk that {to} is on, or make that directory; or remove the link.");
+        return Some((format!("The state directory {shown} is a link to {to}, which is not there"), remedy));
+    }
+    (!dir.is_dir()).then(|| {
+        (
+            format!("{shown} should be the state directory and is a file"),
+            format!("Look what it is, then move it: mv {shown} {shown}.old"),
+        )
+    })
 }
 
 pub fn permissions(facts: &Facts, out: &mut Vec<Finding>) {
@@ -76,7 +94,10 @@ pub fn owner(facts: &Facts, out: &mut Vec<Finding>) {
     out.push(
         Finding::new("state.owner", Severity::Warn, "Files that belong to another user")
             .detail(list(foreign.iter().map(|path| facts.cx.short(path))))
-            .remedy(format!("A command run with sudo? Give them back: sudo chown -R \"$(id -un)\" {state}")),
+            .remedy(format!(
+                "A command run with sudo? Give them back: sudo chown -R {} {state}",
+                process::user_label(facts.tree.owner)
+            )),
     );
 }
 
@@ -149,6 +170,25 @@ pub fn damaged(facts: &Facts, out: &mut Vec<Finding>) {
             Finding::new("state.damaged", Severity::Info, "Files that were damaged and set aside")
                 .detail(list(damaged.iter().map(|path| facts.cx.short(path))))
                 .remedy("Take out of them what you need, then remove them. Damage again? Check the disk."),
+        );
+    }
+}
+
+/// What the gateway would set aside at its next start, to begin without it.
+pub fn unreadable(facts: &Facts, out: &mut Vec<Finding>) {
+    let files = ["devices/paired.json", "devices/pending.json", "identity/device.json"];
+    let is_damaged = |path: &PathBuf| match atomic::read_limited(path, crate::limits::STATE_FILE_BYTES) {
+        Ok(bytes) => !matches!(serde_json::from_slice(&bytes), Ok(serde_json::Value::Object(_))),
+        Err(error) => !matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory),
+    };
+    let paths = files.iter().map(|name| facts.cx.paths.state_dir.join(name));
+    let damaged: Vec<String> = paths.filter(is_damaged).map(|path| facts.cx.short(&path)).collect();
+    if !damaged.is_empty() {
+        out.push(
+            Finding::new("state.unreadable", Severity::Warn, "Files that cannot be read").detail(list(damaged)).remedy(
+                "The gateway sets a damaged file aside and begins without it: devices pair again. Better: put it \
+                     back from a backup.",
+            ),
         );
     }
 }

@@ -62,6 +62,7 @@ struct Facts {
     last_error: Option<String>,
     others: Vec<Other>,
     other_lines: Vec<String>,
+    cleanup_hints: Vec<String>,
     /// With --deep: gateways among the processes that nothing above has named.
     processes: Vec<Process>,
 }
@@ -149,6 +150,7 @@ fn gather(cx: &Context, group: &Gateway, args: &GatewayStatus, timeout: u64) -> 
     Ok(Facts {
         last_error: super::logs::local_file(cx).filter(|_| silent).and_then(|path| last_error(&path)),
         other_lines: others.iter().map(|other| other.line(&short)).collect(),
+        cleanup_hints: others.iter().flat_map(|other| other.cleanup(&short)).collect(),
         others,
         processes,
         service_file: service.command.as_ref().map_or(String::new(), |command| cx.short(&command.source)),

@@ -131,7 +131,7 @@ impl Facts {
         if !self.others.is_empty() {
             page.err("Other gateway-like services detected (best effort):");
             self.other_lines.iter().for_each(|line| page.err(format!("- {}", plain(line))));
-            self.service.cleanup_hints.iter().for_each(|hint| page.err(format!("Cleanup hint: {hint}")));
+            self.cleanup_hints.iter().for_each(|hint| page.err(format!("Cleanup hint: {}", plain(hint))));
         }
         if !self.processes.is_empty() {
             page.err("Other gateway processes detected (best effort):");
@@ -223,6 +223,7 @@ mod tests {
             last_error: None,
             others: Vec::new(),
             other_lines: Vec::new(),
+            cleanup_hints: Vec::new(),
             processes: Vec::new(),
         }
     }

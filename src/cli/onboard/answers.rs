@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use crate::cli::context;
 use crate::cli::tree::Onboard as Args;
+use crate::config::secret_ref;
 use crate::error::{Error, Result};
 
 pub const CHOICES: [(&str, &str); 4] = [
@@ -12,6 +13,11 @@ pub const CHOICES: [(&str, &str); 4] = [
     ("openai-api-key", "a key of OpenAI"),
     ("custom-api-key", "another server that speaks like one of these, e.g. on this network"),
 ];
+
+/// Variables that the gateway takes keys from.
+pub const ANTHROPIC: &str = "ANTHROPIC_API_KEY";
+pub const OPENAI: &str = "OPENAI_API_KEY";
+const CUSTOM: &str = "CUSTOM_API_KEY";
 
 /// What is to be written. None = as it is.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -29,8 +35,8 @@ pub struct Answers {
     pub remote_url: Option<String>,
     pub remote_token: Option<String>,
     pub choice: String,
-    /// Key of Anthropic or OpenAI; None: it is in the environment.
-    pub key: Option<String>,
+    /// Variables with keys of Anthropic and OpenAI; those that are in the environment are not named.
+    pub keys: Vec<(&'static str, String)>,
     pub custom: Option<Custom>,
     pub daemon: bool,
 }
@@ -40,7 +46,8 @@ pub struct Custom {
     pub id: String,
     pub url: String,
     pub model: String,
-    pub key: Option<String>,
+    /// Text, or a reference to a variable.
+    pub key: Option<Value>,
     pub api: &'static str,
 }
 
@@ -59,7 +66,11 @@ pub fn from_options(args: &Args) -> Result<Answers> {
         (Some(_), Some(_)) => return Err(Error::new("Use either --gateway-token or --gateway-token-ref-env.")),
         (Some(token), None) if token.trim().is_empty() => return Err(Error::new("--gateway-token is empty.")),
         (Some(token), None) => Some(json!(token.trim())),
-        (None, Some(name)) => Some(json!({"source": "env", "provider": "default", "id": name})),
+        (None, Some(name)) if !secret_ref::is_env_id(name) => {
+            return Err(Error::new(format!("--gateway-token-ref-env: \"{name}\" is no name of a variable"))
+                .hint("It has capitals, digits and underscores, such as OPENCLAW_GATEWAY_TOKEN."));
+        }
+        (None, Some(name)) => Some(variable(name)),
         (None, None) => None,
     };
     let guessed = [
@@ -70,16 +81,16 @@ pub fn from_options(args: &Args) -> Result<Answers> {
     let names: Vec<&str> = CHOICES.iter().map(|(name, _)| *name).collect();
     let choice = one_of("--auth-choice", &args.auth_choice, &names)?;
     let choice = choice.unwrap_or_else(|| guessed.iter().find(|(given, _)| *given).map_or("skip", |g| g.1).to_owned());
-    let key = match choice.as_str() {
-        "apiKey" => args.anthropic_api_key.clone(),
-        "openai-api-key" => args.openai_api_key.clone(),
+    let given = [(ANTHROPIC, &args.anthropic_api_key), (OPENAI, &args.openai_api_key)];
+    let keys = given.into_iter().filter_map(|(name, key)| Some((name, key.clone()?)));
+    let keys: Vec<_> = keys.filter(|_| !in_environment).collect();
+    let wanted = match choice.as_str() {
+        "apiKey" => Some(ANTHROPIC),
+        "openai-api-key" => Some(OPENAI),
         _ => None,
     };
-    if matches!(choice.as_str(), "apiKey" | "openai-api-key")
-        && key.is_none()
-        && !in_environment
-        && args.non_interactive
-    {
+    let misses = wanted.is_some_and(|wanted| keys.iter().all(|(name, _)| *name != wanted));
+    if misses && !in_environment && args.non_interactive {
         return Err(Error::new(format!("--auth-choice {choice} needs the key."))
             .hint("Add --anthropic-api-key or --openai-api-key, or --secret-input-mode ref and set the variable."));
     }
@@ -88,7 +99,11 @@ pub fn from_options(args: &Args) -> Result<Answers> {
             id: args.custom_provider_id.clone().unwrap_or_else(|| "custom".into()),
             url: checked_url(url).map_err(Error::new)?,
             model: model.clone(),
-            key: args.custom_api_key.clone().filter(|_| !in_environment),
+            key: match (in_environment, &args.custom_api_key) {
+                (false, key) => key.clone().map(Value::from),
+                // A server without a key needs none in the environment either.
+                (true, key) => (key.is_some() || context::env(CUSTOM).is_some()).then(|| variable(CUSTOM)),
+            },
             api: api(speaks.as_deref()),
         }),
         (true, ..) if args.non_interactive => {
@@ -110,12 +125,25 @@ pub fn from_options(args: &Args) -> Result<Answers> {
         remote_url: args.remote_url.clone(),
         remote_token: args.remote_token.clone(),
         choice,
-        key: key.filter(|_| !in_environment),
+        keys,
         custom,
         daemon: args.install_daemon && !args.no_install_daemon && !args.skip_daemon,
     };
+    if answers.auth.as_deref() == Some("token") && answers.password.is_some() {
+        return Err(Error::new("--gateway-password is for --gateway-auth password."));
+    }
+    if answers.auth.as_deref() == Some("password") && answers.token.is_some() {
+        return Err(Error::new("A token is for --gateway-auth token; clients show either that or the password."));
+    }
+    if answers.remote && answers.daemon {
+        return Err(Error::new("--install-daemon is for --mode local: the other machine runs the gateway."));
+    }
     fits(&answers)?;
     Ok(answers)
+}
+
+fn variable(name: &str) -> Value {
+    json!({"source": "env", "provider": "default", "id": name})
 }
 
 /// What the gateway would refuse at its start is refused here.

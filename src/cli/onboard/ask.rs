@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::answers::{Answers, CHOICES, Custom, api, checked_url, fits};
-use crate::cli::Context;
+use super::answers::{ANTHROPIC, Answers, CHOICES, Custom, OPENAI, api, checked_url, fits};
 use crate::cli::prompt::Terminal;
+use crate::cli::{Context, context, target};
 use crate::config::{get_path, paths::DEFAULT_PORT};
 use crate::err;
 use crate::error::Result;
@@ -28,9 +28,9 @@ pub fn mode(terminal: &mut Terminal, answers: &mut Answers) -> Result<()> {
     answers.remote = terminal.choose("Where does the gateway run?", &modes, usize::from(answers.remote))? == 1;
     if answers.remote {
         let url = answers.remote_url.clone().unwrap_or_else(|| "ws://127.0.0.1:18789".into());
-        let is_address = |text: &str| match text.starts_with("ws://") || text.starts_with("wss://") {
-            true => Ok(text.to_owned()),
-            false => Err("It begins with ws:// or wss://.".to_owned()),
+        let is_address = |text: &str| match target::check_remote(text, &context::env) {
+            Ok(()) => Ok(text.to_owned()),
+            Err(error) => Err(error.to_string()),
         };
         answers.remote_url = Some(terminal.checked("Its address?", &url, is_address)?);
         let token = terminal.secret("Its token, Enter for none?")?;
@@ -80,7 +80,11 @@ pub fn sections(cx: &Context, terminal: &mut Terminal, answers: &mut Answers, se
         match answers.choice.as_str() {
             "apiKey" | "openai-api-key" => {
                 let key = terminal.secret("Key, Enter if it is in the environment?")?;
-                answers.key = Some(key).filter(|key| !key.is_empty()).or(answers.key.take());
+                let variable = if answers.choice == "apiKey" { ANTHROPIC } else { OPENAI };
+                if !key.is_empty() {
+                    answers.keys.retain(|(name, _)| *name != variable);
+                    answers.keys.push((variable, key));
+                }
             }
             "custom-api-key" => answers.custom = Some(ask_custom(terminal)?),
             _ => {}
@@ -103,5 +107,5 @@ fn ask_custom(terminal: &mut Terminal) -> Result<Custom> {
     let key = terminal.secret("Its key, Enter for none?")?;
     let ways = [("openai", "chat completions"), ("anthropic", "messages")];
     let speaks = ways[terminal.choose("What does it speak?", &ways, 0)?].0;
-    Ok(Custom { id, url, model, key: Some(key).filter(|key| !key.is_empty()), api: api(Some(speaks)) })
+    Ok(Custom { id, url, model, key: Some(key).filter(|key| !key.is_empty()).map(Value::from), api: api(Some(speaks)) })
 }

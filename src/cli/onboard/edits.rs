@@ -50,6 +50,10 @@ fn gateway_edits(loaded: &Loaded, answers: &Answers) -> Result<Vec<Edit>> {
         }
     };
     let text = |value: &Option<String>| value.clone().map(Value::from);
+    if answers.bind.as_deref() == Some("custom") && loaded.config.gateway.custom_bind_host.is_none() {
+        return Err(Error::new("--gateway-bind custom needs an address to listen on.")
+            .hint("First: openclaw config set gateway.customBindHost 192.168.1.2 (an address of this machine)."));
+    }
     set("gateway.port", answers.port.map(Value::from), Some(json!(DEFAULT_PORT)));
     set("gateway.bind", text(&answers.bind), Some(json!("loopback")));
     set("gateway.tailscale.mode", text(&answers.tailscale), Some(json!("off")));
@@ -73,13 +77,8 @@ fn gateway_edits(loaded: &Loaded, answers: &Answers) -> Result<Vec<Edit>> {
 
 fn model_edits(loaded: &Loaded, answers: &Answers) -> Vec<Edit> {
     let mut edits = Vec::new();
-    let variable = match answers.choice.as_str() {
-        "apiKey" => Some("ANTHROPIC_API_KEY"),
-        "openai-api-key" => Some("OPENAI_API_KEY"),
-        _ => None,
-    };
-    if let Some((name, key)) = variable.zip(answers.key.clone()) {
-        edits.push(Edit::set(&format!("env.vars.{name}"), key));
+    for (name, key) in &answers.keys {
+        edits.push(Edit::set(&format!("env.vars.{name}"), key.as_str()));
     }
     if let Some(custom) = &answers.custom {
         let mut provider = json!({
@@ -88,7 +87,7 @@ fn model_edits(loaded: &Loaded, answers: &Answers) -> Vec<Edit> {
             "models": [{"id": custom.model, "name": custom.model}],
         });
         if let Some(key) = &custom.key {
-            provider["apiKey"] = key.clone().into();
+            provider["apiKey"] = key.clone();
         }
         let path = ["models", "providers", &custom.id].map(str::to_owned).to_vec();
         edits.push(Edit::Set { path, value: provider });
