@@ -4,7 +4,7 @@
 use serde_json::json;
 
 use super::files::{self, Site};
-use super::{Answer, Exchange, Request, Route, is_below, is_reserved, refuse_api};
+use super::{Answer, Exchange, Request, Route, is_below, is_reserved, refuse_api, unasked};
 use crate::config::Config;
 use crate::config::model::ControlUi;
 use crate::http::Reply;
@@ -24,7 +24,7 @@ pub const CONTROL_UI: Route = Route {
         "GET" | "HEAD" => Ok(()),
         _ => Err(request.not_found()),
     },
-    max_body: |_| 0,
+    max_body: unasked,
     refuse: refuse_api,
     handle,
 };

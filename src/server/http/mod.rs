@@ -30,6 +30,7 @@ use super::input::Body;
 use super::sockets::Ticket;
 use crate::http::{Head, Reply, Shape};
 use crate::hub::outbox::Outbox;
+use crate::limits;
 use crate::policy::auth::{self, AuthFailure, AuthMethod, Authenticated};
 use crate::policy::net;
 use crate::rpc::context::Live;
@@ -228,6 +229,11 @@ pub fn unauthorized(failure: &AuthFailure) -> Reply {
         }
         _ => api_error(401, "Unauthorized", "unauthorized"),
     }
+}
+
+/// What a GET may bring: nobody asks for it, but some clients send a body with every request.
+pub fn unasked(_: &Live) -> usize {
+    limits::LINGER_BYTES
 }
 
 /// An error in the shape of the OpenAI APIs.
