@@ -283,6 +283,26 @@ fn default_port(scheme: &str) -> Option<u16> {
     }
 }
 
+/// Whether a list names this origin. Both are parsed first: a final slash or the port that goes without saying make no
+/// difference. `null` is only itself.
+pub fn lists_origin(list: &[String], origin: &str) -> bool {
+    let asked = Origin::parse(origin);
+    list.iter().any(|entry| match &asked {
+        Some(asked) => Origin::parse(entry).is_some_and(|entry| entry == *asked),
+        None => origin == "null" && entry.trim() == "null",
+    })
+}
+
+/// Why an entry of a list of exact origins lets nobody in; None for a good one.
+pub fn odd_origin(entry: &str) -> Option<&'static str> {
+    match entry.trim() {
+        "*" => Some("stands for nobody here: name each origin"),
+        "null" => None,
+        entry if Origin::parse(entry).is_none() => Some("is no origin like https://chat.example:8443"),
+        _ => None,
+    }
+}
+
 /// `gateway.controlUi`'s rules for browser origins.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct OriginRules {
@@ -320,7 +340,7 @@ pub fn check_host(host: &HostName, pages: &[String], own_name: &str) -> Result<(
 /// allows these are pages of `also`, and pages of the very place that was asked.
 pub fn check_api_origin(caller: &Caller, rules: &OriginRules, also: &[String]) -> Result<(), &'static str> {
     let Some(text) = caller.origin.as_deref() else { return Ok(()) };
-    let listed = also.iter().any(|entry| entry.eq_ignore_ascii_case(text));
+    let listed = lists_origin(also, text);
     let own = || Origin::parse(text).zip(caller.host.as_ref()).is_some_and(|(origin, host)| origin.is_at(host));
     if listed || own() { Ok(()) } else { check_origin(caller, rules) }
 }
