@@ -69,6 +69,20 @@ fn no_second_request_hides_in_the_body_of_the_first() {
         assert_eq!((answer.status, answer.header("connection")), (status, Some("close")), "{what}: {answer:?}");
         assert!(raw.rest().is_empty(), "nothing is read behind {what}");
     }
+    // What is white space for Unicode is none in a head: to a proxy this is no chunked body, and no number.
+    for (what, line, status) in [
+        ("TE with a no-break space", &b"Transfer-Encoding: chunked\xa0"[..], 501),
+        ("TE behind a next line", b"Transfer-Encoding: \x85chunked", 501),
+        ("CL with a no-break space", b"Content-Length: 5\xa0", 400),
+    ] {
+        let head = request("POST", "/v1/chat/completions", "", "").into_bytes();
+        let rest = format!("\r\n\r\n0\r\n\r\n{hidden}");
+        let mut raw = Raw::open(gateway.port);
+        raw.send(&[&head[..head.len() - 2], line, rest.as_bytes()].concat());
+        let answer = raw.answer();
+        assert_eq!((answer.status, answer.header("connection")), (status, Some("close")), "{what}: {answer:?}");
+        assert!(raw.rest().is_empty(), "nothing is read behind {what}");
+    }
     assert_eq!(model.served(), 2, "none of it reached an agent");
     // An absolute target of somebody else's: the path is used, and the name opens nothing.
     let other = request("GET", "http://127.0.0.1:1/readyz", "", "").replace("Host: 127.0.0.1", "Host: evil.example");
