@@ -129,7 +129,7 @@ impl Caller {
         let peer_is_trusted_proxy = proxies.contains(peer);
         let client = if peer_is_trusted_proxy {
             forwarded_client(head, |ip| proxies.contains(ip))
-                .or_else(|| head.header("x-real-ip").filter(|_| real_ip_fallback).and_then(parse_hop))
+                .or_else(|| single(head, "x-real-ip").filter(|_| real_ip_fallback).and_then(|ip| parse_hop(&ip)))
         } else {
             Some(peer)
         };

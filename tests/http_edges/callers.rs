@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::{ask, place};
 use crate::common::model::Play;
-use crate::common::raw::Answer;
+use crate::common::raw::{Answer, Raw};
 use crate::common::{Gateway, TOKEN};
 
 fn models(gateway: &Gateway, lines: &str, secret: &str) -> Answer {
@@ -87,6 +87,24 @@ fn nobody_talks_himself_out_of_a_lock_or_another_one_into_it() {
 }
 
 #[test]
+fn a_password_may_have_any_letters_however_a_client_writes_them() {
+    let more = json!({"gateway": {"auth": {"mode": "password", "password": "grüße\u{e0}"}}});
+    let (_model, _home, gateway) = place(vec![Play::words("hello")], more);
+    let utf8: &[u8] = "grüße\u{e0}".as_bytes();
+    for (what, secret, status) in [
+        ("UTF-8", utf8, 200),
+        ("Latin-1", &b"gr\xfc\xdfe\xe0"[..], 200),
+        ("something between", &b"gr\xfc\xc3\x9fe\xe0"[..], 401),
+        ("a part", &b"gr\xfc\xdfe"[..], 401),
+    ] {
+        let head: &[u8] = b"GET /v1/models HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer ";
+        let mut raw = Raw::open(gateway.port);
+        raw.send(&[head, secret, b"\r\n\r\n"].concat());
+        assert_eq!(raw.answer().status, status, "{what}");
+    }
+}
+
+#[test]
 fn a_trusted_proxy_vouches_for_its_users_and_no_bearer_is_looked_at() {
     let more = json!({"gateway": {
         "trustedProxies": ["127.0.0.1"],
@@ -102,6 +120,8 @@ fn a_trusted_proxy_vouches_for_its_users_and_no_bearer_is_looked_at() {
         ("X-Proxy: 1\r\nX-Auth-User: \r\n", 401, "trusted_proxy_user_missing"),
         ("X-Proxy: 1\r\n", 401, "trusted_proxy_user_missing"),
         ("X-Auth-User: ann\r\n", 401, "trusted_proxy_missing_header_x-proxy"),
+        // The caller's own word before that of a proxy that only adds.
+        ("X-Proxy: 1\r\nX-Auth-User: ann\r\nX-Auth-User: eve\r\n", 401, "trusted_proxy_user_repeated"),
         // The proxy's cookie goes along with whatever a page sends.
         ("X-Proxy: 1\r\nX-Auth-User: ann\r\nOrigin: https://evil.example\r\n", 403, "origin not allowed"),
         ("X-Proxy: 1\r\nX-Auth-User: ann\r\nOrigin: null\r\n", 403, "origin missing or invalid"),
