@@ -128,6 +128,33 @@ fn a_refused_body_is_answered_to_a_client_that_writes_all_of_it_first() {
 }
 
 #[test]
+fn a_body_of_millions_of_values_is_refused_before_it_becomes_a_tree() {
+    let (model, _home, gateway) = place(
+        vec![Play::words("hello")],
+        json!({"hooks": {"enabled": true, "token": "hooks-only", "maxBodyBytes": 1 << 24}}),
+    );
+    assert_eq!(ask(&gateway, &chat(&hi())).status, 200);
+    let before = gateway.proc_status("VmHWM");
+    // A megabyte and more of zeroes, or of empty objects; in strings they are text.
+    let zeroes = format!("{{\"x\":[{}0]}}", "0,".repeat(700_000));
+    let objects = format!("{{\"messages\":[{}{{}}]}}", "{},".repeat(600_000));
+    for path in ["/v1/chat/completions", "/v1/responses", "/v1/embeddings", "/tools/invoke", "/hooks/wake"] {
+        for body in [&zeroes, &objects] {
+            let text = request("POST", path, "", body);
+            let text = if path == "/hooks/wake" { text.replace(TOKEN, "hooks-only") } else { text };
+            let answer = ask(&gateway, &text);
+            assert_eq!(answer.status, 400, "{path}: {answer:?}");
+            assert!(answer.body.contains("more than 50000 values"), "{path}: {answer:?}");
+        }
+    }
+    let peak = gateway.proc_status("VmHWM").saturating_sub(before);
+    assert!(peak < 20_000, "{peak} kB more");
+    let text = json!({"messages": [{"role": "user", "content": "0,[{".repeat(100_000)}]});
+    assert_eq!(ask(&gateway, &chat(&text)).status, 200);
+    assert_eq!(model.served(), 2);
+}
+
+#[test]
 fn who_waits_for_100_gets_it_when_the_body_is_wanted_and_not_otherwise() {
     let (_model, _home, gateway) = place(vec![Play::words("hello")], json!({}));
     let body = hi().to_string();
