@@ -141,16 +141,26 @@ impl Caller {
             client,
             peer_is_trusted_proxy,
             forwarded,
-            local_direct: client.is_some_and(is_loopback) && localish && (!forwarded || peer_is_trusted_proxy),
+            local_direct: on_this_machine(peer, client) && localish && (!forwarded || peer_is_trusted_proxy),
             origin: single(head, "origin"),
             host,
         }
+    }
+
+    /// Both ends are on this machine, whatever stands between them.
+    pub fn is_here(&self) -> bool {
+        on_this_machine(self.peer, self.client)
     }
 
     /// A browser, or something that says so.
     pub fn has_origin(&self) -> bool {
         self.origin.is_some()
     }
+}
+
+/// Loopback as another machine's proxy sees it is that machine, or what a client made it say.
+fn on_this_machine(peer: IpAddr, client: Option<IpAddr>) -> bool {
+    is_loopback(peer) && client.is_some_and(is_loopback)
 }
 
 /// The rightmost address of `X-Forwarded-For` that is not a proxy of ours.
@@ -428,7 +438,8 @@ mod tests {
             ("remote", "192.0.2.9", true, &[local, ("X-Forwarded-For", "127.0.0.1")], Some("192.0.2.9"), false),
             ("proxied", "10.0.0.1", true, &[local, ("X-Forwarded-For", "1.2.3.4, 10.0.0.7")], Some("1.2.3.4"), false),
             ("spoofed", "10.0.0.1", true, &[local, ("X-Forwarded-For", "::1, 1.2.3.4:99")], Some("1.2.3.4"), false),
-            ("garbage", "10.0.0.1", true, &[local, ("X-Forwarded-For", "unknown, , [::1]:80")], Some("::1"), true),
+            ("garbage", "127.0.0.1", true, &[local, ("X-Forwarded-For", "unknown, , [::1]:80")], Some("::1"), true),
+            ("another's loopback", "10.0.0.1", true, &[local, ("X-Forwarded-For", "::1")], Some("::1"), false),
             (
                 "two headers",
                 "10.0.0.1",
