@@ -247,8 +247,11 @@ pub const ASSISTANT_EVENT_EVERY: Duration = Duration::from_millis(50);
 /// Threads of aborted runs that have not ended yet (a name look-up cannot be interrupted).
 pub const LEFTOVER_RUNS: usize = 16;
 pub const ATTACHMENT_BYTES: usize = 5 * 1024 * 1024;
-/// Visible text of one model answer.
-pub const ANSWER_BYTES: usize = 16 * 1024 * 1024;
+/// What the models of one run say, all their answers together: text, thoughts, calls. A run holds several copies of it,
+/// and every frame with it stays below `MAX_PAYLOAD_BYTES` however much of it JSON has to escape.
+pub const RUN_TEXT_BYTES: usize = 4 * 1024 * 1024;
+/// On machines with less than 1 GiB it is this fraction of memory (1/256).
+pub const RUN_TEXT_MEMORY_FRACTION: u64 = 256;
 /// Tool rounds of one turn before it ends with an error.
 pub const TOOL_ROUNDS: usize = 64;
 

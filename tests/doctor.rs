@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
+use std::process::Command;
 
 use serde_json::{Value, json};
 
@@ -329,7 +330,10 @@ fn the_running_gateway_and_strangers_on_its_port() {
 fn a_gateway_that_is_gone_or_was_replaced() {
     let home = healthy();
     let binary = home.path().join("openclaw");
-    fs::copy(env!("CARGO_BIN_EXE_openclaw"), &binary).expect("a copy of the program");
+    // Copied by another process: a file that a thread of this one has open for writing goes along with what its other
+    // threads start meanwhile, and cannot be started so long.
+    let copied = Command::new("cp").arg(env!("CARGO_BIN_EXE_openclaw")).arg(&binary).status().expect("cp");
+    assert!(copied.success(), "a copy of the program");
     let port = free_port();
     let mut command = home.program(binary.to_str().expect("text"), &["gateway", "--port", &port.to_string()]);
     command.env("OPENCLAW_GATEWAY_PORT", port.to_string());

@@ -176,7 +176,7 @@ fn every_status_as_recorded() {
     }
     let broken = send(&gateway, "POST", "/hooks/wake", &right, "{zz");
     assert_eq!(broken.status, 400);
-    assert!(broken.json()["error"].as_str().unwrap().starts_with("the body is not JSON: "), "{broken:?}");
+    assert!(broken.json()["error"].as_str().unwrap().starts_with("the body cannot be read: "), "{broken:?}");
     let big = send(&gateway, "POST", "/hooks/wake", &right, &json!({"text": "x".repeat(300_000)}).to_string());
     assert_eq!((big.status, big.body.as_str()), (413, "{\"ok\":false,\"error\":\"payload too large\"}"));
     assert_eq!(big.header("connection"), Some("close"));

@@ -91,7 +91,7 @@ fn requests_of_one_connection_are_answered_in_order() {
     // Bodies that nobody wants are read away, so that the next request is found behind them.
     let mut raw = Raw::saying(
         gateway.port,
-        "GET /health HTTP/1.1\r\nHost: a\r\n\r\n\
+        "GET /health HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n{}\
          POST /nope HTTP/1.1\r\nHost: a\r\nContent-Length: 28\r\n\r\nGET /smuggled HTTP/1.1\r\n\r\nab\
          HEAD /healthz HTTP/1.1\r\nHost: a\r\n\r\n\
          POST /health HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5;x=y\r\nhello\r\n0\r\nT: u\r\n\r\n\

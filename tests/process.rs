@@ -125,6 +125,13 @@ fn guards_refuse_with_their_literal_lines() {
              configured with at least one proxy IP",
         ),
         (
+            r#"{"gateway":{"mode":"local","trustedProxies":["10.0.0.0/33"],
+                "auth":{"mode":"trusted-proxy","trustedProxy":{"userHeader":"x-u"}}}}"#,
+            &[],
+            "Gateway failed to start: Error: gateway auth mode=trusted-proxy requires gateway.trustedProxies to be \
+             configured with at least one proxy IP (no address and no network: 10.0.0.0/33)",
+        ),
+        (
             r#"{"gateway":{"mode":"local","auth":{"token":"t","password":"p"}}}"#,
             &[],
             "Gateway failed to start: Error: Invalid config: gateway.auth.token and gateway.auth.password are both \

@@ -404,6 +404,7 @@ fn the_control_ui_below_a_base_path_and_never_from_the_state_directory() {
     let moved = get(gateway.port, "/claw?a=b");
     assert_eq!((moved.status, moved.header("location")), (302, Some("/claw/?a=b")));
     assert_eq!(get(gateway.port, "/claw").header("location"), Some("/claw/"));
+    assert_eq!(get(gateway.port, "/claw?a=ü").header("location"), Some("/claw/?a=%C3%BC"));
     for (path, status) in [
         ("/claw/", 200),
         ("/claw/chat", 200),

@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::limits;
 use crate::log::ws_lines::{Detail, WsLog};
 use crate::policy::auth::{self, AuthOverrides, ResolvedAuth};
-use crate::policy::net::OriginRules;
+use crate::policy::net::{OriginRules, odd_origin};
 use crate::policy::start::{self, StartFacts, StartRefusal};
 use crate::rpc::context::wall_ms;
 use crate::secret::Secret;
@@ -123,6 +123,11 @@ impl Settings {
         settings.warnings.extend(settings.auth.bad_proxies.iter().map(|entry| {
             format!("gateway.trustedProxies: \"{entry}\" is no address (10.0.0.1) and no network (10.0.0.0/8); ignored")
         }));
+        settings.warnings.extend(
+            settings.config.http.cors_origins.iter().filter_map(|entry| {
+                Some(format!("gateway.http.cors.allowedOrigins: \"{entry}\" {}", odd_origin(entry)?))
+            }),
+        );
         settings.warnings.extend(without_effect(options));
         Ok(settings)
     }

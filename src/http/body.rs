@@ -102,7 +102,8 @@ impl Decoder {
             return Ok(());
         }
         let digits = line.split(|&b| b == b';').next().unwrap_or(line);
-        let digits = digits.trim_ascii_end();
+        let blanks = digits.iter().rev().take_while(|b| matches!(b, b' ' | b'\t')).count();
+        let digits = &digits[..digits.len() - blanks];
         if digits.is_empty() || digits.len() > 16 || !digits.iter().all(u8::is_ascii_hexdigit) {
             return Err(Refusal(400));
         }
@@ -157,6 +158,7 @@ mod tests {
             "11111111111111111\r\n",
             " 3\r\n",
             "3\r;x\r\n",
+            "3\x0c\r\nabc\r\n",
             "3;x\ry\r\n",
             "3;x\ny\r\n",
             "0\r\nT: u\rv\r\n",

@@ -44,7 +44,7 @@ impl Head {
             .iter()
             .filter(|(n, _)| n.eq_ignore_ascii_case(name))
             .flat_map(|(_, v)| v.split(','))
-            .any(|t| t.trim().eq_ignore_ascii_case(token))
+            .any(|t| trim(t).eq_ignore_ascii_case(token))
     }
 
     pub fn wants_websocket(&self) -> bool {
@@ -76,7 +76,7 @@ pub fn parse(bytes: &[u8]) -> Result<Option<(Head, usize)>, Refusal> {
     for field in request.headers.iter() {
         // httparse ends a value before CR and LF and refuses NUL; other octets above ASCII are kept as Latin-1.
         let value: String = field.value.iter().map(|&b| char::from(b)).collect();
-        headers.push((field.name.to_owned(), value.trim().to_owned()));
+        headers.push((field.name.to_owned(), trim(&value).to_owned()));
     }
     let framing = framing(minor, &headers)?;
     let hosts = headers.iter().filter(|(n, _)| n.eq_ignore_ascii_case("host")).count();
@@ -94,6 +94,12 @@ pub fn parse(bytes: &[u8]) -> Result<Option<(Head, usize)>, Refusal> {
         head.expects_continue = true;
     }
     Ok(Some((head, end)))
+}
+
+/// Space and tab are white space here and nothing else: a no-break space behind `chunked` makes another word of it, and
+/// a proxy in front of us that sees it so would find the end of the body elsewhere.
+fn trim(text: &str) -> &str {
+    text.trim_matches([' ', '\t'])
 }
 
 /// Origin form, or the path of an absolute form; the rest makes no sense here.
@@ -188,6 +194,28 @@ mod tests {
             ("\x16\x03\x01\x02\x00".into(), Err(400)),
         ] {
             assert_eq!(status(&request).map(|_| ()), want, "{request:?}");
+        }
+    }
+
+    #[test]
+    fn only_space_and_tab_are_white_space() {
+        for (odd, name) in [(b'\xa0', "no-break space"), (b'\x85', "next line")] {
+            let with = |line: &str| {
+                let text = format!("POST / HTTP/1.1\r\nHost: a\r\n{line}\r\n\r\n");
+                text.bytes().map(|b| if b == b'^' { odd } else { b }).collect::<Vec<u8>>()
+            };
+            for (line, status) in [
+                ("Transfer-Encoding: ^chunked", 501),
+                ("Transfer-Encoding: chunked^", 501),
+                ("Content-Length: 5^", 400),
+                ("Content-Length: ^5", 400),
+                ("Expect: 100-continue^", 417),
+            ] {
+                assert_eq!(parse(&with(line)).map(|_| ()), Err(Refusal(status)), "{line}, {name}");
+            }
+            let (head, _) = parse(&with("Upgrade: websocket^\r\nX: \t a^ \t")).unwrap().unwrap();
+            assert!(!head.wants_websocket(), "{name}");
+            assert_eq!(head.header("x"), Some(format!("a{}", char::from(odd)).as_str()));
         }
     }
 

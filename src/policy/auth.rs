@@ -219,14 +219,23 @@ pub fn authorize_bearer(
     }
     let key = RateKey::of(caller);
     limiter.check(RateScope::SharedSecret, key, now_ms).map_err(AuthFailure::RateLimited)?;
-    let given: Vec<&str> = head.header("authorization").and_then(bearer).into_iter().collect();
+    let given = head.header("authorization").and_then(bearer);
+    let as_utf8 = given.and_then(utf8_reading);
+    let given: Vec<&str> = given.into_iter().chain(as_utf8.as_deref()).collect();
     by_shared_secret(auth, &given, limiter, key, now_ms)
+}
+
+/// Heads are read as Latin-1, which is what browsers and many libraries write; others write UTF-8. The text that such a
+/// value then is, if it is one and another.
+pub fn utf8_reading(value: &str) -> Option<String> {
+    let bytes: Option<Vec<u8>> = value.chars().map(|c| u8::try_from(c).ok()).collect();
+    String::from_utf8(bytes?).ok().filter(|text| text != value)
 }
 
 /// The value of a `Bearer` header; the scheme in any case.
 pub fn bearer(header: &str) -> Option<&str> {
-    let (scheme, value) = header.trim().split_once(' ')?;
-    let value = value.trim();
+    let (scheme, value) = header.trim_ascii().split_once(' ')?;
+    let value = value.trim_ascii();
     (scheme.eq_ignore_ascii_case("bearer") && !value.is_empty()).then_some(value)
 }
 
@@ -280,7 +289,7 @@ fn by_trusted_proxy(auth: &ResolvedAuth, head: &Head, caller: &Caller) -> Result
     if !caller.peer_is_trusted_proxy {
         return refuse("untrusted_source");
     }
-    let said = |name: &str| head.header(name).map(str::trim).filter(|value| !value.is_empty());
+    let said = |name: &str| head.header(name).map(str::trim_ascii).filter(|value| !value.is_empty());
     for name in &rules.required_headers {
         if said(name).is_none() {
             return refuse(&format!("missing_header_{}", name.to_ascii_lowercase()));
@@ -625,6 +634,10 @@ mod tests {
             authorize_bearer(&token_auth(), &head, &caller, limiter, 0).map(|auth| auth.method())
         };
         assert_eq!(ask(Some("bEaReR  right "), &limiter), Ok(AuthMethod::Token));
+        assert_eq!(utf8_reading("K\u{c3}\u{a4}se").as_deref(), Some("Käse"), "UTF-8 that was read as Latin-1");
+        for whole in ["Käse", "right", "", "\u{20ac}"] {
+            assert_eq!(utf8_reading(whole), None, "{whole}");
+        }
         for missing in [None, Some("Basic right"), Some("Bearer"), Some("Bearer  "), Some("right")] {
             assert_eq!(ask(missing, &limiter), Err(AuthFailure::TokenMissing), "{missing:?}");
         }

@@ -129,7 +129,7 @@ impl Caller {
         let peer_is_trusted_proxy = proxies.contains(peer);
         let client = if peer_is_trusted_proxy {
             forwarded_client(head, |ip| proxies.contains(ip))
-                .or_else(|| head.header("x-real-ip").filter(|_| real_ip_fallback).and_then(parse_hop))
+                .or_else(|| single(head, "x-real-ip").filter(|_| real_ip_fallback).and_then(|ip| parse_hop(&ip)))
         } else {
             Some(peer)
         };
@@ -141,16 +141,26 @@ impl Caller {
             client,
             peer_is_trusted_proxy,
             forwarded,
-            local_direct: client.is_some_and(is_loopback) && localish && (!forwarded || peer_is_trusted_proxy),
+            local_direct: on_this_machine(peer, client) && localish && (!forwarded || peer_is_trusted_proxy),
             origin: single(head, "origin"),
             host,
         }
+    }
+
+    /// Both ends are on this machine, whatever stands between them.
+    pub fn is_here(&self) -> bool {
+        on_this_machine(self.peer, self.client)
     }
 
     /// A browser, or something that says so.
     pub fn has_origin(&self) -> bool {
         self.origin.is_some()
     }
+}
+
+/// Loopback as another machine's proxy sees it is that machine, or what a client made it say.
+fn on_this_machine(peer: IpAddr, client: Option<IpAddr>) -> bool {
+    is_loopback(peer) && client.is_some_and(is_loopback)
 }
 
 /// The rightmost address of `X-Forwarded-For` that is not a proxy of ours.
@@ -283,6 +293,26 @@ fn default_port(scheme: &str) -> Option<u16> {
     }
 }
 
+/// Whether a list names this origin. Both are parsed first: a final slash or the port that goes without saying make no
+/// difference. `null` is only itself.
+pub fn lists_origin(list: &[String], origin: &str) -> bool {
+    let asked = Origin::parse(origin);
+    list.iter().any(|entry| match &asked {
+        Some(asked) => Origin::parse(entry).is_some_and(|entry| entry == *asked),
+        None => origin == "null" && entry.trim() == "null",
+    })
+}
+
+/// Why an entry of a list of exact origins lets nobody in; None for a good one.
+pub fn odd_origin(entry: &str) -> Option<&'static str> {
+    match entry.trim() {
+        "*" => Some("stands for nobody here: name each origin"),
+        "null" => None,
+        entry if Origin::parse(entry).is_none() => Some("is no origin like https://chat.example:8443"),
+        _ => None,
+    }
+}
+
 /// `gateway.controlUi`'s rules for browser origins.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct OriginRules {
@@ -320,7 +350,7 @@ pub fn check_host(host: &HostName, pages: &[String], own_name: &str) -> Result<(
 /// allows these are pages of `also`, and pages of the very place that was asked.
 pub fn check_api_origin(caller: &Caller, rules: &OriginRules, also: &[String]) -> Result<(), &'static str> {
     let Some(text) = caller.origin.as_deref() else { return Ok(()) };
-    let listed = also.iter().any(|entry| entry.eq_ignore_ascii_case(text));
+    let listed = lists_origin(also, text);
     let own = || Origin::parse(text).zip(caller.host.as_ref()).is_some_and(|(origin, host)| origin.is_at(host));
     if listed || own() { Ok(()) } else { check_origin(caller, rules) }
 }
@@ -408,7 +438,8 @@ mod tests {
             ("remote", "192.0.2.9", true, &[local, ("X-Forwarded-For", "127.0.0.1")], Some("192.0.2.9"), false),
             ("proxied", "10.0.0.1", true, &[local, ("X-Forwarded-For", "1.2.3.4, 10.0.0.7")], Some("1.2.3.4"), false),
             ("spoofed", "10.0.0.1", true, &[local, ("X-Forwarded-For", "::1, 1.2.3.4:99")], Some("1.2.3.4"), false),
-            ("garbage", "10.0.0.1", true, &[local, ("X-Forwarded-For", "unknown, , [::1]:80")], Some("::1"), true),
+            ("garbage", "127.0.0.1", true, &[local, ("X-Forwarded-For", "unknown, , [::1]:80")], Some("::1"), true),
+            ("another's loopback", "10.0.0.1", true, &[local, ("X-Forwarded-For", "::1")], Some("::1"), false),
             (
                 "two headers",
                 "10.0.0.1",

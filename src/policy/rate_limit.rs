@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use super::net::{Caller, is_loopback};
+use super::net::Caller;
 use crate::config::model::RateLimit;
 use crate::limits;
 
@@ -33,7 +33,7 @@ pub struct RateKey {
 
 impl RateKey {
     pub fn of(caller: &Caller) -> RateKey {
-        let local = caller.client.is_some_and(is_loopback);
+        let local = caller.is_here();
         if local && caller.has_origin() {
             return RateKey { ip: Some(LOOPBACK_BROWSERS), local: false };
         }

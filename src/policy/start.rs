@@ -212,9 +212,12 @@ fn trusted_proxy(facts: &StartFacts) -> Result<(), String> {
     }
     let proxies = &facts.auth.proxies;
     if proxies.is_empty() {
-        return Err("gateway auth mode=trusted-proxy requires gateway.trustedProxies to be configured with at least \
-                    one proxy IP"
-            .into());
+        let text = "gateway auth mode=trusted-proxy requires gateway.trustedProxies to be configured with at least \
+                    one proxy IP";
+        return Err(match facts.auth.bad_proxies.as_slice() {
+            [] => text.into(),
+            bad => format!("{text} (no address and no network: {})", bad.join(", ")),
+        });
     }
     let local = ["127.0.0.1", "::1"].iter().any(|ip| ip.parse().is_ok_and(|ip| proxies.contains(ip)));
     if is_loopback(facts.host) && !local {

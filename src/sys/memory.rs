@@ -137,6 +137,11 @@ pub fn responses_bytes() -> usize {
     limits::RESPONSES_BYTES.min(share(limits().usable(), limits::RESPONSES_MEMORY_FRACTION))
 }
 
+/// Bytes that the models of one run may say: 4 MiB, less on machines with less than 1 GiB.
+pub fn run_text_bytes() -> usize {
+    limits::RUN_TEXT_BYTES.min(share(limits().usable(), limits::RUN_TEXT_MEMORY_FRACTION))
+}
+
 /// Size at which the log file turns over: 8 MiB, less on machines with less than 512 MiB.
 pub fn log_file_bytes() -> u64 {
     limits::LOG_FILE_BYTES.min(limits().usable() / limits::LOG_FILE_MEMORY_FRACTION)

@@ -69,6 +69,20 @@ fn no_second_request_hides_in_the_body_of_the_first() {
         assert_eq!((answer.status, answer.header("connection")), (status, Some("close")), "{what}: {answer:?}");
         assert!(raw.rest().is_empty(), "nothing is read behind {what}");
     }
+    // What is white space for Unicode is none in a head: to a proxy this is no chunked body, and no number.
+    for (what, line, status) in [
+        ("TE with a no-break space", &b"Transfer-Encoding: chunked\xa0"[..], 501),
+        ("TE behind a next line", b"Transfer-Encoding: \x85chunked", 501),
+        ("CL with a no-break space", b"Content-Length: 5\xa0", 400),
+    ] {
+        let head = request("POST", "/v1/chat/completions", "", "").into_bytes();
+        let rest = format!("\r\n\r\n0\r\n\r\n{hidden}");
+        let mut raw = Raw::open(gateway.port);
+        raw.send(&[&head[..head.len() - 2], line, rest.as_bytes()].concat());
+        let answer = raw.answer();
+        assert_eq!((answer.status, answer.header("connection")), (status, Some("close")), "{what}: {answer:?}");
+        assert!(raw.rest().is_empty(), "nothing is read behind {what}");
+    }
     assert_eq!(model.served(), 2, "none of it reached an agent");
     // An absolute target of somebody else's: the path is used, and the name opens nothing.
     let other = request("GET", "http://127.0.0.1:1/readyz", "", "").replace("Host: 127.0.0.1", "Host: evil.example");
@@ -111,6 +125,33 @@ fn a_refused_body_is_answered_to_a_client_that_writes_all_of_it_first() {
     assert_eq!(model.served(), 0);
     assert!(gateway.proc_status("VmRSS") < 150_000, "{} kB", gateway.proc_status("VmRSS"));
     assert_eq!(ask(&gateway, &chat(&hi())).status, 200);
+}
+
+#[test]
+fn a_body_of_millions_of_values_is_refused_before_it_becomes_a_tree() {
+    let (model, _home, gateway) = place(
+        vec![Play::words("hello")],
+        json!({"hooks": {"enabled": true, "token": "hooks-only", "maxBodyBytes": 1 << 24}}),
+    );
+    assert_eq!(ask(&gateway, &chat(&hi())).status, 200);
+    let before = gateway.proc_status("VmHWM");
+    // A megabyte and more of zeroes, or of empty objects; in strings they are text.
+    let zeroes = format!("{{\"x\":[{}0]}}", "0,".repeat(700_000));
+    let objects = format!("{{\"messages\":[{}{{}}]}}", "{},".repeat(600_000));
+    for path in ["/v1/chat/completions", "/v1/responses", "/v1/embeddings", "/tools/invoke", "/hooks/wake"] {
+        for body in [&zeroes, &objects] {
+            let text = request("POST", path, "", body);
+            let text = if path == "/hooks/wake" { text.replace(TOKEN, "hooks-only") } else { text };
+            let answer = ask(&gateway, &text);
+            assert_eq!(answer.status, 400, "{path}: {answer:?}");
+            assert!(answer.body.contains("more than 50000 values"), "{path}: {answer:?}");
+        }
+    }
+    let peak = gateway.proc_status("VmHWM").saturating_sub(before);
+    assert!(peak < 20_000, "{peak} kB more");
+    let text = json!({"messages": [{"role": "user", "content": "0,[{".repeat(100_000)}]});
+    assert_eq!(ask(&gateway, &chat(&text)).status, 200);
+    assert_eq!(model.served(), 2);
 }
 
 #[test]

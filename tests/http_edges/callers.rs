@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::{ask, place};
 use crate::common::model::Play;
-use crate::common::raw::Answer;
+use crate::common::raw::{Answer, Raw};
 use crate::common::{Gateway, TOKEN};
 
 fn models(gateway: &Gateway, lines: &str, secret: &str) -> Answer {
@@ -84,6 +84,24 @@ fn nobody_talks_himself_out_of_a_lock_or_another_one_into_it() {
     guess(&gateway, "Origin: http://localhost:3000\r\n");
     assert_eq!(models(&gateway, "Origin: http://127.0.0.1:9\r\n", TOKEN).status, 429);
     assert_eq!(models(&gateway, "", TOKEN).status, 200);
+}
+
+#[test]
+fn a_password_may_have_any_letters_however_a_client_writes_them() {
+    let more = json!({"gateway": {"auth": {"mode": "password", "password": "grüße\u{e0}"}}});
+    let (_model, _home, gateway) = place(vec![Play::words("hello")], more);
+    let utf8: &[u8] = "grüße\u{e0}".as_bytes();
+    for (what, secret, status) in [
+        ("UTF-8", utf8, 200),
+        ("Latin-1", &b"gr\xfc\xdfe\xe0"[..], 200),
+        ("something between", &b"gr\xfc\xc3\x9fe\xe0"[..], 401),
+        ("a part", &b"gr\xfc\xdfe"[..], 401),
+    ] {
+        let head: &[u8] = b"GET /v1/models HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer ";
+        let mut raw = Raw::open(gateway.port);
+        raw.send(&[head, secret, b"\r\n\r\n"].concat());
+        assert_eq!(raw.answer().status, status, "{what}");
+    }
 }
 
 #[test]

@@ -119,8 +119,11 @@ fn paths_of_nobody_are_not_found_whoever_asks_and_however_they_are_written() {
 #[test]
 fn pages_of_other_origins_get_in_where_they_are_listed_and_nowhere_else() {
     let model = Model::start(vec![Play::words("hello")]);
-    let home = configured(&model, json!({"gateway": {"http": {"cors": {"allowedOrigins": ["https://chat.example"]}}}}));
+    // As an address bar shows it; and what other programs take for everybody.
+    let listed = json!(["https://Chat.example/", "*"]);
+    let home = configured(&model, json!({"gateway": {"http": {"cors": {"allowedOrigins": listed}}}}));
     let gateway = Gateway::start(&home, &[]);
+    gateway.wait_line("gateway.http.cors.allowedOrigins: \"*\" stands for nobody here");
     let good = "Origin: https://chat.example\r\n";
     let wants =
         "Access-Control-Request-Method: POST\r\nAccess-Control-Request-Headers: authorization, x-stainless-os\r\n";

@@ -4,9 +4,11 @@ use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use openclaw::limits;
+use openclaw::sys::memory;
 use serde_json::{Value, json};
 
 use super::{ask, chat, hi, metric, place, request};
+use crate::common::client::Client;
 use crate::common::model::Play;
 use crate::common::raw::Raw;
 use crate::common::{Gateway, merge, wait_until};
@@ -31,15 +33,16 @@ fn narrow(gateway: &Gateway, text: &str) -> Raw {
 #[test]
 fn readers_that_do_not_read_end_their_run_and_cost_little() {
     const READERS: usize = 6;
-    // 12 MB for each of them, as fast as the model can.
-    let flood = Play::Text(vec!["x".repeat(1_000); 12_000], Duration::ZERO);
+    // As much for each of them as a run may say, in characters that take six bytes each, as fast as the model can.
+    let pieces = memory::run_text_bytes() / 1_000;
+    let flood = Play::Text(vec!["\u{1}".repeat(1_000); pieces], Duration::ZERO);
     let (model, _home, gateway) = place(vec![flood], json!({"agents": {"defaults": {"maxConcurrent": READERS}}}));
     assert_eq!(ask(&gateway, &request("GET", "/v1/models", "", "")).status, 200);
     let before = gateway.proc_status("VmRSS");
     let mut sleepers: Vec<Raw> = (0..READERS).map(|_| narrow(&gateway, &chat(&streaming()))).collect();
     wait_until("the runs of the readers to be ended", || {
         // What has not left may be 1 MiB each, and a piece: what the model said while the hub was busy with one batch.
-        let piece = (1 + limits::HUB_BATCH) * 1_100;
+        let piece = (1 + limits::HUB_BATCH) * 6_100;
         let unsent = metric(&gateway, "openclaw_gateway_outbox_bytes") as usize;
         assert!(unsent < READERS * (limits::HTTP_UNSENT_BYTES + piece), "{unsent} bytes wait");
         metric(&gateway, "openclaw_run_completed_total{outcome=\"aborted\"}") as usize == READERS
@@ -53,10 +56,36 @@ fn readers_that_do_not_read_end_their_run_and_cost_little() {
     });
     gateway.wait_line("a client of /v1/chat/completions does not read its answer and was cut");
     for raw in &mut sleepers {
-        assert!(raw.count_rest() < 12_000_000, "the connection was cut before the end");
+        assert!(raw.count_rest() < pieces * 5_000, "the connection was cut before the end");
     }
     model.set(vec![Play::words("and now")]);
     assert_eq!(ask(&gateway, &chat(&hi())).json()["choices"][0]["message"]["content"], "and now");
+}
+
+#[test]
+fn a_run_says_no_more_than_memory_allows_whoever_reads_it() {
+    // A model that asks for a tool with every answer never ends; an eighth of what a run may say stands before each call.
+    let part: &'static str = "x".repeat(memory::run_text_bytes() / 8).leak();
+    let endless = || vec![Play::Tool(part, "none", json!({}))];
+    let (model, home, gateway) = place(endless(), json!({}));
+    let before = gateway.proc_status("VmRSS");
+    let too_much = "said more than";
+    let whole = ask(&gateway, &chat(&hi()));
+    assert_eq!((whole.status, whole.header("x-should-retry")), (502, Some("false")));
+    assert!(whole.json()["error"]["message"].as_str().is_some_and(|text| text.contains(too_much)), "{}", whole.body);
+    assert_eq!(model.served(), 8, "the eighth answer is one too many");
+    let mut raw = Raw::saying(gateway.port, &chat(&streaming()));
+    assert_eq!(raw.try_answer(false).expect("a head").status, 200);
+    let text = raw.chunks();
+    assert!(text.matches('x').count() >= 7 * part.len() && text.contains(too_much));
+    let mut client = Client::connect(gateway.port);
+    client.call("chat.send", json!({"sessionKey": "main", "message": "hi", "idempotencyKey": "k"}));
+    let end = client.take("the end", |f| f["event"] == "chat" && f["payload"]["state"] == "error");
+    assert!(end["payload"]["errorMessage"].as_str().is_some_and(|text| text.contains(too_much)), "{end}");
+    assert!(home.log_text().contains(too_much), "the log says so, too");
+    // Copies of it on its way to clients and to the disk, but not one for each answer.
+    let peak = gateway.proc_status("VmHWM").saturating_sub(before);
+    assert!(peak < 150_000, "{peak} kB more");
 }
 
 #[test]

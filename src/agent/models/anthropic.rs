@@ -4,10 +4,9 @@ use serde_json::{Map, Value, json};
 
 use super::sse::{Progress, SseAnswer, SseParser};
 use super::wire::{
-    AssistantPart, Message, ModelError, ModelRequest, Reason, StopReason, StreamEvent, Thinking, ToolCall, ToolChoice,
-    Usage, UserPart, parse_arguments, tokens,
+    AssistantPart, CALL_BYTES, Message, ModelError, ModelRequest, Reason, StopReason, StreamEvent, Thinking, ToolCall,
+    ToolChoice, Usage, UserPart, parse_arguments, tokens,
 };
-use crate::limits::MODEL_LINE_BYTES;
 
 /// Content blocks of one answer that may be open at the same time.
 const MAX_BLOCKS: usize = 256;
@@ -179,6 +178,7 @@ struct OpenCall {
     name: String,
     /// Given whole at the start of the block.
     input: Value,
+    input_bytes: usize,
     json: String,
 }
 
@@ -253,6 +253,11 @@ impl SseAnswer for Answer {
     fn progress(&mut self) -> &mut Progress {
         &mut self.progress
     }
+
+    fn held(&self) -> usize {
+        let words = |call: &OpenCall| call.id.len() + call.name.len() + call.input_bytes + call.json.len();
+        self.calls.iter().map(|(_, call)| CALL_BYTES + words(call)).sum()
+    }
 }
 
 impl Answer {
@@ -260,10 +265,12 @@ impl Answer {
         let text = |key: &str| block.get(key).and_then(Value::as_str).unwrap_or("");
         match text("type") {
             "tool_use" if self.calls.len() < MAX_BLOCKS => {
+                let input = block.get("input").cloned().unwrap_or(Value::Null);
                 let call = OpenCall {
                     id: text("id").to_owned(),
                     name: text("name").to_owned(),
-                    input: block.get("input").cloned().unwrap_or(Value::Null),
+                    input_bytes: input.to_string().len(),
+                    input,
                     json: String::new(),
                 };
                 self.calls.push((index, call));
@@ -284,11 +291,8 @@ impl Answer {
             }
             "signature_delta" => out.push(StreamEvent::Signature(text("signature").to_owned())),
             "input_json_delta" => {
-                let piece = text("partial_json");
-                if let Some((_, call)) = self.calls.iter_mut().rev().find(|(at, _)| *at == index)
-                    && call.json.len() + piece.len() <= MODEL_LINE_BYTES
-                {
-                    call.json.push_str(piece);
+                if let Some((_, call)) = self.calls.iter_mut().rev().find(|(at, _)| *at == index) {
+                    call.json.push_str(text("partial_json"));
                 }
             }
             _ => {}

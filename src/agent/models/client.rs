@@ -20,9 +20,10 @@ use super::{anthropic, echo, ollama, openai};
 use crate::config::Api;
 use crate::hub::run_events::Cancel;
 use crate::limits::{
-    ANSWER_BYTES, MODEL_BUFFER, MODEL_CONNECT, MODEL_ERROR_BODY, MODEL_FIRST_BYTE, MODEL_PER_READ, MODEL_REQUESTS,
-    MODEL_RETRY_AFTER, MODEL_RETRY_PAUSE,
+    MODEL_BUFFER, MODEL_CONNECT, MODEL_ERROR_BODY, MODEL_FIRST_BYTE, MODEL_PER_READ, MODEL_REQUESTS, MODEL_RETRY_AFTER,
+    MODEL_RETRY_PAUSE,
 };
+use crate::sys::memory;
 
 /// How long things may take; tests shorten them.
 #[derive(Clone, Debug)]
@@ -184,11 +185,13 @@ pub struct Client {
     cancel: Arc<RunCancel>,
     /// What the echo model repeats: the user's text without the additions of the transcript.
     said: String,
+    /// Bytes that the models may still say in this run.
+    room: usize,
 }
 
 impl Client {
     pub fn for_run(timing: Timing, make: MakeAgent, cancel: Arc<RunCancel>, said: String) -> Client {
-        Client { timing, make, agent: None, cancel, said }
+        Client { timing, make, agent: None, cancel, said, room: memory::run_text_bytes() }
     }
 
     /// One call of the chain's first model that answers. At most `MODEL_REQUESTS` requests, retries and fallbacks
@@ -232,6 +235,7 @@ impl Client {
                 }
                 if failed.shown {
                     let error = failed.error;
+                    log::warn!("model {id} failed in its answer ({}): {}", error.kind.name(), error.raw_text());
                     return Err(Box::new(Failure {
                         by,
                         attempts: vec![(id.clone(), error.clone())],
@@ -294,7 +298,18 @@ impl Client {
         request: &ModelRequest,
         sink: &mut dyn Sink,
     ) -> Result<(StopReason, Usage), Failed> {
-        let mut call = Call::new(sink, self.cancel.clone());
+        let mut call = Call::new(sink, self.cancel.clone(), self.room);
+        let ended = self.ask(endpoint, request, &mut call);
+        self.room = call.room;
+        ended
+    }
+
+    fn ask(
+        &mut self,
+        endpoint: &Endpoint,
+        request: &ModelRequest,
+        call: &mut Call<'_>,
+    ) -> Result<(StopReason, Usage), Failed> {
         if self.cancel.is_cancelled() {
             return Err(call.fail(ModelError::aborted()));
         }
@@ -337,6 +352,7 @@ impl Client {
                 Err(e) => return Err(call.broken(&e)),
             }
             call.take(std::mem::take(&mut events));
+            call.measure(parser.held());
             if call.over() {
                 return call.end();
             }
@@ -381,12 +397,13 @@ struct Call<'a> {
     usage: Usage,
     stop: Option<Result<StopReason, ModelError>>,
     shown: bool,
-    bytes: usize,
+    /// Bytes that may still be said.
+    room: usize,
 }
 
 impl<'a> Call<'a> {
-    fn new(sink: &'a mut dyn Sink, cancel: Arc<RunCancel>) -> Self {
-        Call { sink, cancel, usage: Usage::default(), stop: None, shown: false, bytes: 0 }
+    fn new(sink: &'a mut dyn Sink, cancel: Arc<RunCancel>, room: usize) -> Self {
+        Call { sink, cancel, usage: Usage::default(), stop: None, shown: false, room }
     }
 
     /// Hands events on; pieces of text that came together go on as one.
@@ -396,14 +413,12 @@ impl<'a> Call<'a> {
             if self.over() || self.cancel.is_cancelled() {
                 return;
             }
-            if let StreamEvent::Text(piece) | StreamEvent::Thinking(piece) = &event {
-                self.bytes += piece.len();
-                if self.bytes > ANSWER_BYTES {
-                    self.text(&mut text);
-                    self.stop = Some(Ok(StopReason::Length));
-                    return;
-                }
+            let weight = event.weight();
+            self.measure(weight);
+            if self.over() {
+                break;
             }
+            self.room -= weight;
             match event {
                 StreamEvent::Text(piece) => text.push_str(&piece),
                 other => {
@@ -420,6 +435,16 @@ impl<'a> Call<'a> {
         self.text(&mut text);
     }
 
+    /// Ends the call when what came, or is about to come, is too much.
+    fn measure(&mut self, bytes: usize) {
+        if bytes > self.room && !self.over() {
+            let most = memory::run_text_bytes() / 1024;
+            let most = if most.is_multiple_of(1024) { format!("{} MiB", most / 1024) } else { format!("{most} KiB") };
+            let text = format!("the model said more than {most} in one run; the rest was not read");
+            self.stop = Some(Err(ModelError::new(Reason::Unknown, text)));
+        }
+    }
+
     fn text(&mut self, text: &mut String) {
         if !text.is_empty() {
             self.shown = true;
@@ -431,7 +456,7 @@ impl<'a> Call<'a> {
         self.stop.is_some()
     }
 
-    fn end(mut self) -> Result<(StopReason, Usage), Failed> {
+    fn end(&mut self) -> Result<(StopReason, Usage), Failed> {
         match self.stop.take() {
             Some(Ok(stop)) => Ok((stop, self.usage)),
             Some(Err(error)) => Err(self.fail(error)),
@@ -487,6 +512,15 @@ impl Parser {
             Parser::OpenAi(p) => p.feed(bytes, out),
             Parser::Anthropic(p) => p.feed(bytes, out),
             Parser::Ollama(p) => p.feed(bytes, out),
+        }
+    }
+
+    /// Bytes of calls that are not whole yet.
+    fn held(&self) -> usize {
+        match self {
+            Parser::OpenAi(p) => p.held(),
+            Parser::Anthropic(p) => p.held(),
+            Parser::Ollama(_) => 0,
         }
     }
 

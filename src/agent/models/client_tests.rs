@@ -2,6 +2,7 @@ use std::sync::mpsc;
 use std::thread;
 
 use crossbeam_channel::bounded;
+use serde_json::json;
 
 use super::*;
 
@@ -354,12 +355,34 @@ pub(crate) fn hanging_resolver(
 }
 
 #[test]
-fn an_answer_beyond_the_limit_is_cut() {
-    let block = "x".repeat(1 << 20);
-    let fake = Fake::start(move |_, _| Act::Stream((0..18).map(|_| text(&block)).chain([done()]).collect()));
-    let (result, kept) = call(&[openai("p", &fake)], timing());
-    assert_eq!(result.unwrap().stop, StopReason::Length);
-    assert!(kept.text.len() <= ANSWER_BYTES);
+fn whatever_a_run_says_has_one_limit() {
+    let most = memory::run_text_bytes();
+    let block = "x".repeat(most / 4);
+    let event = |delta: Value| format!("data: {}\n\n", json!({"choices": [{"delta": delta}]}));
+    let call_of = |index: usize| {
+        let function = json!({"name": "f", "arguments": json!({"a": block}).to_string()});
+        event(json!({"tool_calls": [{"index": index, "id": format!("c{index}"), "function": function}]}))
+    };
+    let thought = event(json!({"reasoning_content": block}));
+    for (what, piece, shown) in [
+        ("text", (0..6).map(|_| text(&block)).collect::<Vec<_>>(), true),
+        ("thoughts", vec![thought; 6], false),
+        ("calls", (0..6).map(call_of).collect(), false),
+        ("the pieces of one call", vec![call_of(0); 6], false),
+    ] {
+        let fake = Fake::start(move |_, _| Act::Stream(piece.iter().cloned().chain([done()]).collect()));
+        let (result, kept) = call(&[openai("p", &fake), openai("other", &fake)], timing());
+        let failure = result.expect_err(what);
+        assert!(failure.error.message.contains("said more than"), "{what}: {:?}", failure.error);
+        assert_eq!((fake.count(), !kept.text.is_empty()), (1, shown), "{what}");
+        assert!(kept.text.len() <= most, "{what}");
+    }
+    // Three answers of one run share it.
+    let fake = Fake::start(move |_, _| Act::Stream(vec![text(&block), text("."), done()]));
+    let (mut client, _) = client(timing());
+    let mut ask = || client.call(&[openai("p", &fake)], &mut |_| ModelRequest::default(), &mut Kept::default());
+    assert!((0..3).all(|_| ask().is_ok()));
+    assert!(ask().is_err_and(|failure| failure.error.message.contains("said more than")));
 }
 
 #[test]

@@ -4,10 +4,9 @@ use serde_json::{Map, Value, json};
 
 use super::sse::{Progress, SseAnswer, SseParser, not_a_stream};
 use super::wire::{
-    AssistantPart, Message, ModelError, ModelRequest, Reason, StopReason, StreamEvent, Thinking, ToolCall, ToolChoice,
-    Usage, UserPart, parse_arguments, tokens,
+    AssistantPart, CALL_BYTES, Message, ModelError, ModelRequest, Reason, StopReason, StreamEvent, Thinking, ToolCall,
+    ToolChoice, Usage, UserPart, parse_arguments, tokens,
 };
-use crate::limits::MODEL_LINE_BYTES;
 
 /// Tool calls of one answer; more are dropped.
 const MAX_CALLS: usize = 128;
@@ -249,6 +248,11 @@ impl SseAnswer for Answer {
     fn progress(&mut self) -> &mut Progress {
         &mut self.progress
     }
+
+    fn held(&self) -> usize {
+        let words = |call: &OpenCall| call.id.len() + call.name.len() + call.arguments.len();
+        self.calls.iter().map(|call| CALL_BYTES + words(call)).sum()
+    }
 }
 
 impl Answer {
@@ -294,10 +298,7 @@ impl Answer {
         if call.name.is_empty() {
             call.name.push_str(text("name"));
         }
-        let arguments = text("arguments");
-        if call.arguments.len() + arguments.len() <= MODEL_LINE_BYTES {
-            call.arguments.push_str(arguments);
-        }
+        call.arguments.push_str(text("arguments"));
         if let Some(whole) = function.and_then(|f| f.get("arguments")).filter(|a| a.is_object()) {
             call.arguments = whole.to_string();
         }

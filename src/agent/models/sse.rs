@@ -16,6 +16,9 @@ pub trait SseAnswer: Default {
     fn end(&mut self, out: &mut Vec<StreamEvent>);
 
     fn progress(&mut self) -> &mut Progress;
+
+    /// Bytes of calls that are not whole yet.
+    fn held(&self) -> usize;
 }
 
 /// How far an answer has come.
@@ -56,6 +59,10 @@ impl<A: SseAnswer> SseParser<A> {
             progress
                 .fail(ModelError::new(Reason::Format, "the model endpoint sent an event beyond the size limit"), out);
         }
+    }
+
+    pub fn held(&self) -> usize {
+        self.answer.held()
     }
 
     /// The body has ended.

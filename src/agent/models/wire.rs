@@ -133,6 +133,25 @@ pub enum StreamEvent {
     Error(ModelError),
 }
 
+impl StreamEvent {
+    /// Bytes of what stays of it.
+    pub fn weight(&self) -> usize {
+        match self {
+            StreamEvent::Text(text)
+            | StreamEvent::Thinking(text)
+            | StreamEvent::Signature(text)
+            | StreamEvent::Redacted(text) => text.len(),
+            StreamEvent::ToolCall(call) => {
+                CALL_BYTES + call.id.len() + call.name.len() + call.arguments.to_string().len()
+            }
+            StreamEvent::Usage(_) | StreamEvent::Stop(_) | StreamEvent::Error(_) => 0,
+        }
+    }
+}
+
+/// What a call weighs beside its words.
+pub const CALL_BYTES: usize = 128;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StopReason {
     Stop,

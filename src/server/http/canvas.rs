@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::files::{self, Rewrite, Site};
-use super::{Answer, Exchange, Request, Route, is_below, refuse_api, unauthorized};
+use super::{Answer, Exchange, Request, Route, is_below, refuse_api, unasked, unauthorized};
 use crate::canvas::{A2UI_PATH, CANVAS_PATH, CAPABILITY_PARAMETER, CAPABILITY_PATH, Canvas, SOCKET_PATH};
 use crate::canvas::{capabilities, page};
 use crate::http::site_path::{self, SitePath};
@@ -18,7 +18,7 @@ pub const CANVAS: Route = Route {
     claims: |path, _| is_claimed(path),
     methods: &["GET"],
     guard,
-    max_body: |_| 0,
+    max_body: unasked,
     refuse: refuse_api,
     handle,
 };

@@ -4,7 +4,7 @@
 use serde_json::json;
 
 use super::files::{self, Site};
-use super::{Answer, Exchange, Request, Route, is_below, is_reserved, refuse_api};
+use super::{Answer, Exchange, Request, Route, is_below, is_reserved, refuse_api, unasked};
 use crate::config::Config;
 use crate::config::model::ControlUi;
 use crate::http::Reply;
@@ -24,7 +24,7 @@ pub const CONTROL_UI: Route = Route {
         "GET" | "HEAD" => Ok(()),
         _ => Err(request.not_found()),
     },
-    max_body: |_| 0,
+    max_body: unasked,
     refuse: refuse_api,
     handle,
 };
@@ -59,7 +59,8 @@ fn answer(request: &Request) -> Answer {
     let path = &request.head.path()[ui.base_path.len()..];
     if path.is_empty() && !ui.base_path.is_empty() {
         let query = request.head.target.split_once('?').map_or(String::new(), |(_, query)| format!("?{query}"));
-        return Answer::Now(Reply::empty(302).header("Location", format!("{}/{query}", ui.base_path)));
+        let place = ascii_url(&format!("{}/{query}", ui.base_path));
+        return Answer::Now(Reply::empty(302).header("Location", place));
     }
     if path == CONFIG_PATH {
         return Answer::Now(Reply::json(200, &facts(request)).header("Cache-Control", SITE.cache_control));
@@ -87,6 +88,12 @@ fn answer(request: &Request) -> Answer {
         Some(index) => serve(index),
         None => Answer::Now(unavailable()),
     }
+}
+
+/// Letters that a header cannot carry, as escapes.
+fn ascii_url(url: &str) -> String {
+    let escaped = |c: char| c.to_string().bytes().map(|b| format!("%{b:02X}")).collect();
+    url.chars().map(|c| if c.is_ascii() { c.to_string() } else { escaped(c) }).collect()
 }
 
 fn unavailable() -> Reply {

@@ -1,7 +1,8 @@
-//! Cross-origin requests, opt-in by `gateway.http.cors.allowedOrigins` (http 1.3): an origin is allowed by its exact
-//! text or not at all.
+//! Cross-origin requests, opt-in by `gateway.http.cors.allowedOrigins` (http 1.3): an origin is listed or it is not;
+//! there are no patterns.
 
 use crate::http::{Head, Reply};
+use crate::policy::net;
 
 const METHODS: &str = "GET, POST, OPTIONS";
 const HEADERS: &str = "authorization, content-type, x-openclaw-agent-id, x-openclaw-session-key, x-openclaw-model";
@@ -36,7 +37,7 @@ pub fn preflight(head: &Head, allowed: &[String]) -> Option<Reply> {
 
 fn allowed_origin<'a>(head: &'a Head, allowed: &[String]) -> Option<&'a str> {
     let origin = head.header("origin")?;
-    allowed.iter().any(|one| one.eq_ignore_ascii_case(origin)).then_some(origin)
+    net::lists_origin(allowed, origin).then_some(origin)
 }
 
 #[cfg(test)]
@@ -51,7 +52,8 @@ mod tests {
 
     #[test]
     fn origins() {
-        let allowed = ["https://chat.example".to_owned()];
+        // With the slash of an address bar.
+        let allowed = ["https://Chat.example/".to_owned(), " ".to_owned(), "*".to_owned()];
         let ask =
             "Access-Control-Request-Method: POST\r\nAccess-Control-Request-Headers: authorization, x-stainless-os\r\n";
         for (origin, method, asks, want) in [
@@ -59,7 +61,13 @@ mod tests {
             ("https://chat.example", "OPTIONS", false, false),
             ("https://chat.example", "POST", true, false),
             ("https://chat.example.evil", "OPTIONS", true, false),
+            ("https://chat.example:443", "OPTIONS", true, true),
+            ("https://chat.example:444", "OPTIONS", true, false),
+            ("http://chat.example", "OPTIONS", true, false),
+            ("https://chat.example@evil.example", "OPTIONS", true, false),
             ("null", "OPTIONS", true, false),
+            ("*", "OPTIONS", true, false),
+            ("", "OPTIONS", true, false),
         ] {
             let head = head(method, &format!("Origin: {origin}\r\n{}", if asks { ask } else { "" }));
             let reply = preflight(&head, &allowed);
@@ -70,7 +78,7 @@ mod tests {
                 for line in [
                     "HTTP/1.1 204 No Content",
                     "Vary: Origin",
-                    "Access-Control-Allow-Origin: https://chat.example",
+                    &format!("Access-Control-Allow-Origin: {origin}"),
                     "Access-Control-Allow-Methods: GET, POST, OPTIONS",
                     "Access-Control-Allow-Headers: authorization, x-stainless-os",
                     "Access-Control-Max-Age: 600",

@@ -21,7 +21,7 @@ use crate::hub::run_events::{EndKind, Finish, Follow};
 use crate::hub::system_events::SystemEvents;
 use crate::ids;
 use crate::limits;
-use crate::policy::auth::bearer;
+use crate::policy::auth::{bearer, utf8_reading};
 use crate::policy::hooks::action::Wake;
 use crate::policy::hooks::replay::Replays;
 use crate::policy::hooks::template::Facts;
@@ -96,7 +96,8 @@ fn authorize(request: &Request) -> Result<(), Reply> {
     let right = request.live.config.hooks.token.as_ref();
     let key = RateKey::of(request.caller());
     let now = request.doors.ctx.uptime_ms();
-    if given.is_some_and(|given| right.is_some_and(|right| right.matches(given))) {
+    let matches = |given: &str| right.is_some_and(|right| right.matches(given));
+    if given.is_some_and(|given| matches(given) | utf8_reading(given).is_some_and(|given| matches(&given))) {
         limiter.success(RateScope::Hooks, key);
         return Ok(());
     }

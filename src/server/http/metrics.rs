@@ -1,6 +1,6 @@
 //! `GET /api/diagnostics/prometheus` (http 12): what happens in this gateway, for Prometheus.
 
-use super::{Answer, Exchange, Route, bearer, refuse_api};
+use super::{Answer, Exchange, Route, bearer, refuse_api, unasked};
 use crate::http::{Bytes, Reply};
 use crate::metrics::Page;
 use crate::protocol::COMPAT_VERSION;
@@ -15,7 +15,7 @@ pub const PROMETHEUS: Route = Route {
     claims: |path, _| path == "/api/diagnostics/prometheus",
     methods: &["GET"],
     guard: bearer,
-    max_body: |_| 0,
+    max_body: unasked,
     refuse: refuse_api,
     handle,
 };

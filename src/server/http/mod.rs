@@ -22,7 +22,7 @@ use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use self::responder::{Responder, Tally};
 use super::Doors;
@@ -30,8 +30,10 @@ use super::input::Body;
 use super::sockets::Ticket;
 use crate::http::{Head, Reply, Shape};
 use crate::hub::outbox::Outbox;
+use crate::limits;
 use crate::policy::auth::{self, AuthFailure, AuthMethod, Authenticated};
 use crate::policy::net;
+use crate::protocol::weight::has_more_values;
 use crate::rpc::context::Live;
 
 /// Somebody's paths.
@@ -228,6 +230,23 @@ pub fn unauthorized(failure: &AuthFailure) -> Reply {
         }
         _ => api_error(401, "Unauthorized", "unauthorized"),
     }
+}
+
+/// What a GET may bring: nobody asks for it, but some clients send a body with every request.
+pub fn unasked(_: &Live) -> usize {
+    limits::LINGER_BYTES
+}
+
+/// The body of a request; an empty one is `{}`. A list of numbers takes thirty times its length in memory: so many
+/// values are refused. Err: why it cannot be read.
+pub fn json_body(bytes: &[u8]) -> Result<Value, String> {
+    if bytes.trim_ascii().is_empty() {
+        return Ok(json!({}));
+    }
+    if has_more_values(bytes, limits::MESSAGE_VALUES) {
+        return Err(format!("the body has more than {} values", limits::MESSAGE_VALUES));
+    }
+    serde_json::from_slice(bytes).map_err(|e| e.to_string())
 }
 
 /// An error in the shape of the OpenAI APIs.

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use serde_json::json;
 
-use super::{Answer, Exchange, Request, Route, refuse_api};
+use super::{Answer, Exchange, Request, Route, refuse_api, unasked};
 use crate::http::reply::JSON;
 use crate::http::{Bytes, Reply};
 
@@ -15,7 +15,7 @@ pub const PROBES: Route = Route {
     claims: |path, _| matches!(path, "/health" | "/healthz" | "/ready" | "/readyz"),
     methods: &["GET"],
     guard: |_| Ok(()),
-    max_body: |_| 0,
+    max_body: unasked,
     refuse: refuse_api,
     handle,
 };

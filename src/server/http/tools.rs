@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
-use super::{Answer, Exchange, Route, api_error, bearer, refuse_api};
+use super::{Answer, Exchange, Route, api_error, bearer, json_body, refuse_api};
 use crate::agent::keys::{self, Route as Session};
 use crate::agent::tools::{self, Call, Output, ToolError};
 use crate::config::Config;
@@ -70,10 +70,7 @@ fn handle(exchange: Exchange<'_>) -> Answer {
 
 /// Err: what the caller is told.
 fn read(bytes: &[u8], config: &Config) -> Result<Invoke, String> {
-    let body = match bytes.iter().all(u8::is_ascii_whitespace) {
-        true => Value::Null,
-        false => serde_json::from_slice(bytes).map_err(|e| e.to_string())?,
-    };
+    let body = json_body(bytes)?;
     let text = |name: &str| body.get(name).and_then(Value::as_str).map(str::trim).filter(|text| !text.is_empty());
     let tool = text("tool").or_else(|| text("name")).ok_or("tools.invoke requires body.tool")?.to_owned();
     let agent = match text("agentId") {

@@ -18,6 +18,7 @@ use crate::policy::hooks::external::{self, Envelope};
 use crate::policy::hooks::mapping;
 use crate::policy::hooks::template::{Facts, cut};
 use crate::policy::hooks::{self as rules, KeyFrom, SessionKey};
+use crate::server::http::json_body;
 use crate::text::untrusted;
 
 /// Channels that a turn's answer can go to.
@@ -187,10 +188,7 @@ impl<'a> Incoming<'a> {
 
 /// A body as hooks read it: what is neither an object nor a list is the empty object.
 pub fn payload(bytes: &[u8]) -> Result<Value, String> {
-    if bytes.iter().all(u8::is_ascii_whitespace) {
-        return Ok(json!({}));
-    }
-    let value: Value = serde_json::from_slice(bytes).map_err(|e| format!("the body is not JSON: {e}"))?;
+    let value = json_body(bytes).map_err(|e| format!("the body cannot be read: {e}"))?;
     Ok(if value.is_object() || value.is_array() { value } else { json!({}) })
 }
 

@@ -11,7 +11,7 @@ pub mod target;
 
 use serde_json::{Value, json};
 
-use super::api_error;
+use super::{api_error, json_body};
 use crate::http::Reply;
 use crate::hub::run_events::{Details, EndKind};
 
@@ -65,12 +65,9 @@ impl Failed {
     }
 }
 
-/// The body of a request as JSON; an empty one is `{}`.
+/// The body of a request as JSON.
 pub fn parse_body(bytes: &[u8]) -> Result<Value, Reply> {
-    if bytes.trim_ascii().is_empty() {
-        return Ok(json!({}));
-    }
-    serde_json::from_slice(bytes).map_err(|e| api_error(400, &e.to_string(), "invalid_request_error"))
+    json_body(bytes).map_err(|e| api_error(400, &e, "invalid_request_error"))
 }
 
 #[cfg(test)]

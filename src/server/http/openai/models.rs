@@ -6,9 +6,8 @@ use super::target::{MODEL, agent_of_model};
 use crate::config::Config;
 use crate::http::Reply;
 use crate::http::query::percent_decoded;
-use crate::limits::LINGER_BYTES;
 use crate::rpc::context::wall_ms;
-use crate::server::http::{Answer, Exchange, Route, api_error, bearer, is_below, refuse_api};
+use crate::server::http::{Answer, Exchange, Route, api_error, bearer, is_below, refuse_api, unasked};
 
 const PATH: &str = "/v1/models";
 
@@ -17,8 +16,7 @@ pub const MODELS: Route = Route {
     claims: |path, live| is_below(path, PATH) && live.config.http.chat.enabled,
     methods: &["GET"],
     guard: bearer,
-    // Nobody asks for one, but some clients send one.
-    max_body: |_| LINGER_BYTES,
+    max_body: unasked,
     refuse: refuse_api,
     handle,
 };
