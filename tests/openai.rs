@@ -202,6 +202,81 @@ fn the_model_sees_the_conversation_and_what_was_asked_for() {
 }
 
 #[test]
+fn what_programs_ask_of_the_models_calls_and_thoughts_reaches_it() {
+    let home = Home::new();
+    let model = Model::start(vec![Play::words("ok")]);
+    let mut config = model.config();
+    config["models"]["providers"]["mock"]["models"][0]["reasoning"] = json!(true);
+    let gateway = start_for(&home, config, json!({"agents": {"defaults": {"thinkingDefault": "low"}}}));
+    let mut tools = weather();
+    tools[0]["function"]["strict"] = json!(true);
+    for (effort, told) in [
+        (json!("high"), json!("high")),
+        (json!("none"), Value::Null),
+        (json!(null), json!("low")),
+        (json!("strange"), json!("low")),
+    ] {
+        let body = json!({"tools": tools, "parallel_tool_calls": false, "reasoning_effort": effort, "max_tokens": 5.0});
+        assert_eq!(chat(&gateway, with(hi(), body)).status, 200);
+        let asked = model.requests().pop().unwrap();
+        assert_eq!((&asked["reasoning_effort"], &asked["parallel_tool_calls"]), (&told, &json!(false)), "{effort}");
+        assert_eq!(
+            (&asked["tools"][0]["function"]["strict"], &asked["max_completion_tokens"]),
+            (&json!(true), &json!(5))
+        );
+    }
+}
+
+#[test]
+fn a_format_that_the_provider_does_not_know_is_demanded_in_words() {
+    let schema = json!({"type": "object", "properties": {"city": {"type": "string"}}});
+    let format = json!({"type": "json_schema", "json_schema": {"name": "city", "schema": schema}});
+    let words = |asked: &Value, at: &str| {
+        let text = asked.pointer(at).and_then(Value::as_str).unwrap_or_default().to_owned();
+        assert!(text.ends_with(&format!("It must fit this JSON schema:\n{schema}")), "{asked}");
+    };
+    let refused = r#"{"error":{"message":"Unknown parameter: 'response_format'."}}"#;
+    let answers = vec![Play::status(400, refused), Play::words("{\"city\":\"Oslo\"}")];
+    for (api, plays, at) in [
+        ("openai-completions", answers.clone(), "/messages/0/content"),
+        ("anthropic-messages", answers[1..].to_vec(), "/system/0/text"),
+    ] {
+        let home = Home::new();
+        let model = Model::start(plays);
+        let gateway = start_for(&home, model.config_for(api), json!({}));
+        let answer = chat(&gateway, with(hi(), json!({"response_format": format}))).json();
+        assert_eq!(answer["choices"][0]["message"]["content"], "{\"city\":\"Oslo\"}", "{api}: {answer}");
+        let asked = model.requests().pop().unwrap();
+        words(&asked, at);
+        assert!(asked.get("response_format").is_none(), "{asked}");
+    }
+}
+
+#[test]
+fn attachments_that_cannot_be_read_are_refused_and_old_ones_left_out() {
+    let home = Home::new();
+    let model = Model::start(vec![Play::words("ok")]);
+    let gateway = start(&home, &model, json!({}));
+    let file =
+        json!({"type": "file", "file": {"filename": "a.pdf", "file_data": "data:application/pdf;base64,JVBERg=="}});
+    let audio = json!({"type": "input_audio", "input_audio": {"data": "AAAA", "format": "wav"}});
+    for content in [json!([{"type": "text", "text": "look"}, file]), json!([file]), json!([audio])] {
+        let kind = content.as_array().unwrap().last().unwrap()["type"].clone();
+        let answer = chat(
+            &gateway,
+            json!({"messages": [{"role": "user", "content": "hi"},
+            {"role": "assistant", "content": "hello"}, {"role": "user", "content": content}]}),
+        );
+        let text = answer.json()["error"]["message"].as_str().unwrap_or_default().to_owned();
+        assert!(answer.status == 400 && text.contains(kind.as_str().unwrap()), "{answer:?}");
+    }
+    let later = json!({"messages": [{"role": "user", "content": [file]}, {"role": "assistant", "content": "no"},
+        {"role": "user", "content": "hi"}]});
+    assert_eq!(chat(&gateway, later).status, 200);
+    assert_eq!(model.requests().pop().unwrap()["messages"][1]["content"], "[file left out]");
+}
+
+#[test]
 fn images_reach_models_that_see() {
     let home = Home::new();
     let model = Model::start(vec![Play::words("a cat")]);

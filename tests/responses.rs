@@ -139,7 +139,8 @@ fn an_answer_whole_and_in_pieces() {
         "status": "completed", "model": "gpt-4o", "output": [item],
         "usage": {"input_tokens": 100, "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
             "output_tokens": 20, "output_tokens_details": {"reasoning_tokens": 0}, "total_tokens": 120},
-        "error": null, "incomplete_details": null, "parallel_tool_calls": true, "tools": [], "tool_choice": "auto",
+        "error": null, "incomplete_details": null, "parallel_tool_calls": true, "text": {"format": {"type": "text"}},
+        "tools": [], "tool_choice": "auto",
         "previous_response_id": null});
     assert_eq!(body, want);
     assert!(system(&model).contains("INST"));
@@ -383,6 +384,59 @@ fn a_response_is_gone_on_with_by_whoever_had_it() {
     response(&gateway, json!({"input": "t", "previous_response_id": unkept["id"]}));
     assert_eq!(pairs(&told(&model)), [("user", "t")]);
     assert_eq!(sessions(&gateway), ["agent:main:mine"]);
+}
+
+#[test]
+fn items_that_a_client_refers_to_are_part_of_the_conversation() {
+    // So the AI SDK of Vercel goes on: what it had from here it names, the rest it sends.
+    let home = Home::new();
+    let model = Model::start(vec![calls_weather(), Play::words("It is 72F")]);
+    let gateway = start(&home, &model, json!({}));
+    let by = |item: &Value| json!({"type": "item_reference", "id": item["id"]});
+    for user in [json!({}), json!({"user": "ann"})] {
+        model.set(vec![calls_weather(), Play::words("It is 72F")]);
+        let more = |body: Value| with(with(json!({"tools": weather()}), user.clone()), body);
+        let first = response(&gateway, more(json!({"input": "weather?"})));
+        let items = &first["output"];
+        let result = json!({"type": "function_call_output", "call_id": items[1]["call_id"], "output": "72F"});
+        let mut input = vec![json!({"role": "user", "content": "weather?"}), by(&items[0]), by(&items[1]), result];
+        let second = response(&gateway, more(json!({"input": input})));
+        let so_far = [("user", "weather?"), ("assistant", "Looking."), ("tool", "72F")];
+        assert_eq!(pairs(&told(&model)), so_far, "{user}");
+        // `type` may be left out; what is named twice is there once, and what nobody knows is not.
+        input.extend([json!({"id": second["output"][0]["id"]}), by(&items[0]), by(&json!({"id": "rs_1"}))]);
+        input.push(json!({"role": "user", "content": "thanks"}));
+        response(&gateway, more(json!({"input": input})));
+        let all = [&so_far[..], &[("assistant", "It is 72F"), ("user", "thanks")]].concat();
+        assert_eq!(pairs(&told(&model)), all, "{user}");
+        // Somebody else's conversation stays theirs.
+        let lines = "x-openclaw-session-key: mine\r\n";
+        let foreign = json!({"input": [by(&items[0]), {"role": "user", "content": "x"}]});
+        ask_with(&gateway, lines, foreign);
+        assert!(!told(&model).iter().any(|(_, text)| text.contains("Looking.")), "{:?}", told(&model));
+    }
+}
+
+#[test]
+fn a_response_says_what_was_asked_of_it() {
+    let home = Home::new();
+    let model = Model::start(vec![Play::words("{}")]);
+    let gateway = start(&home, &model, json!({}));
+    // LangChain parses the text of a stream only where the response names its format.
+    let said = json!({"text": {"format": {"type": "json_schema", "name": "n", "schema": {"type": "object"}}},
+        "temperature": 0.5, "metadata": {"a": "b"}, "parallel_tool_calls": false, "max_output_tokens": 9});
+    let ask = with(said.clone(), json!({"input": "a"}));
+    let whole = response(&gateway, ask.clone());
+    let events = events(&gateway, ask);
+    for response in [&whole, &events[0].1["response"], &events.last().unwrap().1["response"]] {
+        for (key, want) in said.as_object().unwrap() {
+            assert_eq!(response[key], *want, "{key}");
+        }
+    }
+    let bare = response(&gateway, json!({"input": "a", "text": {"verbosity": "low"}, "metadata": null}));
+    assert_eq!((&bare["text"], &bare["tool_choice"]), (&json!({"format": {"type": "text"}}), &json!("auto")));
+    let long = json!({"format": {"type": "json_schema", "name": "n", "schema": {"description": "x".repeat(70_000)}}});
+    assert_eq!(response(&gateway, json!({"input": "a", "text": long}))["text"], bare["text"]);
 }
 
 #[test]

@@ -56,6 +56,10 @@ pub fn news(history: &[wire::Message], known: &[Message], continues: bool, now: 
 fn whole(history: &[wire::Message], now: u64) -> Vec<Message> {
     let mut out: Vec<Message> = Vec::with_capacity(history.len());
     for message in history {
+        // An answer of which the client knows no more than that there was one.
+        if matches!(message, wire::Message::Assistant(parts) if parts.is_empty()) {
+            continue;
+        }
         out.push(match message {
             wire::Message::ToolResult { id, text, .. } if !awaits(&out, id) => {
                 Message::user(format!("Tool:{id}: {text}"), now)

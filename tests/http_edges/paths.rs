@@ -136,6 +136,7 @@ fn pages_of_other_origins_get_in_where_they_are_listed_and_nowhere_else() {
             ("access-control-allow-methods", "GET, POST, OPTIONS"),
             ("access-control-allow-headers", "authorization, x-stainless-os"),
             ("access-control-max-age", "600"),
+            ("access-control-expose-headers", "Retry-After, x-should-retry"),
             ("vary", "Origin"),
         ] {
             assert_eq!(answer.header(name), Some(value), "{path}: {answer:?}");

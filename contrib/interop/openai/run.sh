@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# The official openai packages for Python (PyPI) and Node (npm) against a gateway whose model is a script.
+# The official openai packages for Python (PyPI) and Node (npm), and the AI SDK (npm), against a gateway whose model is
+# a script.
 #
 #   contrib/interop/openai/run.sh [--tls] [BINARY]      target/debug/openclaw, or the given one
 #
@@ -44,17 +45,33 @@ else
     "$("$python" -c 'import openai; print(openai.__version__)')" "$("$python" --version)"
 fi
 
-node=''
+# Installs packages of npm; $work/install.log says why not.
+npm_install() {
+  (cd "$work/node" && npm_config_cache=$work/npm fetch npm install --loglevel error --no-audit --no-fund \
+    --fetch-retries 0 --fetch-timeout 20000 "$@")
+}
+
+npm_trouble() {
+  grep -m1 -v '^$' "$work/install.log" || true
+}
+
+node='' ai_sdk=''
 mkdir "$work/node"
 if ! command -v node >/dev/null || ! command -v npm >/dev/null; then
   skip 'the Node package' 'there is no node with npm'
-elif ! (cd "$work/node" && npm_config_cache=$work/npm fetch npm install --loglevel error --no-audit --no-fund \
-  --fetch-retries 0 --fetch-timeout 20000 openai); then
-  skip 'the Node package' "npm cannot install openai: $(grep -m1 -v "^$" "$work/install.log")"
+elif ! npm_install openai; then
+  skip 'the Node package' "npm cannot install openai: $(npm_trouble)"
 else
   node=$(command -v node)
   printf 'openai interop: Node package %s, node %s\n' \
     "$("$node" -p 'require(process.argv[1]).version' "$work/node/node_modules/openai/package.json")" "$("$node" --version)"
+  # Its names change with its major versions.
+  if npm_install ai@6 @ai-sdk/openai@3; then
+    ai_sdk=yes
+    printf 'openai interop: AI SDK %s\n' "$(cd "$work/node" && "$node" -p 'require("ai/package.json").version')"
+  else
+    skip 'the AI SDK' "npm cannot install ai and @ai-sdk/openai: $(npm_trouble)"
+  fi
 fi
 [ -n "$python$node" ] || exit 0
 
@@ -102,6 +119,10 @@ fi
 if [ -n "$node" ]; then
   cp "$here/check.mjs" "$work/node/"
   (cd "$work/node" && "$node" check.mjs "$base" "$model_port" "$token") || failed=1
+fi
+if [ -n "$ai_sdk" ]; then
+  cp "$here/check-ai.mjs" "$work/node/"
+  (cd "$work/node" && "$node" check-ai.mjs "$port" "$model_port" "$token") || failed=1
 fi
 if [ $failed -ne 0 ]; then
   printf 'openai interop: the gateway said:\n'

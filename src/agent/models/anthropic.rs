@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use super::sse::{Progress, SseAnswer, SseParser};
 use super::wire::{
     AssistantPart, CALL_BYTES, Message, ModelError, ModelRequest, Reason, StopReason, StreamEvent, Thinking, ToolCall,
-    ToolChoice, Usage, UserPart, parse_arguments, tokens,
+    ToolChoice, Usage, UserPart, parse_arguments, tokens, with_demand,
 };
 
 /// Content blocks of one answer that may be open at the same time.
@@ -29,8 +29,9 @@ pub fn request_body(model: &str, request: &ModelRequest, reasoning: bool, adapti
     body.insert("max_tokens".into(), json!(request.max_tokens + extra));
     body.insert("stream".into(), json!(true));
     let cache = json!({"type": "ephemeral"});
-    if !request.system.is_empty() {
-        body.insert("system".into(), json!([{"type": "text", "text": request.system, "cache_control": cache}]));
+    let system = with_demand(&request.system, request.sampling.demand());
+    if !system.is_empty() {
+        body.insert("system".into(), json!([{"type": "text", "text": system, "cache_control": cache}]));
     }
     let mut messages = messages(&request.messages);
     if let Some(last) = messages.iter_mut().rev().find(|m| m["role"] == "user")
@@ -45,13 +46,19 @@ pub fn request_body(model: &str, request: &ModelRequest, reasoning: bool, adapti
             .iter()
             .map(|t| json!({"name": t.name, "description": t.description, "input_schema": t.parameters}));
         body.insert("tools".into(), tools.collect());
-        match &request.tool_choice {
-            ToolChoice::Auto => {}
-            ToolChoice::None => drop(body.insert("tool_choice".into(), json!({"type": "none"}))),
-            ToolChoice::Required => drop(body.insert("tool_choice".into(), json!({"type": "any"}))),
-            ToolChoice::Named(name) => {
-                body.insert("tool_choice".into(), json!({"type": "tool", "name": name}));
-            }
+        let one_call = request.sampling.parallel_calls == Some(false);
+        let mut choice = match &request.tool_choice {
+            ToolChoice::Auto if one_call => json!({"type": "auto"}),
+            ToolChoice::Auto => Value::Null,
+            ToolChoice::None => json!({"type": "none"}),
+            ToolChoice::Required => json!({"type": "any"}),
+            ToolChoice::Named(name) => json!({"type": "tool", "name": name}),
+        };
+        if one_call && request.tool_choice != ToolChoice::None {
+            choice["disable_parallel_tool_use"] = json!(true);
+        }
+        if !choice.is_null() {
+            body.insert("tool_choice".into(), choice);
         }
     }
     let sampling = &request.sampling;

@@ -607,7 +607,7 @@ fn soften(endpoint: &mut Endpoint, sampling: &mut Sampling, error: &ModelError) 
     } else if endpoint.reasoning && names("reasoning_effort") {
         endpoint.reasoning = false;
     } else {
-        let Sampling { temperature, top_p, frequency_penalty, presence_penalty, seed, stop, response_format, .. } =
+        let Sampling { temperature, top_p, frequency_penalty, presence_penalty, seed, stop, parallel_calls, .. } =
             sampling;
         let mut left_out = false;
         for (name, value) in [
@@ -619,8 +619,12 @@ fn soften(endpoint: &mut Endpoint, sampling: &mut Sampling, error: &ModelError) 
             left_out |= names(name) && value.take().is_some();
         }
         left_out |= names("seed") && seed.take().is_some();
-        left_out |= names("response_format") && response_format.take().is_some();
+        left_out |= names("parallel_tool_calls") && parallel_calls.take().is_some();
         left_out |= names("stop") && !std::mem::take(stop).is_empty();
+        if names("response_format") && sampling.response_format.is_some() && !sampling.format_in_words {
+            sampling.format_in_words = true;
+            left_out = true;
+        }
         return left_out;
     }
     true

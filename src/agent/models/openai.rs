@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use super::sse::{Progress, SseAnswer, SseParser, not_a_stream};
 use super::wire::{
     AssistantPart, CALL_BYTES, Message, ModelError, ModelRequest, Reason, StopReason, StreamEvent, Thinking, ToolCall,
-    ToolChoice, Usage, UserPart, parse_arguments, tokens,
+    ToolChoice, Usage, UserPart, parse_arguments, tokens, with_demand,
 };
 
 /// Tool calls of one answer; more are dropped.
@@ -34,8 +34,10 @@ impl Default for Dialect {
 /// Body of `POST <baseUrl>/chat/completions`.
 pub fn request_body(model: &str, request: &ModelRequest, dialect: &Dialect) -> Value {
     let mut messages = Vec::with_capacity(request.messages.len() + 1);
-    if !request.system.is_empty() {
-        messages.push(json!({"role": "system", "content": request.system}));
+    let demand = request.sampling.demand().filter(|_| request.sampling.format_in_words);
+    let system = with_demand(&request.system, demand);
+    if !system.is_empty() {
+        messages.push(json!({"role": "system", "content": system}));
     }
     messages.extend(request.messages.iter().filter_map(message));
     let mut body = Map::new();
@@ -52,9 +54,12 @@ pub fn request_body(model: &str, request: &ModelRequest, dialect: &Dialect) -> V
     if !request.tools.is_empty() {
         let tools = request.tools.iter().map(|t| {
             json!({"type": "function", "function": {
-                "name": t.name, "description": t.description, "parameters": t.parameters, "strict": false}})
+                "name": t.name, "description": t.description, "parameters": t.parameters, "strict": t.strict}})
         });
         body.insert("tools".into(), tools.collect());
+        if let Some(several) = request.sampling.parallel_calls {
+            body.insert("parallel_tool_calls".into(), json!(several));
+        }
         match &request.tool_choice {
             ToolChoice::Auto => {}
             ToolChoice::None => drop(body.insert("tool_choice".into(), json!("none"))),
@@ -81,7 +86,7 @@ pub fn request_body(model: &str, request: &ModelRequest, dialect: &Dialect) -> V
     if !sampling.stop.is_empty() {
         body.insert("stop".into(), json!(sampling.stop));
     }
-    if let Some(format) = &sampling.response_format {
+    if let Some(format) = sampling.response_format.as_ref().filter(|_| !sampling.format_in_words) {
         body.insert("response_format".into(), format.clone());
     }
     if let (true, Some(effort)) = (dialect.reasoning, effort(request.thinking)) {

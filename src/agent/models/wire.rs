@@ -37,8 +37,37 @@ pub struct Sampling {
     pub stop: Vec<String>,
     /// At most this many tokens, if the model's own limit is not lower.
     pub max_tokens: Option<u64>,
+    /// More than one call in an answer; nothing without tools.
+    pub parallel_calls: Option<bool>,
     /// `response_format` of OpenAI, passed on to those who know it.
     pub response_format: Option<Value>,
+    /// The provider knows no formats: it is told in words.
+    pub format_in_words: bool,
+}
+
+impl Sampling {
+    /// The format as a demand of the prompt, for whoever does not know the field. Programs parse what comes: there is
+    /// no other way to ask those models for JSON.
+    pub fn demand(&self) -> Option<String> {
+        const ALONE: &str = "Answer with JSON and nothing else: no words before or behind it, no Markdown.";
+        let format = self.response_format.as_ref()?;
+        match format["type"].as_str()? {
+            "json_object" => Some(format!("{ALONE} The answer is one JSON object.")),
+            "json_schema" => {
+                Some(format!("{ALONE} It must fit this JSON schema:\n{}", format["json_schema"]["schema"]))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// A system prompt with one more paragraph.
+pub fn with_demand(system: &str, demand: Option<String>) -> String {
+    match demand {
+        Some(demand) if system.is_empty() => demand,
+        Some(demand) => format!("{system}\n\n{demand}"),
+        None => system.to_owned(),
+    }
 }
 
 /// The conversation, oldest first.
@@ -83,6 +112,8 @@ pub struct ToolSpec {
     pub name: String,
     pub description: String,
     pub parameters: Value,
+    /// Arguments have to fit the parameters, where the provider can see to it.
+    pub strict: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -272,7 +303,8 @@ pub(crate) mod tests {
     fn what_clients_ask_reaches_every_format_that_knows_it() {
         use super::super::{anthropic, ollama, openai};
         use serde_json::json;
-        let tool = ToolSpec { name: "f".into(), description: "d".into(), parameters: json!({"type": "object"}) };
+        let parameters = json!({"type": "object"});
+        let tool = ToolSpec { name: "f".into(), description: "d".into(), parameters, strict: true };
         let mut request = ModelRequest {
             tools: vec![tool],
             max_tokens: 7,
@@ -285,16 +317,22 @@ pub(crate) mod tests {
                 seed: Some(-3),
                 stop: vec!["END".into(), " ".into()],
                 max_tokens: Some(7),
+                parallel_calls: Some(false),
+                format_in_words: false,
                 response_format: Some(json!({"type": "json_schema", "json_schema": {"schema": {"type": "object"}}})),
             },
             ..ModelRequest::default()
         };
         let function = json!({"type": "function", "function": {"name": "f"}});
         for (choice, of_openai, of_anthropic) in [
-            (ToolChoice::Auto, json!(null), json!(null)),
+            (ToolChoice::Auto, json!(null), json!({"type": "auto", "disable_parallel_tool_use": true})),
             (ToolChoice::None, json!("none"), json!({"type": "none"})),
-            (ToolChoice::Required, json!("required"), json!({"type": "any"})),
-            (ToolChoice::Named("f".into()), function, json!({"type": "tool", "name": "f"})),
+            (ToolChoice::Required, json!("required"), json!({"type": "any", "disable_parallel_tool_use": true})),
+            (
+                ToolChoice::Named("f".into()),
+                function,
+                json!({"type": "tool", "name": "f", "disable_parallel_tool_use": true}),
+            ),
         ] {
             let forced = matches!(choice, ToolChoice::Required | ToolChoice::Named(_));
             let offered = choice != ToolChoice::None;
@@ -302,6 +340,10 @@ pub(crate) mod tests {
             let body = openai::request_body("m", &request, &openai::Dialect::default());
             assert_eq!(body["tool_choice"], of_openai);
             assert_eq!(body["tools"][0]["function"]["name"], "f");
+            assert_eq!(
+                (&body["tools"][0]["function"]["strict"], &body["parallel_tool_calls"]),
+                (&json!(true), &json!(false))
+            );
             let body = anthropic::request_body("m", &request, true, false);
             assert_eq!(body["tool_choice"], of_anthropic);
             assert_eq!(body.get("thinking").is_none(), forced, "a forced call allows no thought");
@@ -315,6 +357,19 @@ pub(crate) mod tests {
         let body = anthropic::request_body("m", &request, false, false);
         assert_eq!((&body["temperature"], &body["stop_sequences"]), (&json!(1.0), &json!(["END"])));
         assert!(body.get("top_p").is_none() && body.get("seed").is_none());
+        // Told in words where there is no field for it, and to a provider that has refused the field.
+        let words = "It must fit this JSON schema:\n{\"type\":\"object\"}";
+        assert!(body["system"][0]["text"].as_str().is_some_and(|text| text.ends_with(words)), "{body}");
+        request.system = "S".into();
+        request.sampling.format_in_words = true;
+        let body = openai::request_body("m", &request, &openai::Dialect::default());
+        let system = body["messages"][0]["content"].as_str().unwrap_or_default();
+        assert!(system.starts_with("S\n\nAnswer with JSON") && system.ends_with(words), "{body}");
+        assert!(body.get("response_format").is_none());
+        // Without tools there is nothing that could be called.
+        request.tools.clear();
+        let body = openai::request_body("m", &request, &openai::Dialect::default());
+        assert!(body.get("parallel_tool_calls").is_none());
         let body = ollama::request_body("m", &request, Some(9));
         let options = json!({"num_ctx": 9, "num_predict": 7, "temperature": 1.5, "top_p": 0.5,
             "frequency_penalty": -1.0, "presence_penalty": 1.0, "seed": -3, "stop": ["END", " "]});

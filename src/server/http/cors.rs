@@ -7,6 +7,8 @@ use crate::policy::net;
 const METHODS: &str = "GET, POST, OPTIONS";
 const HEADERS: &str = "authorization, content-type, x-openclaw-agent-id, x-openclaw-session-key, x-openclaw-model";
 const MAX_AGE_SECONDS: &str = "600";
+/// What pages may read beside the ordinary: without it the libraries in a browser repeat what they are told not to.
+const EXPOSED: &str = "Retry-After, x-should-retry";
 
 /// What every answer to this request carries.
 pub fn headers(head: &Head, allowed: &[String]) -> Vec<(&'static str, String)> {
@@ -16,6 +18,7 @@ pub fn headers(head: &Head, allowed: &[String]) -> Vec<(&'static str, String)> {
     let mut headers = vec![("Vary", "Origin".to_owned())];
     if let Some(origin) = allowed_origin(head, allowed) {
         headers.push(("Access-Control-Allow-Origin", origin.to_owned()));
+        headers.push(("Access-Control-Expose-Headers", EXPOSED.to_owned()));
     }
     headers
 }
@@ -88,7 +91,7 @@ mod tests {
             }
         }
         let here = |origin: &str| headers(&head("GET", &format!("Origin: {origin}\r\n")), &allowed).len();
-        assert_eq!((here("https://chat.example"), here("https://evil.example")), (2, 1));
+        assert_eq!((here("https://chat.example"), here("https://evil.example")), (3, 1));
         assert!(headers(&head("GET", "Origin: https://chat.example\r\n"), &[]).is_empty());
     }
 }

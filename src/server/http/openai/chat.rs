@@ -62,7 +62,7 @@ fn ask(id: &str, asked: ChatRequest, target: Target, channel: Option<String>) ->
         session_key: target.session_key,
         message: asked.message,
         images: asked.images,
-        thinking: None,
+        thinking: asked.thinking,
         extra_system_prompt: asked.system,
         timeout: None,
         options: Options {

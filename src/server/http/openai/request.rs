@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::agent::intake::{Image, sniff};
 use crate::agent::models::wire::{
-    AssistantPart, Message, Sampling, ToolCall, ToolChoice, ToolSpec, UserPart, parse_arguments,
+    AssistantPart, Message, Sampling, Thinking, ToolCall, ToolChoice, ToolSpec, UserPart, parse_arguments,
 };
 use crate::config::ImageRules;
 use crate::ids::decode_base64;
@@ -21,6 +21,8 @@ const FUNCTION_NAME_CHARS: usize = 64;
 const MAX_STOPS: usize = 4;
 /// In place of an earlier image that is too much or cannot be read.
 pub const IMAGE_LEFT_OUT: &str = "[image left out]";
+/// The same for whatever else is attached.
+pub const FILE_LEFT_OUT: &str = "[file left out]";
 
 /// A chat request.
 #[derive(Debug, Default, PartialEq)]
@@ -39,6 +41,7 @@ pub struct ChatRequest {
     pub continues: bool,
     pub tools: Vec<ToolSpec>,
     pub tool_choice: ToolChoice,
+    pub thinking: Option<Thinking>,
     pub sampling: Sampling,
 }
 
@@ -49,6 +52,7 @@ pub fn chat_request(body: &Value, rules: &ImageRules, fetch: &mut Fetch<'_>) -> 
         user: text_of(body, "user"),
         stream: body["stream"].as_bool().unwrap_or(false),
         include_usage: body["stream_options"]["include_usage"].as_bool().unwrap_or(false),
+        thinking: effort(&body["reasoning_effort"]),
         sampling: sampling(body)?,
         ..ChatRequest::default()
     };
@@ -78,7 +82,7 @@ fn conversation(
         match message["role"].as_str().unwrap_or_default() {
             "system" | "developer" if content.trim().is_empty() => {}
             "system" | "developer" => system.push(content.trim().to_owned()),
-            "user" if content.trim().is_empty() && image_urls(&message["content"]).next().is_none() => {}
+            "user" if content.trim().is_empty() && !has_attachment(&message["content"]) => {}
             "user" => entries.push(("user", message)),
             "assistant" => entries.push(("assistant", message)),
             "tool" | "function" => entries.push(("tool", message)),
@@ -91,6 +95,11 @@ fn conversation(
     let mut room = ImageRoom::new(rules);
     if !request.continues {
         let content = &entries[current].1["content"];
+        if let Some(kind) = not_read(content) {
+            return Err(format!(
+                "Parts of type `{kind}` are not read here: send text or `image_url`. `/v1/responses` reads text files."
+            ));
+        }
         for url in image_urls(content) {
             let image =
                 room.take(url, fetch).map_err(|why| format!("Invalid image_url content in `messages`. {why}"))?;
@@ -129,7 +138,8 @@ fn history(entries: &[(&'static str, &Value)], room: &mut ImageRoom<'_>, fetch: 
         match *role {
             "user" => {
                 let words = (!text.trim().is_empty()).then_some(UserPart::Text(text));
-                out.push(Message::User(words.into_iter().chain(images).collect()));
+                let left_out = not_read(&message["content"]).map(|_| UserPart::Text(FILE_LEFT_OUT.into()));
+                out.push(Message::User(words.into_iter().chain(images).chain(left_out).collect()));
             }
             "assistant" => {
                 let words = (!text.is_empty()).then_some(AssistantPart::Text(text));
@@ -184,6 +194,19 @@ fn image_urls(content: &Value) -> impl Iterator<Item = &str> {
         .flatten()
         .filter(|part| part["type"] == "image_url")
         .map(|part| part["image_url"].as_str().or_else(|| part["image_url"]["url"].as_str()).unwrap_or_default())
+}
+
+/// Parts that are neither text nor image: what they say would be missing from the answer without a word.
+const NOT_READ: [&str; 4] = ["file", "input_file", "input_audio", "video_url"];
+
+fn has_attachment(content: &Value) -> bool {
+    image_urls(content).next().is_some() || not_read(content).is_some()
+}
+
+/// Kind of the first such part.
+fn not_read(content: &Value) -> Option<&str> {
+    let mut kinds = content.as_array().into_iter().flatten().filter_map(|part| part["type"].as_str());
+    kinds.find(|kind| NOT_READ.contains(kind))
 }
 
 fn assistant_calls(message: &Value) -> Vec<ToolCall> {
@@ -308,7 +331,8 @@ pub fn tools(body: &Value) -> Result<(Vec<ToolSpec>, ToolChoice), String> {
             _ => return Err(format!("the parameters of {name} must be a JSON schema")),
         };
         let description = function["description"].as_str().unwrap_or_default().to_owned();
-        tools.push(ToolSpec { name: name.to_owned(), description, parameters });
+        let strict = function["strict"].as_bool().unwrap_or(false);
+        tools.push(ToolSpec { name: name.to_owned(), description, parameters, strict });
     }
     let given = body.get("tool_choice").filter(|choice| !choice.is_null()).unwrap_or(&body["function_call"]);
     let choice = match given {
@@ -347,7 +371,12 @@ pub fn sampling(body: &Value) -> Result<Sampling, String> {
     };
     let whole = |key: &str| match &body[key] {
         Value::Null => Ok(None),
-        value => value.as_i64().map(Some).ok_or_else(|| format!("`{key}` must be an integer.")),
+        // Some languages have one kind of number: 5.0 is 5.
+        value => value
+            .as_i64()
+            .or_else(|| value.as_f64().and_then(integer))
+            .map(Some)
+            .ok_or_else(|| format!("`{key}` must be an integer.")),
     };
     let limit = |key: &str| match whole(key)? {
         Some(n) => u64::try_from(n).ok().filter(|n| *n > 0).map(Some).ok_or(format!("`{key}` must be at least 1.")),
@@ -370,11 +399,26 @@ pub fn sampling(body: &Value) -> Result<Sampling, String> {
         seed: whole("seed")?,
         stop: stop.into_iter().filter(|text| !text.is_empty()).collect(),
         max_tokens: if newer.is_some() { newer } else { limit("max_tokens")? },
+        parallel_calls: body["parallel_tool_calls"].as_bool(),
+        format_in_words: false,
         response_format: body
             .get("response_format")
             .filter(|f| f["type"].as_str().is_some_and(|t| t != "text"))
             .cloned(),
     })
+}
+
+fn integer(number: f64) -> Option<i64> {
+    // Up to where every integer is a number of this kind.
+    (number.fract() == 0.0 && number.abs() < 9e15).then_some(number as i64)
+}
+
+/// How hard the model is to think, by OpenAI's words; what is unknown leaves it to the agent.
+pub fn effort(word: &Value) -> Option<Thinking> {
+    match word.as_str()? {
+        "none" => Some(Thinking::Off),
+        word => Thinking::parse(word),
+    }
 }
 
 #[cfg(test)]

@@ -136,7 +136,12 @@ fn functions() {
     let flat = json!([{"type": "function", "name": "f", "description": "d", "parameters": {"type": "object"}}, {"type": "web_search"}]);
     for tools in [nested.clone(), flat] {
         let request = read(ask(json!({"tools": tools}))).unwrap();
-        let spec = ToolSpec { name: "f".into(), description: "d".into(), parameters: json!({"type": "object"}) };
+        let spec = ToolSpec {
+            name: "f".into(),
+            description: "d".into(),
+            parameters: json!({"type": "object"}),
+            strict: false,
+        };
         assert_eq!((request.tools, request.tool_choice), (vec![spec], ToolChoice::Auto));
     }
     let old = read(ask(json!({"functions": [{"name": "f"}], "function_call": {"name": "f"}}))).unwrap();

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::http::Reply;
 use crate::hub::run_events::{ClientCall, Details};
@@ -11,6 +11,12 @@ use crate::server::http::openai::answering::Dialect;
 use crate::server::http::openai::{Failed, NO_WORDS};
 
 const DONE: &str = "data: [DONE]\n\n";
+
+/// What clients read again from the response that they asked for.
+const ECHOED: [&str; 7] =
+    ["max_output_tokens", "metadata", "parallel_tool_calls", "temperature", "text", "tool_choice", "top_p"];
+/// Bytes of JSON; more is not written again with every event that holds a response.
+const MAX_ECHO: usize = 64 << 10;
 
 /// One response as it is written.
 pub struct Words {
@@ -21,13 +27,16 @@ pub struct Words {
     model: String,
     /// The response that this one continues.
     previous: Option<String>,
+    /// What the request said, as far as it is repeated.
+    echo: Map<String, Value>,
     /// Of the next event.
     sequence: u64,
 }
 
 impl Words {
-    pub fn new(id: &Arc<str>, created: u64, model: &str, previous: Option<String>) -> Words {
-        Words { id: id.clone(), created, model: model.to_owned(), previous, sequence: 0 }
+    /// `echo`: see [`echo`].
+    pub fn new(id: &Arc<str>, created: u64, model: &str, previous: Option<String>, echo: Map<String, Value>) -> Words {
+        Words { id: id.clone(), created, model: model.to_owned(), previous, echo, sequence: 0 }
     }
 
     /// A response that failed; on its own it is an error in the shape of the other interfaces, too.
@@ -87,7 +96,7 @@ impl Words {
     }
 
     fn response(&self, status: &str, output: Vec<Value>, details: &Details) -> Value {
-        json!({
+        let mut response = json!({
             "id": &*self.id,
             "object": "response",
             "created_at": self.created,
@@ -98,10 +107,15 @@ impl Words {
             "error": null,
             "incomplete_details": null,
             "parallel_tool_calls": true,
+            "text": {"format": {"type": "text"}},
             "tools": [],
             "tool_choice": "auto",
             "previous_response_id": self.previous,
-        })
+        });
+        for (key, value) in &self.echo {
+            response[key] = value.clone();
+        }
+        response
     }
 
     fn message(&self, text: &str, details: &Details) -> Value {
@@ -194,6 +208,37 @@ impl Dialect for Words {
     fn fail(&mut self, failed: &Failed) -> String {
         let response = self.failed(failed);
         self.event("response.failed", json!({"response": response})) + DONE
+    }
+}
+
+/// What of a request its response repeats: clients look there for the format of the text that they read.
+pub fn echo(body: &Value) -> Map<String, Value> {
+    let mut echo = Map::new();
+    let mut room = MAX_ECHO;
+    for key in ECHOED {
+        let value = &body[key];
+        let size = value.to_string().len();
+        // A text without a format has the default one.
+        let says = if key == "text" { value["format"]["type"].is_string() } else { !value.is_null() };
+        if says && size <= room {
+            room -= size;
+            echo.insert(key.to_owned(), value.clone());
+        }
+    }
+    echo
+}
+
+/// The response that an item came with, and what the item is: None is its words, a number the call. Ids of items follow
+/// from that of the response.
+pub fn origin(item: &str) -> Option<(String, Option<usize>)> {
+    let of = |uuid: &str| format!("{}{uuid}", super::ID);
+    if let Some(uuid) = item.strip_prefix("msg_") {
+        return Some((of(uuid), None));
+    }
+    let rest = item.strip_prefix("call_")?;
+    match rest.split_once('_') {
+        Some((uuid, n)) => Some((of(uuid), Some(n.parse().ok()?))),
+        None => Some((of(rest), Some(0))),
     }
 }
 

@@ -1,7 +1,7 @@
 use super::*;
 
 fn words() -> Words {
-    Words::new(&"resp_0a".into(), 1_795_204_095, "openclaw", None)
+    Words::new(&"resp_0a".into(), 1_795_204_095, "openclaw", None, Map::new())
 }
 
 fn details() -> Details {
@@ -55,7 +55,7 @@ fn words_in_the_order_that_clients_need() {
     let response = |status: &str, output: Value, usage: Value| {
         json!({"response": {"id": "resp_0a", "object": "response", "created_at": 1_795_204_095, "status": status,
             "model": "openclaw", "output": output, "usage": usage, "error": null, "incomplete_details": null,
-            "parallel_tool_calls": true, "tools": [], "tool_choice": "auto", "previous_response_id": null}})
+            "parallel_tool_calls": true, "text": {"format": {"type": "text"}}, "tools": [], "tool_choice": "auto", "previous_response_id": null}})
     };
     let at = |data: Value| {
         let mut data = data;
@@ -141,7 +141,7 @@ fn a_limit_of_tokens_and_silence() {
 #[test]
 fn failures_are_errors_in_both_shapes() {
     let failed = Failed { status: 401, message: "401 bad key".into(), kind: "api_error", retry_after: None };
-    let mut words = Words::new(&"resp_0a".into(), 1, "gpt-4o", Some("resp_09".into()));
+    let mut words = Words::new(&"resp_0a".into(), 1, "gpt-4o", Some("resp_09".into()), Map::new());
     let stream = words.begin() + &words.words("Hel") + &words.fail(&failed);
     let events = read(&stream);
     assert_eq!(names(&events), [&BEGIN[..], &["output_text.delta", "failed"]].concat());
@@ -156,4 +156,18 @@ fn failures_are_errors_in_both_shapes() {
         "{reply}"
     );
     assert!(reply.ends_with(&response.to_string()), "{reply}");
+}
+
+#[test]
+fn ids_of_items_lead_back_to_their_response() {
+    let words = words();
+    let details = Details { calls: vec![call(0), call(1)], ..details() };
+    let whole = words.whole("text", &details);
+    let ids: Vec<&str> = whole["output"].as_array().unwrap().iter().map(|item| item["id"].as_str().unwrap()).collect();
+    for (id, want) in ids.iter().zip([None, Some(0), Some(1)]) {
+        assert_eq!(origin(id), Some(("resp_0a".to_owned(), want)), "{id}");
+    }
+    for id in ["", "msg", "rs_0a", "call_0a_x", "call_0a_-1"] {
+        assert_eq!(origin(id), None, "{id}");
+    }
 }

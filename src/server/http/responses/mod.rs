@@ -4,6 +4,7 @@ mod events;
 pub mod past;
 pub mod request;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use self::events::Words;
@@ -71,14 +72,17 @@ fn accept(exchange: &Exchange<'_>) -> Result<(Ask, Answering<Words>), Reply> {
     let mut addresses =
         Addresses::of_both(&rules.images, &rules.files, rules.max_url_parts).until_stop(&request.doors.ctx);
     let mut fetch = |kind, url: &str| addresses.read(kind, url);
-    let asked = request::responses_request(&body, before, rules, &fence, &mut fetch).map_err(refuse)?;
+    let mut referred = BTreeSet::new();
+    let mut refer = |id: &str| referred_item(&request.doors.past, &scope, &mut referred, id);
+    let asked = request::responses_request(&body, before, rules, &fence, &mut refer, &mut fetch).map_err(refuse)?;
     let stream = body["stream"].as_bool().unwrap_or(false);
     let store = body["store"].as_bool().unwrap_or(true);
+    let echo = events::echo(&body);
     drop(body);
 
     let id = target.once.clone().unwrap_or_else(|| format!("{ID}{}", ids::new_uuid()).into());
     let must_call = !asked.tools.is_empty() && matches!(asked.tool_choice, ToolChoice::Required | ToolChoice::Named(_));
-    let words = Words::new(&id, wall_ms() / 1000, &model, previous);
+    let words = Words::new(&id, wall_ms() / 1000, &model, previous, echo);
     let mut answering = Answering::new(exchange, &id, words, stream, must_call);
     if store {
         let told = if target.ephemeral { Told::of(&asked, known, turns.clone()) } else { Told::session(&target) };
@@ -86,6 +90,25 @@ fn accept(exchange: &Exchange<'_>) -> Result<(Ask, Answering<Words>), Reply> {
         answering = answering.on_done(move |text, details| told.keep(&past, &id, scope, text, details));
     }
     Ok((ask(&id, asked, &turns, target, target::channel(&request.head)), answering))
+}
+
+/// An item of an earlier response that a client names in place of repeating it; each only once, so that a short request
+/// stays a short conversation.
+fn referred_item(
+    past: &Past,
+    scope: &Scope,
+    referred: &mut BTreeSet<(String, Option<usize>)>,
+    id: &str,
+) -> Option<AssistantPart> {
+    let (response, call) = events::origin(id)?;
+    let Kept::Turns(turns) = past.get(&response, scope)? else { return None };
+    let Some(Message::Assistant(parts)) = turns.last()?.messages.last() else { return None };
+    let is_call = |part: &&AssistantPart| matches!(part, AssistantPart::ToolCall(_));
+    let part = match call {
+        Some(n) => parts.iter().filter(is_call).nth(n),
+        None => parts.iter().find(|part| !is_call(part)),
+    };
+    referred.insert((response, call)).then(|| part.cloned()).flatten()
 }
 
 fn scope(request: &Request, target: &Target) -> Scope {
@@ -106,7 +129,7 @@ fn ask(id: &str, asked: ResponsesRequest, turns: &[Arc<Turn>], target: Target, c
         session_key: target.session_key,
         message: asked.message,
         images: asked.images,
-        thinking: None,
+        thinking: asked.thinking,
         extra_system_prompt: (!system.is_empty()).then(|| system.join("\n\n")),
         timeout: None,
         options: Options {

@@ -7,20 +7,18 @@ use serde_json::{Value, json};
 
 use crate::agent::intake::Image;
 use crate::agent::models::wire::{
-    AssistantPart, Message, Sampling, ToolCall, ToolChoice, ToolSpec, UserPart, cut_chars, parse_arguments,
+    AssistantPart, Message, Sampling, Thinking, ToolCall, ToolChoice, ToolSpec, UserPart, cut_chars, parse_arguments,
 };
 use crate::config::{FileRules, ResponsesEndpoint};
 use crate::ids::decode_base64;
 use crate::server::http::openai::addresses::{Fetch, Kind};
 use crate::server::http::openai::request::{
-    self, IMAGE_ALONE, IMAGE_LEFT_OUT, ImageRoom, content_text, data_uri, text_of,
+    self, FILE_LEFT_OUT, IMAGE_ALONE, IMAGE_LEFT_OUT, ImageRoom, content_text, data_uri, text_of,
 };
 use crate::text::{charset, untrusted};
 
 const NO_MESSAGE: &str = "Missing user message in `input`.";
 const FILE_ALONE: &str = "User sent file(s) with no text.";
-/// In place of an earlier file that is too much or cannot be read.
-const FILE_LEFT_OUT: &str = "[file left out]";
 const FILE_NAME_CHARS: usize = 200;
 
 /// A request, but for its agent and session.
@@ -38,6 +36,7 @@ pub struct ResponsesRequest {
     pub continues: bool,
     pub tools: Vec<ToolSpec>,
     pub tool_choice: ToolChoice,
+    pub thinking: Option<Thinking>,
     pub sampling: Sampling,
 }
 
@@ -56,18 +55,27 @@ pub fn model(body: &Value) -> Result<String, String> {
     Err(format!("model: Invalid input: expected string, received {received}"))
 }
 
+/// What stands behind an `item_reference`, None when nothing is known of it.
+pub type Refer<'a> = dyn FnMut(&str) -> Option<AssistantPart> + 'a;
+
 /// Reads the body of a request that goes on with `past`. `fence` marks the words of files, drawn anew for each request.
 pub fn responses_request(
     body: &Value,
     past: Vec<Message>,
     rules: &ResponsesEndpoint,
     fence: &str,
+    refer: &mut Refer<'_>,
     fetch: &mut Fetch<'_>,
 ) -> Result<ResponsesRequest, String> {
-    let mut request = ResponsesRequest { sampling: sampling(body)?, history: past, ..ResponsesRequest::default() };
+    let mut request = ResponsesRequest {
+        thinking: request::effort(&body["reasoning"]["effort"]),
+        sampling: sampling(body)?,
+        history: past,
+        ..ResponsesRequest::default()
+    };
     (request.tools, request.tool_choice) =
         request::tools(body).map_err(|why| format!("invalid tool configuration: {why}"))?;
-    let (items, system) = items(&body["input"]);
+    let (items, system) = items(&body["input"], refer);
     let demand = match &request.tool_choice {
         ToolChoice::Required => Some("You must call one of the available tools before responding.".to_owned()),
         ToolChoice::Named(name) => Some(format!("You must call the {name} tool before responding.")),
@@ -102,6 +110,7 @@ pub fn responses_request(
 enum Item<'a> {
     /// Content of a message.
     User(&'a Value),
+    /// Without words: an answer that is referred to, and not known here.
     Assistant(String),
     Call(ToolCall),
     Output {
@@ -118,7 +127,7 @@ impl Item<'_> {
 }
 
 /// The items, and what system and developer messages say.
-fn items(input: &Value) -> (Vec<Item<'_>>, Vec<String>) {
+fn items<'a>(input: &'a Value, refer: &mut Refer<'_>) -> (Vec<Item<'a>>, Vec<String>) {
     let mut system = Vec::new();
     let mut items = Vec::new();
     let list = match input {
@@ -127,6 +136,16 @@ fn items(input: &Value) -> (Vec<Item<'_>>, Vec<String>) {
         _ => &[],
     };
     for item in list {
+        if let Some(id) = reference(item) {
+            match refer(id) {
+                Some(AssistantPart::Text(text)) => items.push(Item::Assistant(text)),
+                Some(AssistantPart::ToolCall(call)) => items.push(Item::Call(call)),
+                // A session may hold it; what stands behind it was said since.
+                _ if id.starts_with("msg_") => items.push(Item::Assistant(String::new())),
+                _ => {}
+            }
+            continue;
+        }
         match item["type"].as_str() {
             None | Some("message") => {}
             Some("function_call") => {
@@ -138,7 +157,7 @@ fn items(input: &Value) -> (Vec<Item<'_>>, Vec<String>) {
                 items.push(Item::Output { id, text: output(&item["output"]) });
                 continue;
             }
-            // Reasoning and references to items are of no use to another model; the rest is somebody else's service.
+            // Reasoning is of no use to another model; the rest is somebody else's service.
             Some(_) => continue,
         }
         let content = &item["content"];
@@ -152,6 +171,12 @@ fn items(input: &Value) -> (Vec<Item<'_>>, Vec<String>) {
         }
     }
     (items, system)
+}
+
+/// The id of an item that a client had from here, in place of the item; `type` may be left out.
+fn reference(item: &Value) -> Option<&str> {
+    let bare = item["type"].is_null() && item["role"].is_null() && item["content"].is_null();
+    item["id"].as_str().filter(|_| bare || item["type"] == "item_reference")
 }
 
 fn call(item: &Value) -> Option<ToolCall> {
@@ -191,8 +216,11 @@ fn add_history(history: &mut Vec<Message>, items: &[Item<'_>], bags: Vec<Bag>) {
                 }
                 history.push(Message::User(parts));
             }
-            Item::Assistant(text) => add_spoken(history, &mut speaks, AssistantPart::Text(text.clone())),
-            Item::Call(call) => add_spoken(history, &mut speaks, AssistantPart::ToolCall(call.clone())),
+            Item::Assistant(text) => {
+                let words = (!text.is_empty()).then(|| AssistantPart::Text(text.clone()));
+                add_spoken(history, &mut speaks, words);
+            }
+            Item::Call(call) => add_spoken(history, &mut speaks, Some(AssistantPart::ToolCall(call.clone()))),
             Item::Output { id, text } => {
                 let name = name_of_call(history, id).unwrap_or_default();
                 history.push(Message::ToolResult { id: id.clone(), name, text: text.clone(), is_error: false });
@@ -202,10 +230,10 @@ fn add_history(history: &mut Vec<Message>, items: &[Item<'_>], bags: Vec<Bag>) {
     }
 }
 
-fn add_spoken(history: &mut Vec<Message>, speaks: &mut bool, part: AssistantPart) {
+fn add_spoken(history: &mut Vec<Message>, speaks: &mut bool, part: Option<AssistantPart>) {
     match history.last_mut() {
-        Some(Message::Assistant(parts)) if *speaks => parts.push(part),
-        _ => history.push(Message::Assistant(vec![part])),
+        Some(Message::Assistant(parts)) if *speaks => parts.extend(part),
+        _ => history.push(Message::Assistant(part.into_iter().collect())),
     }
     *speaks = true;
 }

@@ -4,7 +4,12 @@ const PNG: &str = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkq
 const HELLO: &str = "SGVsbG8gRklMRQ==";
 
 fn read_with(body: Value, past: Vec<Message>, fetch: &mut Fetch<'_>) -> Result<ResponsesRequest, String> {
-    responses_request(&body, past, &ResponsesEndpoint::default(), "0123456789abcdef", fetch)
+    let refer = &mut |id: &str| match id {
+        "msg_1" => Some(said("as I said")),
+        "call_1" => Some(made("c1")),
+        _ => None,
+    };
+    responses_request(&body, past, &ResponsesEndpoint::default(), "0123456789abcdef", refer, fetch)
 }
 
 fn read(body: Value) -> Result<ResponsesRequest, String> {
@@ -66,7 +71,7 @@ fn messages_in_every_form() {
         json!([{"type": "message", "role": "user", "content": [{"type": "input_text", "text": "hi"}]}]),
         json!([{"role": "user", "content": [{"type": "text", "text": "hi"}]}]),
         // Everything else stands for nothing.
-        json!([7, null, {"type": "reasoning", "summary": []}, {"type": "item_reference", "id": "msg_1"},
+        json!([7, null, {"type": "reasoning", "summary": []}, {"type": "item_reference", "id": "rs_9"}, {"id": 7},
             {"type": "web_search_call", "id": "x"}, {"role": "critic", "content": "x"}, {"role": "user", "content": ""},
             {"role": "user", "content": "hi", "id": "m", "status": "completed", "phase": "x"},
             {"role": "assistant", "content": "a prefill is passed over"}]),
@@ -150,11 +155,11 @@ fn results_of_calls_ask_for_the_next_words() {
 
 #[test]
 fn tools_in_both_forms() {
-    let spec = ToolSpec { name: "f".into(), description: "d".into(), parameters: json!({"type": "object"}) };
+    let spec =
+        ToolSpec { name: "f".into(), description: "d".into(), parameters: json!({"type": "object"}), strict: true };
     let flat =
         json!({"type": "function", "name": "f", "description": "d", "parameters": spec.parameters, "strict": true});
-    let nested =
-        json!({"type": "function", "function": {"name": "f", "description": "d", "parameters": spec.parameters}});
+    let nested = json!({"type": "function", "function": {"name": "f", "description": "d", "parameters": spec.parameters, "strict": true}});
     for tool in [flat.clone(), nested] {
         for choice in [json!({"type": "function", "name": "f"}), json!({"type": "function", "function": {"name": "f"}})]
         {
@@ -191,10 +196,11 @@ fn sampling_and_formats() {
         temperature: Some(0.1),
         top_p: Some(1.0),
         max_tokens: Some(50),
+        parallel_calls: Some(true),
         response_format: Some(format),
         ..Sampling::default()
     };
-    assert_eq!(got.sampling, want);
+    assert_eq!((got.sampling, got.thinking), (want, Some(Thinking::Low)));
     assert_eq!(
         read(json!({"input": "x", "text": {"format": {"type": "text"}}})).unwrap().sampling,
         Sampling::default()
@@ -306,7 +312,8 @@ fn limits_of_files_and_images() {
     small.files.max_chars = 3;
     small.images.max_parts = 1;
     let read = |part: Value| {
-        responses_request(&json!({"input": parts(part)}), Vec::new(), &small, "0", &mut |_, _| unreachable!())
+        let refer = &mut |_: &str| None;
+        responses_request(&json!({"input": parts(part)}), Vec::new(), &small, "0", refer, &mut |_, _| unreachable!())
     };
     let file = |text: &str| {
         use base64::Engine as _;
@@ -337,4 +344,21 @@ fn broken_requests_are_survived() {
         good += usize::from(got.is_ok());
     }
     assert!(good > 100, "{good}");
+}
+
+#[test]
+fn items_by_their_ids() {
+    let by = |id: &str| json!({"type": "item_reference", "id": id});
+    let hi = json!({"role": "user", "content": "hi"});
+    let assistant = |parts: Vec<AssistantPart>| Message::Assistant(parts);
+    for (items, want) in [
+        (json!([hi, by("msg_1"), by("call_1"), hi]), vec![user("hi"), assistant(vec![said("as I said"), made("c1")])]),
+        (json!([hi, {"id": "msg_1"}, hi]), vec![user("hi"), assistant(vec![said("as I said")])]),
+        // That there was an answer is known all the same; whatever else it may be is not.
+        (json!([hi, by("msg_9"), by("msg_1"), hi]), vec![user("hi"), assistant(vec![said("as I said")])]),
+        (json!([hi, by("msg_9"), hi]), vec![user("hi"), assistant(vec![])]),
+        (json!([hi, by("call_9"), by("rs_1"), by(""), hi]), vec![user("hi")]),
+    ] {
+        assert_eq!(of_input(items.clone()).history, want, "{items}");
+    }
 }
