@@ -8,8 +8,8 @@ import assert from 'node:assert/strict';
 import { createOpenAI } from '@ai-sdk/openai';
 import { generateText, jsonSchema, stepCountIs, streamText, tool } from 'ai';
 
-const [gateway, model, token] = process.argv.slice(2);
-const openai = createOpenAI({ baseURL: `http://127.0.0.1:${gateway}/v1`, apiKey: token });
+const [baseURL, model, token] = process.argv.slice(2);
+const openai = createOpenAI({ baseURL, apiKey: token });
 const HELLO = 'Hello from the mock model.';
 const parameters = { type: 'object', properties: { city: { type: 'string' } }, required: ['city'] };
 const tools = {

@@ -122,7 +122,7 @@ if [ -n "$node" ]; then
 fi
 if [ -n "$ai_sdk" ]; then
   cp "$here/check-ai.mjs" "$work/node/"
-  (cd "$work/node" && "$node" check-ai.mjs "$port" "$model_port" "$token") || failed=1
+  (cd "$work/node" && "$node" check-ai.mjs "$base" "$model_port" "$token") || failed=1
 fi
 if [ $failed -ne 0 ]; then
   printf 'openai interop: the gateway said:\n'
