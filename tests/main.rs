@@ -17,6 +17,7 @@ mod doctor;
 mod first_steps;
 mod handshake;
 mod hooks;
+mod hooks_commands;
 mod hostile;
 mod http;
 mod http_edges;

@@ -13,6 +13,7 @@ pub mod intake;
 pub mod keys;
 pub mod models;
 pub mod prompt;
+pub mod round;
 pub mod runs;
 pub mod session;
 pub mod told;

@@ -97,6 +97,7 @@ cat >"$work/home/.openclaw/openclaw.json" <<CONFIG
   agents: { defaults: { model: { primary: "mock/mock-1" }, skipBootstrap: true } },
 }
 CONFIG
+: >"$work/gateway.log"
 env -i PATH="$PATH" HOME="$work/home" TMPDIR="$work" LOGS_DIRECTORY="$work/home/logs" \
   "$binary" gateway --port "$port" >"$work/gateway.log" 2>&1 & gateway=$!
 until grep -q 'listening on wss\?://' "$work/gateway.log"; do

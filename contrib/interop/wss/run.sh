@@ -58,6 +58,7 @@ mkdir -p "$work/home/.openclaw"
 cat >"$work/home/.openclaw/openclaw.json" <<CONFIG
 { gateway: { mode: "local", auth: { mode: "token", token: "$token" }, tls: { enabled: true } } }
 CONFIG
+: >"$work/gateway.log"
 env -i PATH="$PATH" HOME="$work/home" TMPDIR="$work" LOGS_DIRECTORY="$work/home/logs" \
   "$binary" gateway --port "$port" >"$work/gateway.log" 2>&1 & gateway=$!
 until grep -q 'listening on wss://' "$work/gateway.log"; do
