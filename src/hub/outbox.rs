@@ -213,6 +213,8 @@ struct State {
     /// The same before the first piece of an answer that is owed.
     interim: Option<&'static [u8]>,
     pieces: u64,
+    /// Bytes of a piece larger than the limit, while more than the limit waits.
+    oversize: usize,
     /// An HTTP answer is being made by another thread.
     answering: bool,
     /// Wakes the writer thread; None when there is none.
@@ -245,6 +247,7 @@ impl Outbox {
                 pulse: None,
                 interim: None,
                 pieces: 0,
+                oversize: 0,
                 answering: false,
                 writer: None,
             }),
@@ -321,17 +324,22 @@ impl Outbox {
     }
 
     /// A piece of an HTTP answer from another thread: sent without blocking, or queued. `Cut`: the peer reads so slowly
-    /// that more than `max_buffered` waits for it; a piece is never skipped, so that is the end of the connection.
+    /// that more than `max_buffered` waits for it; a piece is never skipped, so that is the end of the connection. A
+    /// piece larger than that (whoever joins a run late hears all of it at once) does not count for those behind it.
     /// `Closed`: it is gone.
     pub fn raw(self: &Arc<Self>, bytes: Vec<u8>, behind: Behind) -> Sent {
         let mut state = self.state.lock();
         if state.phase != Phase::Open {
             return Sent::Closed;
         }
-        // One piece may be larger than the limit: an answer is an answer.
-        if state.unsent > self.max_buffered {
+        if state.unsent <= self.max_buffered {
+            state.oversize = 0;
+        } else if state.unsent - self.max_buffered > state.oversize {
             self.die(&mut state);
             return Sent::Cut;
+        }
+        if bytes.len() > self.max_buffered {
+            state.oversize = state.oversize.max(bytes.len());
         }
         state.pieces += 1;
         state.interim = None;

@@ -431,8 +431,8 @@ fn a_reader_of_pieces_that_does_not_read_is_cut() {
     let budget = Budget::new(usize::MAX);
     let out = Outbox::new("http-test".into(), Box::new(MemoryWire(memory.clone())), budget.clone(), 100);
     out.begin_answer(None);
-    // One piece may be larger than the limit.
-    assert_eq!(out.raw(vec![b'x'; 5000], Behind::More(b"~")), Sent::Yes);
+    assert_eq!(out.raw(vec![b'x'; 100], Behind::More(b"~")), Sent::Yes);
+    assert_eq!(out.raw(b"y".to_vec(), Behind::More(b"~")), Sent::Yes);
     assert_eq!(out.raw(b"y".to_vec(), Behind::More(b"~")), Sent::Cut);
     assert_eq!(out.raw(b"z".to_vec(), Behind::Next), Sent::Closed);
     assert!(!out.is_open() && memory.shut().contains(&Shutdown::Both));
@@ -441,6 +441,23 @@ fn a_reader_of_pieces_that_does_not_read_is_cut() {
         thread::yield_now();
     }
     assert_eq!((budget.unsent(), out.unsent(), memory.text().len()), (0, 0, 0), "its bytes are given back");
+}
+
+#[test]
+fn a_piece_larger_than_the_limit_leaves_the_usual_room_behind_it() {
+    let memory = Memory::with_credit(0);
+    let out = Outbox::new("http-test".into(), Box::new(MemoryWire(memory.clone())), Budget::new(usize::MAX), 100);
+    let send = |bytes: usize| out.raw(vec![b'x'; bytes], Behind::More(b"~"));
+    out.begin_answer(None);
+    assert_eq!([5000, 60, 40, 1].map(send), [Sent::Yes; 4]);
+    memory.allow(5101);
+    let deadline = soon();
+    while out.unsent() > 0 {
+        assert!(Instant::now() < deadline, "it does not leave");
+        thread::yield_now();
+    }
+    // Once it has left, the limit is what it was.
+    assert_eq!([101, 99, 2, 1].map(send), [Sent::Yes, Sent::Yes, Sent::Yes, Sent::Cut]);
 }
 
 #[test]
