@@ -9,47 +9,23 @@
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
-binary=$(realpath "$here/../../../target/debug/openclaw")
-work=$(mktemp -d)
+name=open-webui
+. "$here/../lib.sh"
+binary=$(realpath "$root/target/debug/openclaw")
 venv=${1:-$work/venv}
-gateway='' model='' webui=''
-trap 'kill $webui $gateway $model 2>/dev/null || true; wait 2>/dev/null || true; rm -rf "$work"' EXIT
 
 if [ ! -x "$venv/bin/open-webui" ]; then
   if ! { python3 -m venv "$venv" && "$venv/bin/pip" install --quiet --disable-pip-version-check open-webui; } \
     >"$work/install.log" 2>&1; then
-    printf 'open-webui interop: skipped: pip cannot install it: %s\n' "$(tail -1 "$work/install.log")"
+    skip 'all of it' "pip cannot install it: $(tail -1 "$work/install.log")"
     exit 0
   fi
 fi
 printf 'open-webui interop: version %s\n' \
   "$("$venv/bin/python" -c 'from importlib.metadata import version; print(version("open-webui"))')"
 
-free_port() {
-  python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
-}
-
-# $1: a process; the rest: a command that succeeds when it serves.
-wait_for() {
-  local process=$1
-  shift
-  until "$@" >/dev/null 2>&1; do
-    if ! kill -0 "$process" 2>/dev/null; then
-      tail -30 "$work"/*.log >&2
-      exit 2
-    fi
-    sleep 0.2
-  done
-}
-
-python3 "$here/../openai/model.py" "$work/model-port" & model=$!
-wait_for $model test -s "$work/model-port"
-model_port=$(cat "$work/model-port")
-port=$(free_port)
-token=interop-token-0123456789
-
-mkdir -p "$work/home/.openclaw" "$work/data"
-cat >"$work/home/.openclaw/openclaw.json" <<CONFIG
+start_model
+start_gateway "$binary" <<CONFIG
 {
   gateway: {
     mode: "local",
@@ -63,29 +39,25 @@ cat >"$work/home/.openclaw/openclaw.json" <<CONFIG
   agents: { defaults: { model: { primary: "mock/mock-1" }, skipBootstrap: true } },
 }
 CONFIG
-env -i PATH="$PATH" HOME="$work/home" TMPDIR="$work" LOGS_DIRECTORY="$work/home/logs" \
-  "$binary" gateway --port "$port" >"$work/gateway.log" 2>&1 & gateway=$!
-wait_for $gateway curl -sf "http://127.0.0.1:$port/health"
 
 # Nothing of it may look for the network.
 webui_port=$(free_port)
-env -i PATH="$PATH" HOME="$work/home" TMPDIR="$work" DATA_DIR="$work/data" WEBUI_AUTH=False WEBUI_SECRET_KEY=interop \
+mkdir "$work/data"
+env -i PATH="$PATH" HOME="$home" TMPDIR="$work" DATA_DIR="$work/data" WEBUI_AUTH=False WEBUI_SECRET_KEY=interop \
   OFFLINE_MODE=True HF_HUB_OFFLINE=1 ANONYMIZED_TELEMETRY=false DO_NOT_TRACK=true SCARF_NO_ANALYTICS=true \
   RAG_EMBEDDING_ENGINE=openai AUDIO_STT_ENGINE=openai ENABLE_OLLAMA_API=False \
   OPENAI_API_BASE_URL="http://127.0.0.1:$port/v1" OPENAI_API_KEY="$token" \
-  "$venv/bin/open-webui" serve --host 127.0.0.1 --port "$webui_port" >"$work/webui.log" 2>&1 & webui=$!
-wait_for $webui curl -sf "http://127.0.0.1:$webui_port/health"
+  "$venv/bin/open-webui" serve --host 127.0.0.1 --port "$webui_port" >"$work/webui.log" 2>&1 &
+processes+=($!)
+wait_for $! curl -sf "http://127.0.0.1:$webui_port/health"
 
 failed=0
 python3 "$here/check.py" "$webui_port" "$model_port" || failed=1
-left=$(env -i PATH="$PATH" HOME="$work/home" "$binary" sessions --json | grep -c '"key"' || true)
+left=$(env -i PATH="$PATH" HOME="$home" "$binary" sessions --json | grep -c '"key"' || true)
 if [ "$left" -eq 0 ]; then
   printf 'ok    nothing is left of chats that Open WebUI keeps itself\n'
 else
   printf 'FAIL  %s sessions are left\n' "$left"
   failed=1
 fi
-if [ $failed -ne 0 ]; then
-  tail -30 "$work/gateway.log" "$work/webui.log"
-fi
-exit $failed
+end $failed
