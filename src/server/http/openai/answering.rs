@@ -50,6 +50,17 @@ pub struct Answering<D> {
     done: Done,
 }
 
+/// What is asked and who answers, as `accept` reads it, or its refusal.
+pub fn handle<D: Dialect>(
+    exchange: &Exchange<'_>,
+    accept: impl FnOnce(&Exchange<'_>) -> Result<(Ask, Answering<D>), Reply>,
+) -> Answer {
+    match accept(exchange) {
+        Ok((ask, answering)) => answering.ask(exchange, ask),
+        Err(reply) => Answer::Now(reply),
+    }
+}
+
 impl<D: Dialect> Answering<D> {
     /// `id`: of the run and of the answer.
     pub fn new(exchange: &Exchange<'_>, id: &Arc<str>, dialect: D, stream: bool, must_call: bool) -> Self {

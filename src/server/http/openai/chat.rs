@@ -5,18 +5,16 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::addresses::Addresses;
-use super::answering::{Answering, Dialect};
-use super::request::{self, ChatRequest};
+use super::answering::{self, Answering, Dialect};
+use super::request;
 use super::target::{self, Target};
 use super::{Failed, NO_WORDS, parse_body};
-use crate::agent::models::wire::ToolChoice;
 use crate::agent::runs::Ask;
-use crate::agent::world::Options;
 use crate::http::Reply;
 use crate::hub::run_events::{ClientCall, Details};
 use crate::ids;
 use crate::rpc::context::wall_ms;
-use crate::server::http::{Answer, Exchange, Route, api_error, bearer, refuse_api};
+use crate::server::http::{Exchange, Route, api_error, bearer, refuse_api};
 
 const ID: &str = "chatcmpl_";
 
@@ -27,15 +25,8 @@ pub const COMPLETIONS: Route = Route {
     guard: bearer,
     max_body: |live| live.config.http.chat.max_body_bytes,
     refuse: refuse_api,
-    handle,
+    handle: |exchange| answering::handle(&exchange, accept),
 };
-
-fn handle(exchange: Exchange<'_>) -> Answer {
-    match accept(&exchange) {
-        Ok((ask, answering)) => answering.ask(&exchange, ask),
-        Err(reply) => Answer::Now(reply),
-    }
-}
 
 /// What is asked, and who answers.
 fn accept(exchange: &Exchange<'_>) -> Result<(Ask, Answering<Words>), Reply> {
@@ -43,41 +34,15 @@ fn accept(exchange: &Exchange<'_>) -> Result<(Ask, Answering<Words>), Reply> {
     let body = parse_body(&exchange.body.bytes)?;
     let rules = &request.live.config.http.chat.images;
     let mut addresses = Addresses::of_images(rules).until_stop(&request.doors.ctx);
-    let asked = request::chat_request(&body, rules, &mut |kind, url| addresses.read(kind, url))
+    let chat = request::chat_request(&body, rules, &mut |kind, url| addresses.read(kind, url))
         .map_err(|text| api_error(400, &text, "invalid_request_error"))?;
     drop(body);
-    let model = asked.model.clone().unwrap_or_else(|| target::MODEL.to_owned());
-    let target = Target::of(request, &exchange.body.bytes, &model, asked.user.as_deref(), "openai", ID)?;
+    let model = chat.model.clone().unwrap_or_else(|| target::MODEL.to_owned());
+    let target = Target::of(request, &exchange.body.bytes, &model, chat.user.as_deref(), "openai", ID)?;
     let id = target.once.clone().unwrap_or_else(|| format!("{ID}{}", ids::new_uuid()).into());
-    let must_call = !asked.tools.is_empty() && matches!(asked.tool_choice, ToolChoice::Required | ToolChoice::Named(_));
-    let words = Words::new(&id, wall_ms() / 1000, &model, asked.include_usage);
-    let answering = Answering::new(exchange, &id, words, asked.stream, must_call);
-    Ok((ask(&id, asked, target, target::channel(&request.head)), answering))
-}
-
-fn ask(id: &str, asked: ChatRequest, target: Target, channel: Option<String>) -> Ask {
-    Ask {
-        run_id: id.to_owned(),
-        agent: target.agent_of_key(),
-        session_key: target.session_key,
-        message: asked.message,
-        images: asked.images,
-        thinking: asked.thinking,
-        extra_system_prompt: asked.system,
-        timeout: None,
-        options: Options {
-            ephemeral: target.ephemeral,
-            history: asked.history,
-            continues: asked.continues,
-            tools: asked.tools,
-            tool_choice: asked.tool_choice,
-            sampling: asked.sampling,
-            model: target.model,
-            once: target.once.is_some(),
-            channel,
-            background: false,
-        },
-    }
+    let words = Words::new(&id, wall_ms() / 1000, &model, chat.include_usage);
+    let answering = Answering::new(exchange, &id, words, chat.stream, chat.asked.must_call());
+    Ok((chat.asked.ask(&id, Vec::new(), target, target::channel(&request.head)), answering))
 }
 
 /// The objects of one completion as they are written; everything that stays the same is written once.

@@ -2,6 +2,7 @@
 
 pub mod addresses;
 pub mod answering;
+pub mod asked;
 pub mod chat;
 pub mod embeddings;
 pub mod models;

@@ -12,6 +12,7 @@ use crate::agent::models::wire::{
 use crate::config::ImageRules;
 use crate::ids::decode_base64;
 use crate::server::http::openai::addresses::{Fetch, Kind};
+use crate::server::http::openai::asked::Asked;
 
 const NO_MESSAGE: &str = "Missing user message in `messages`.";
 pub const IMAGE_ALONE: &str = "User sent image(s) with no text.";
@@ -31,34 +32,22 @@ pub struct ChatRequest {
     pub user: Option<String>,
     pub stream: bool,
     pub include_usage: bool,
-    /// Of system and developer messages.
-    pub system: Option<String>,
-    /// What stands before the message; with `continues` everything.
-    pub history: Vec<Message>,
-    pub message: String,
-    pub images: Vec<Image>,
-    /// The conversation ends with results of calls.
-    pub continues: bool,
-    pub tools: Vec<ToolSpec>,
-    pub tool_choice: ToolChoice,
-    pub thinking: Option<Thinking>,
-    pub sampling: Sampling,
+    pub asked: Asked,
 }
 
 /// Reads the body of a chat request.
 pub fn chat_request(body: &Value, rules: &ImageRules, fetch: &mut Fetch<'_>) -> Result<ChatRequest, String> {
-    let mut request = ChatRequest {
+    let mut asked =
+        Asked { thinking: effort(&body["reasoning_effort"]), sampling: sampling(body)?, ..Asked::default() };
+    (asked.tools, asked.tool_choice) = tools(body).map_err(|why| format!("Invalid tools/tool_choice: {why}"))?;
+    conversation(body, rules, fetch, &mut asked)?;
+    Ok(ChatRequest {
         model: text_of(body, "model"),
         user: text_of(body, "user"),
         stream: body["stream"].as_bool().unwrap_or(false),
         include_usage: body["stream_options"]["include_usage"].as_bool().unwrap_or(false),
-        thinking: effort(&body["reasoning_effort"]),
-        sampling: sampling(body)?,
-        ..ChatRequest::default()
-    };
-    (request.tools, request.tool_choice) = tools(body).map_err(|why| format!("Invalid tools/tool_choice: {why}"))?;
-    conversation(body, rules, fetch, &mut request)?;
-    Ok(request)
+        asked,
+    })
 }
 
 /// A text that is not empty, trimmed.
@@ -68,12 +57,7 @@ pub fn text_of(body: &Value, key: &str) -> Option<String> {
 
 // ── Messages ───────────────────────────────────────────────────────────────────────────────────────────
 
-fn conversation(
-    body: &Value,
-    rules: &ImageRules,
-    fetch: &mut Fetch<'_>,
-    request: &mut ChatRequest,
-) -> Result<(), String> {
+fn conversation(body: &Value, rules: &ImageRules, fetch: &mut Fetch<'_>, asked: &mut Asked) -> Result<(), String> {
     let messages = body.get("messages").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
     let mut system: Vec<String> = Vec::new();
     let mut entries: Vec<(&'static str, &Value)> = Vec::new();
@@ -89,11 +73,11 @@ fn conversation(
             _ => {}
         }
     }
-    request.system = (!system.is_empty()).then(|| system.join("\n\n"));
+    asked.system = (!system.is_empty()).then(|| system.join("\n\n"));
     let current = entries.iter().rposition(|(role, _)| *role != "assistant").ok_or(NO_MESSAGE)?;
-    request.continues = entries[current].0 == "tool";
+    asked.continues = entries[current].0 == "tool";
     let mut room = ImageRoom::new(rules);
-    if !request.continues {
+    if !asked.continues {
         let content = &entries[current].1["content"];
         if let Some(kind) = not_read(content) {
             return Err(format!(
@@ -103,15 +87,15 @@ fn conversation(
         for url in image_urls(content) {
             let image =
                 room.take(url, fetch).map_err(|why| format!("Invalid image_url content in `messages`. {why}"))?;
-            request.images.push(image);
+            asked.images.push(image);
         }
-        request.message = content_text(content);
-        if request.message.trim().is_empty() {
-            request.message = IMAGE_ALONE.to_owned();
+        asked.message = content_text(content);
+        if asked.message.trim().is_empty() {
+            asked.message = IMAGE_ALONE.to_owned();
         }
     }
-    let before = if request.continues { current + 1 } else { current };
-    request.history = history(&entries[..before], &mut room, fetch);
+    let before = if asked.continues { current + 1 } else { current };
+    asked.history = history(&entries[..before], &mut room, fetch);
     Ok(())
 }
 

@@ -3,12 +3,16 @@ use crate::server::http::openai::addresses::Addresses;
 
 const PNG: &str = "data:image/png;base64,iVBORw0KGgo=";
 
-fn asked(body: &Value, rules: &ImageRules) -> Result<ChatRequest, String> {
+fn chat(body: &Value, rules: &ImageRules) -> Result<ChatRequest, String> {
     let mut addresses = Addresses::of_images(rules);
     chat_request(body, rules, &mut |kind, url| addresses.read(kind, url))
 }
 
-fn read(body: Value) -> Result<ChatRequest, String> {
+fn asked(body: &Value, rules: &ImageRules) -> Result<Asked, String> {
+    chat(body, rules).map(|chat| chat.asked)
+}
+
+fn read(body: Value) -> Result<Asked, String> {
     asked(&body, &ImageRules::default())
 }
 
@@ -22,7 +26,7 @@ fn ask(extra: Value) -> Value {
 
 #[test]
 fn conversations() {
-    let request = read(json!({"model": " m ", "user": "", "stream": null, "unknown": [1], "messages": [
+    let body = json!({"model": " m ", "user": "", "stream": null, "unknown": [1], "messages": [
         {"role": "system", "content": "S"},
         {"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "input_text", "text": "b"}, {"type": "x"}]},
         {"role": "developer", "content": [{"type": "text", "text": "D"}]},
@@ -35,9 +39,10 @@ fn conversations() {
         {"role": "moderator", "content": "?"},
         {"role": "assistant", "content": ""},
         {"role": "user", "content": "last"},
-        {"role": "assistant", "content": "ignored"}]}))
-    .unwrap();
+        {"role": "assistant", "content": "ignored"}]});
+    let request = chat(&body, &ImageRules::default()).unwrap();
     assert_eq!((request.model.as_deref(), request.user, request.stream), (Some("m"), None, false));
+    let request = request.asked;
     assert_eq!(request.system.as_deref(), Some("S\n\nD"));
     assert_eq!((request.message.as_str(), request.continues), ("last", false));
     let call = |id: &str, name: &str, arguments: Value| {

@@ -9,16 +9,15 @@ use std::sync::Arc;
 
 use self::events::Words;
 use self::past::{Kept, Past, Scope, Turn};
-use self::request::ResponsesRequest;
 use super::openai::addresses::Addresses;
-use super::openai::answering::Answering;
+use super::openai::answering::{self, Answering};
+use super::openai::asked::Asked;
 use super::openai::parse_body;
 use super::openai::request::text_of;
 use super::openai::target::{self, Target};
-use super::{Answer, Exchange, Request, Route, api_error, bearer, refuse_api};
-use crate::agent::models::wire::{AssistantPart, Message, ToolCall, ToolChoice, UserPart, parse_arguments};
+use super::{Exchange, Request, Route, api_error, bearer, refuse_api};
+use crate::agent::models::wire::{AssistantPart, Message, ToolCall, UserPart, parse_arguments};
 use crate::agent::runs::Ask;
-use crate::agent::world::Options;
 use crate::http::Reply;
 use crate::hub::run_events::Details;
 use crate::ids;
@@ -34,15 +33,8 @@ pub const RESPONSES: Route = Route {
     guard: bearer,
     max_body: |live| live.config.http.responses.max_body_bytes,
     refuse: refuse_api,
-    handle,
+    handle: |exchange| answering::handle(&exchange, accept),
 };
-
-fn handle(exchange: Exchange<'_>) -> Answer {
-    match accept(&exchange) {
-        Ok((ask, answering)) => answering.ask(&exchange, ask),
-        Err(reply) => Answer::Now(reply),
-    }
-}
 
 /// What is asked, and who answers.
 fn accept(exchange: &Exchange<'_>) -> Result<(Ask, Answering<Words>), Reply> {
@@ -81,15 +73,15 @@ fn accept(exchange: &Exchange<'_>) -> Result<(Ask, Answering<Words>), Reply> {
     drop(body);
 
     let id = target.once.clone().unwrap_or_else(|| format!("{ID}{}", ids::new_uuid()).into());
-    let must_call = !asked.tools.is_empty() && matches!(asked.tool_choice, ToolChoice::Required | ToolChoice::Named(_));
     let words = Words::new(&id, wall_ms() / 1000, &model, previous, echo);
-    let mut answering = Answering::new(exchange, &id, words, stream, must_call);
+    let mut answering = Answering::new(exchange, &id, words, stream, asked.must_call());
     if store {
         let told = if target.ephemeral { Told::of(&asked, known, turns.clone()) } else { Told::session(&target) };
         let (past, id) = (request.doors.past.clone(), id.clone());
         answering = answering.on_done(move |text, details| told.keep(&past, &id, scope, text, details));
     }
-    Ok((ask(&id, asked, &turns, target, target::channel(&request.head)), answering))
+    let earlier = turns.iter().filter_map(|turn| turn.files.clone()).collect();
+    Ok((asked.ask(&id, earlier, target, target::channel(&request.head)), answering))
 }
 
 /// An item of an earlier response that a client names in place of repeating it; each only once, so that a short request
@@ -120,33 +112,6 @@ fn scope(request: &Request, target: &Target) -> Scope {
     }
 }
 
-fn ask(id: &str, asked: ResponsesRequest, turns: &[Arc<Turn>], target: Target, channel: Option<String>) -> Ask {
-    let files = turns.iter().filter_map(|turn| turn.files.clone());
-    let system: Vec<String> = asked.system.into_iter().chain(files).chain(asked.files).collect();
-    Ask {
-        run_id: id.to_owned(),
-        agent: target.agent_of_key(),
-        session_key: target.session_key,
-        message: asked.message,
-        images: asked.images,
-        thinking: asked.thinking,
-        extra_system_prompt: (!system.is_empty()).then(|| system.join("\n\n")),
-        timeout: None,
-        options: Options {
-            ephemeral: target.ephemeral,
-            history: asked.history,
-            continues: asked.continues,
-            tools: asked.tools,
-            tool_choice: asked.tool_choice,
-            sampling: asked.sampling,
-            model: target.model,
-            once: target.once.is_some(),
-            channel,
-            background: false,
-        },
-    }
-}
-
 /// What the next request needs that names this response.
 enum Told {
     Session(Arc<str>),
@@ -159,7 +124,7 @@ impl Told {
     }
 
     /// The first `known` messages of the history are those of `before`.
-    fn of(asked: &ResponsesRequest, known: usize, before: Vec<Arc<Turn>>) -> Told {
+    fn of(asked: &Asked, known: usize, before: Vec<Arc<Turn>>) -> Told {
         let mut messages: Vec<Message> = asked.history[known..].to_vec();
         if !asked.continues {
             let images = asked.images.iter().map(|image| {

@@ -7,11 +7,12 @@ use serde_json::{Value, json};
 
 use crate::agent::intake::Image;
 use crate::agent::models::wire::{
-    AssistantPart, Message, Sampling, Thinking, ToolCall, ToolChoice, ToolSpec, UserPart, cut_chars, parse_arguments,
+    AssistantPart, Message, Sampling, ToolCall, ToolChoice, UserPart, cut_chars, parse_arguments,
 };
 use crate::config::{FileRules, ResponsesEndpoint};
 use crate::ids::decode_base64;
 use crate::server::http::openai::addresses::{Fetch, Kind};
+use crate::server::http::openai::asked::Asked;
 use crate::server::http::openai::request::{
     self, FILE_LEFT_OUT, IMAGE_ALONE, IMAGE_LEFT_OUT, ImageRoom, content_text, data_uri, text_of,
 };
@@ -20,25 +21,6 @@ use crate::text::{charset, untrusted};
 const NO_MESSAGE: &str = "Missing user message in `input`.";
 const FILE_ALONE: &str = "User sent file(s) with no text.";
 const FILE_NAME_CHARS: usize = 200;
-
-/// A request, but for its agent and session.
-#[derive(Debug, Default, PartialEq)]
-pub struct ResponsesRequest {
-    /// Instructions, then what system and developer messages say, then what a choice of tools demands.
-    pub system: Option<String>,
-    /// Texts of files, each in its fence.
-    pub files: Option<String>,
-    /// What stands before the message, the conversation so far included; with `continues` everything.
-    pub history: Vec<Message>,
-    pub message: String,
-    pub images: Vec<Image>,
-    /// The input ends with results of calls.
-    pub continues: bool,
-    pub tools: Vec<ToolSpec>,
-    pub tool_choice: ToolChoice,
-    pub thinking: Option<Thinking>,
-    pub sampling: Sampling,
-}
 
 /// The model that is asked for.
 pub fn model(body: &Value) -> Result<String, String> {
@@ -66,12 +48,12 @@ pub fn responses_request(
     fence: &str,
     refer: &mut Refer<'_>,
     fetch: &mut Fetch<'_>,
-) -> Result<ResponsesRequest, String> {
-    let mut request = ResponsesRequest {
+) -> Result<Asked, String> {
+    let mut request = Asked {
         thinking: request::effort(&body["reasoning"]["effort"]),
         sampling: sampling(body)?,
         history: past,
-        ..ResponsesRequest::default()
+        ..Asked::default()
     };
     (request.tools, request.tool_choice) =
         request::tools(body).map_err(|why| format!("invalid tool configuration: {why}"))?;

@@ -1,9 +1,10 @@
 use super::*;
+use crate::agent::models::wire::{Thinking, ToolSpec};
 
 const PNG: &str = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkqAcAAIUAgUW0RjgAAAAASUVORK5CYII=";
 const HELLO: &str = "SGVsbG8gRklMRQ==";
 
-fn read_with(body: Value, past: Vec<Message>, fetch: &mut Fetch<'_>) -> Result<ResponsesRequest, String> {
+fn read_with(body: Value, past: Vec<Message>, fetch: &mut Fetch<'_>) -> Result<Asked, String> {
     let refer = &mut |id: &str| match id {
         "msg_1" => Some(said("as I said")),
         "call_1" => Some(made("c1")),
@@ -12,11 +13,11 @@ fn read_with(body: Value, past: Vec<Message>, fetch: &mut Fetch<'_>) -> Result<R
     responses_request(&body, past, &ResponsesEndpoint::default(), "0123456789abcdef", refer, fetch)
 }
 
-fn read(body: Value) -> Result<ResponsesRequest, String> {
+fn read(body: Value) -> Result<Asked, String> {
     read_with(body, Vec::new(), &mut |_, url| panic!("{url} is fetched"))
 }
 
-fn of_input(input: Value) -> ResponsesRequest {
+fn of_input(input: Value) -> Asked {
     read(json!({"input": input})).unwrap()
 }
 
@@ -77,7 +78,7 @@ fn messages_in_every_form() {
             {"role": "assistant", "content": "a prefill is passed over"}]),
     ] {
         let got = of_input(input.clone());
-        let want = ResponsesRequest { message: "hi".into(), ..ResponsesRequest::default() };
+        let want = Asked { message: "hi".into(), ..Asked::default() };
         assert_eq!(got, want, "{input}");
     }
     let got = of_input(json!([{"role": "user", "content": [
